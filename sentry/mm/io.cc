@@ -1,0 +1,68 @@
+#include "sentry/mm/io.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace rampart::mm {
+
+Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
+  size_t done = 0;
+  return Fill(bytes.size(), [&](std::span<const iovec> segments) -> Result<size_t> {
+    size_t moved = 0;
+    for (const iovec& s : segments) {
+      const size_t n = std::min(s.iov_len, bytes.size() - done);
+      std::memcpy(s.iov_base, bytes.data() + done, n);
+      done += n;
+      moved += n;
+    }
+    return moved;
+  });
+}
+
+Result<size_t> IoDst::Zero(size_t n) {
+  return Fill(n, [&](std::span<const iovec> segments) -> Result<size_t> {
+    size_t moved = 0;
+    for (const iovec& s : segments) {
+      std::memset(s.iov_base, 0, s.iov_len);
+      moved += s.iov_len;
+    }
+    return moved;
+  });
+}
+
+Result<size_t> IoSrc::Read(std::span<std::byte> bytes) {
+  size_t done = 0;
+  return Drain(bytes.size(), [&](std::span<const iovec> segments) -> Result<size_t> {
+    size_t moved = 0;
+    for (const iovec& s : segments) {
+      const size_t n = std::min(s.iov_len, bytes.size() - done);
+      std::memcpy(bytes.data() + done, s.iov_base, n);
+      done += n;
+      moved += n;
+    }
+    return moved;
+  });
+}
+
+Result<size_t> BufferDst::Fill(size_t max, SegmentFn fill) {
+  const size_t offered = std::min(max, rest_.size());
+  if (offered == 0) return size_t{0};
+  const iovec segment{rest_.data(), offered};
+  const size_t moved = TRY(fill(std::span(&segment, 1)));
+  CHECK(moved <= offered);
+  rest_ = rest_.subspan(moved);
+  return moved;
+}
+
+Result<size_t> BufferSrc::Drain(size_t max, SegmentFn drain) {
+  const size_t offered = std::min(max, rest_.size());
+  if (offered == 0) return size_t{0};
+  // SAFETY: iovec has no const form; drains only read.
+  const iovec segment{const_cast<std::byte*>(rest_.data()), offered};
+  const size_t moved = TRY(drain(std::span(&segment, 1)));
+  CHECK(moved <= offered);
+  rest_ = rest_.subspan(moved);
+  return moved;
+}
+
+}  // namespace rampart::mm

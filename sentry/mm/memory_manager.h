@@ -1,0 +1,163 @@
+// MemoryManager: one address space of the application (Linux's mm_struct): what was asked (vmas) and what backs it (pages), kept in step with
+// a platform::AddressSpace.
+//
+// Model. vmas are an ordered map of ranges; pages an ordered map of runs {user range → BackingFile range, mapped rights, shared or to be
+// copied}. Changes go to the platform as queued batches that take effect at the next Switch; pages that were unmapped are released only
+// when the platform says the batch is applied. fork shares pages copy-on-write. Faults bring in windows, growing with sequential use.
+// Thread safety: any thread. Lock order: mapping lock (vmas) → active lock (pages, platform space) → Mappable's → MemoryFile's.
+// Ownership: counted by the tasks that share it (CLONE_VM) and by whoever looks from outside (/proc, process_vm_readv).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ref.h"
+#include "base/result.h"
+#include "platform/platform.h"
+#include "sentry/context/caller.h"
+#include "sentry/mm/mappable.h"
+#include "sentry/mm/memory_file.h"
+#include "sentry/mm/user_memory.h"
+
+namespace rampart::mm {
+
+struct AddrRange {
+  UserAddr start = 0;
+  UserAddr end = 0;
+  uint64_t length() const { return end - start; }
+  bool Contains(UserAddr a) const { return a >= start && a < end; }
+};
+
+// mmap(2)'s flags, decoded.
+struct MMapArgs {
+  UserAddr address = 0;
+  uint64_t length = 0;                        // rounded up to pages; 0 is EINVAL
+  platform::Prot prot = platform::Prot::kNone;
+  platform::Prot max_prot = platform::Prot::kAll;  // what mprotect may later allow (from the file's open mode)
+  bool shared = false;
+  bool fixed = false;                          // MAP_FIXED
+  bool fixed_noreplace = false;                // MAP_FIXED_NOREPLACE
+  bool grows_down = false;                     // MAP_GROWSDOWN
+  bool locked = false;                         // MAP_LOCKED
+  bool populate = false;                       // MAP_POPULATE
+  bool noreserve = false;
+  bool stack = false;                          // MAP_STACK (hint)
+  bool low_32bit = false;                      // MAP_32BIT
+  RefPtr<Mappable> file;                       // null: anonymous
+  RefPtr<MappingIdentity> identity;
+  uint64_t offset = 0;                         // in file, page aligned
+  const char* special_name = nullptr;          // "[vdso]", "[heap]", "[stack]": static storage
+};
+
+// One line of /proc/PID/maps and of smaps.
+struct VmaInfo {
+  AddrRange range;
+  platform::Prot prot;
+  bool shared;
+  bool grows_down;
+  uint64_t offset;
+  uint64_t device, inode;
+  std::string name;      // path, "[heap]", … or empty
+  uint64_t rss_bytes;    // mapped pages
+  uint64_t anon_bytes;   // of them private copies and anonymous
+  uint64_t locked_bytes;
+};
+
+struct MemoryStats {
+  uint64_t virtual_bytes, resident_bytes, anon_bytes, shared_bytes, data_bytes, stack_bytes, exec_bytes, locked_bytes;
+  uint64_t peak_virtual_bytes, peak_resident_bytes;
+};
+
+// Where exec put things, for /proc and prctl(PR_SET_MM).
+struct ImageLayout {
+  UserAddr start_code = 0, end_code = 0, start_data = 0, end_data = 0, start_brk = 0, start_stack = 0;
+  UserAddr arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+  UserAddr vdso = 0;
+  std::vector<uint64_t> auxv;   // pairs, with AT_NULL
+};
+
+// A key that identifies a futex word: private to an mm, or the same for all who map the page.
+struct FutexKey {
+  const void* object = nullptr;   // MemoryManager (private), BackingFile or Mappable (shared)
+  uint64_t offset = 0;
+  RefPtr<RefCounted> hold;        // keeps a shared object alive
+  bool operator==(const FutexKey& o) const { return object == o.object && offset == o.offset; }
+};
+
+class MemoryManager final : public RefCounted, public UserMemory, public MappingSpace {
+ public:
+  // An empty address space.
+  static Result<Ref<MemoryManager>> Create(platform::Platform& platform, Ref<MemoryFile> memory_file);
+  // fork: a copy of this one, sharing pages copy-on-write.
+  Result<Ref<MemoryManager>> Fork();
+
+  platform::AddressSpace& space();
+
+  // The calls of mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), madvise(2), msync(2), mincore(2), mlock(2) with their errors.
+  Result<UserAddr> MMap(const Caller& caller, MMapArgs args);
+  Result<void> MUnmap(UserAddr address, uint64_t length);
+  Result<void> MProtect(UserAddr address, uint64_t length, platform::Prot prot, bool grows_down);
+  Result<UserAddr> MRemap(const Caller& caller, UserAddr old_address, uint64_t old_length, uint64_t new_length, uint32_t flags,
+                          UserAddr new_address);
+  UserAddr Brk(const Caller& caller, UserAddr want);  // returns the break, unchanged on failure, as the system call does
+  Result<void> MAdvise(UserAddr address, uint64_t length, int advice);
+  Result<void> MSync(UserAddr address, uint64_t length, uint32_t flags);
+  Result<void> MIncore(UserAddr address, uint64_t length, std::vector<uint8_t>& residency);
+  Result<void> MLock(const Caller& caller, UserAddr address, uint64_t length, bool lock, bool on_fault);
+  Result<void> MLockAll(const Caller& caller, uint32_t flags);
+  void MUnlockAll();
+
+  // A page fault of the application. `access` kNone: unknown (then `page_was_mapped` says whether it can only have been a write or exec).
+  // ok: retry the instruction. Errors: EFAULT → SIGSEGV (SEGV_MAPERR), EACCES → SIGSEGV (SEGV_ACCERR), EIO → SIGBUS, ENOMEM → kill.
+  // `rsp` decides stack growth as Linux does.
+  Result<void> HandleFault(UserAddr address, platform::Prot access, bool page_was_mapped, UserAddr rsp);
+
+  // UserMemory.
+  Result<size_t> CopyInPartial(UserAddr from, std::span<std::byte> bytes) override;
+  Result<size_t> CopyOutPartial(UserAddr to, std::span<const std::byte> bytes) override;
+  Result<uint32_t> Atomic32(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected) override;
+
+  // ptrace and /proc/PID/mem: as CopyIn/Out, ignoring the mapping's own rights (FOLL_FORCE): writes to private read-only pages copy.
+  Result<size_t> ForceCopyIn(UserAddr from, std::span<std::byte> bytes);
+  Result<size_t> ForceCopyOut(UserAddr to, std::span<const std::byte> bytes);
+
+  // Application memory as a destination or source of file I/O. Ranges are checked lazily (EFAULT); total at most abi::kMaxRwCount.
+  std::unique_ptr<IoDst> NewDst(std::vector<AddrRange> ranges);
+  std::unique_ptr<IoSrc> NewSrc(std::vector<AddrRange> ranges);
+
+  // futex(2): the key of a 4-byte word. `process_private` is FUTEX_PRIVATE_FLAG. EFAULT, EINVAL (unaligned).
+  Result<FutexKey> GetFutexKey(UserAddr address, bool process_private);
+
+  // MappingSpace.
+  void Invalidate(Mappable& file, FileRange range, bool private_too) override;
+
+  // Introspection.
+  std::vector<VmaInfo> Vmas() const;
+  std::optional<VmaInfo> FindVma(UserAddr address) const;   // the one that contains address
+  MemoryStats stats() const;
+  ImageLayout layout() const;
+  void SetLayout(ImageLayout layout);
+  // exec: where the heap begins. Layout randomisation is the loader's.
+  void SetBrkStart(UserAddr start);
+  // A free range for mmap without hint lies below this (from the stack's limit and randomisation).
+  void SetMmapBase(UserAddr base);
+  RefPtr<MappingIdentity> executable() const;   // /proc/PID/exe's identity
+  void SetExecutable(RefPtr<MappingIdentity> identity);
+
+  // Everything unmapped: the last task of the process is gone, though observers may still hold references. `context` applies it.
+  void Clear();
+
+  ~MemoryManager() override;
+
+  struct Impl;
+
+ private:
+  explicit MemoryManager(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rampart::mm

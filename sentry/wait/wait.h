@@ -1,0 +1,104 @@
+// The only way to sleep. WaitQueue: what a file (or anything that becomes ready) notifies. WaitEntry: one registration. Sleeper: the
+// binary semaphore on which one task thread sleeps for an event, an interrupt (signal) or a deadline.
+//
+//   TaskWaitEntry entry(sleeper);                 // wakes that sleeper
+//   queue.Register(entry, kPollIn);
+//   while (!ready()) { switch (sleeper.Sleep(deadline)) {...} }
+//   queue.Unregister(entry);
+//
+// Rules. A file operation never sleeps: it returns EAGAIN, and the system-call layer registers, tries again and sleeps
+// (kernel/blocking.h does that loop once for all). Entries are notified with the queue's lock held: OnEvent must not block, must not copy
+// user memory, and may only take locks below (an epoll's ready list, a sleeper). Lock order: WaitQueue::mu_ → epoll's ready lock →
+// (epoll's own WaitQueue::mu_) → nothing. Thread safety: all functions from any thread unless said otherwise.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "abi/poll.h"
+#include "base/time.h"
+
+namespace rampart::wait {
+
+using EventMask = uint32_t;  // abi::kPoll… bits
+
+class WaitQueue;
+
+class WaitEntry {
+ public:
+  WaitEntry() = default;
+  WaitEntry(const WaitEntry&) = delete;
+  WaitEntry& operator=(const WaitEntry&) = delete;
+  virtual ~WaitEntry();  // REQUIRES: not registered
+  // Something in `events` happened. Called under the queue's lock: see the rules above.
+  virtual void OnEvent(EventMask events) = 0;
+
+ private:
+  friend class WaitQueue;
+  WaitQueue* queue_ = nullptr;  // guarded by the queue's lock
+  WaitEntry* next_ = nullptr;
+  WaitEntry* prev_ = nullptr;
+  EventMask mask_ = 0;
+  bool exclusive_ = false;
+};
+
+class WaitQueue {
+ public:
+  WaitQueue() = default;
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  ~WaitQueue();  // REQUIRES: empty
+
+  // Errors and hang-ups (kPollErr, kPollHup) are always delivered, as poll(2) does. An exclusive entry is one of those of which
+  // a Notify wakes only the first (EPOLLEXCLUSIVE, accept).
+  void Register(WaitEntry& entry, EventMask mask, bool exclusive = false);
+  // No OnEvent runs after it has returned. Idempotent.
+  void Unregister(WaitEntry& entry);
+  // Tells every entry whose mask meets `events` (of the exclusive ones only the first).
+  void Notify(EventMask events);
+  // Cheap, without the lock: whether Notify would have anyone to tell. May be stale.
+  bool empty() const { return head_.load(std::memory_order_acquire) == nullptr; }
+
+ private:
+  absl::Mutex mu_;
+  std::atomic<WaitEntry*> head_{nullptr};  // written under mu_
+  WaitEntry* tail_ ABSL_GUARDED_BY(mu_) = nullptr;
+};
+
+class Sleeper {
+ public:
+  enum class Outcome { kWoken, kInterrupted, kTimedOut };
+
+  // Makes the current or the next Sleep return kWoken. Async-signal-safe; from any thread.
+  void Wake();
+  // Makes the current and every later Sleep return kInterrupted until ClearInterrupt. From any thread.
+  void Interrupt();
+  // Own thread: forget the interrupt (the caller looks at its signals afterwards, not before).
+  void ClearInterrupt();
+  bool interrupted() const { return (state_.load(std::memory_order_acquire) & kInterruptBit) != 0; }
+  // Own thread: sleeps until one of the three. A wake-up given before is consumed at once.
+  Outcome Sleep(Deadline deadline);
+  // Own thread: as Sleep, deaf to interrupts (as Linux's uninterruptible sleep; for internal, bounded waits).
+  Outcome SleepUninterruptible(Deadline deadline);
+
+ private:
+  Outcome SleepFor(Deadline deadline, bool interruptible);
+  static constexpr uint32_t kWakeBit = 1;
+  static constexpr uint32_t kInterruptBit = 2;
+  static constexpr uint32_t kSleepingBit = 4;
+  std::atomic<uint32_t> state_{0};  // also the futex word
+};
+
+// The usual entry: wakes a sleeper.
+class SleeperEntry final : public WaitEntry {
+ public:
+  explicit SleeperEntry(Sleeper& sleeper) : sleeper_(sleeper) {}
+  void OnEvent(EventMask) override { sleeper_.Wake(); }
+
+ private:
+  Sleeper& sleeper_;
+};
+
+}  // namespace rampart::wait
