@@ -1,0 +1,104 @@
+// The hand-over from the runner to the kernel: everything that a sandbox is made of, as one value.
+//
+// Model. The runner (trusted) makes the namespaces, donates descriptors, and re-executes itself as the sentry process. That process
+// reads its BootConfig, confines itself (empty root, no capabilities, no_new_privs, rlimits) and calls RunSandbox(), which builds the
+// kernel, installs the seccomp filter (sentry/boot/seccomp_table.h) and runs the first program until the sandbox ends.
+//
+// Trust: the config comes from the runner and has been validated by it: descriptors are open and of the right kind, strings hold no
+// NUL, mount destinations are absolute and clean. What the config *names* (files, programs) lies in the sandbox and is hostile.
+//
+// Thread safety: a value. Ownership: RunSandbox owns every descriptor in the config and closes it when the process ends.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rampart::sentry::boot {
+
+// A host descriptor of the caller that the first program finds under a number: normally 0, 1 and 2. A number that is absent is closed
+// in the sandbox as well. Nothing is known about what it is (terminal, pipe, file, socket): fstat tells.
+struct DonatedFile {
+  int guest_fd = -1;
+  int host_fd = -1;
+};
+
+// Who else can change the files below a mount: decides what may be cached.
+enum class FileAccess : uint8_t { kExclusive, kShared };
+
+// One mount of the sandbox, in the order in which they are made; the first is "/".
+struct Mount {
+  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts"
+  std::string destination;  // absolute, no "." or ".." components; may be missing in the lower layers: the kernel makes it (below an overlay)
+  std::string attach;       // "gofer": name of the attach point, as the gofer knows it
+  bool attach_is_directory = true;  // "gofer": false for a single bound file
+  bool readonly = false;
+  bool nosuid = false;
+  bool nodev = false;
+  bool noexec = false;
+  bool overlay = false;     // "gofer": covered by an upper layer in memory; the gofer's tree is never written
+  FileAccess access = FileAccess::kExclusive;
+  uint64_t size_limit = 0;  // "tmpfs": bytes, 0 = half of the memory limit (or of the host's memory), as in Linux
+  uint32_t mode = 01777;    // "tmpfs": of its root
+};
+
+struct Rlimit {
+  uint64_t soft = UINT64_MAX;  // UINT64_MAX: RLIM_INFINITY
+  uint64_t hard = UINT64_MAX;
+};
+inline constexpr int kRlimits = 16;  // RLIM_NLIMITS; indexed by RLIMIT_…
+
+// What the kernel enforces for the whole sandbox. 0 = no limit.
+struct Limits {
+  uint64_t memory_bytes = 0;  // application memory, tmpfs and overlay included
+  uint32_t pids = 0;          // tasks that exist at once
+  uint32_t cpus = 0;          // processors that programs are shown; 0 = as many as the process may run on (sched_getaffinity)
+};
+
+// The identity of the first program. Virtual: the host never sees it.
+struct Identity {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  std::vector<uint32_t> groups;
+  uint64_t capabilities = 0;  // permitted, effective and bounding set; root's default is all that Linux has
+  bool no_new_privs = false;
+};
+
+struct BootConfig {
+  // Descriptors. -1: not there.
+  int gofer_fd = -1;    // SOCK_SEQPACKET or stream socket of the gofer's channel (gofer/protocol)
+  int control_fd = -1;  // SOCK_SEQPACKET socket to the runner: sentry/boot/control.h
+  int log_fd = -1;      // where Log() and --strace go
+  int stats_fd = -1;    // write end of a pipe: one StatsReport (sentry/boot/control.h) at the end; -1 = not wanted
+  std::vector<int> platform_fds;  // what the platform needs from the host (kvm: /dev/kvm); empty for ptrace
+  std::vector<DonatedFile> files;
+
+  // The first program. argv[0] without a slash is looked up in PATH of `environment`, as execvp(3) does.
+  std::vector<std::string> argv;
+  std::vector<std::string> environment;  // "NAME=value"
+  std::string cwd = "/";                 // a missing directory fails the start with ENOENT
+  Identity identity;
+  uint32_t umask = 022;
+  std::vector<Rlimit> rlimits;         // kRlimits entries
+  uint64_t ignored_signals = 0;        // bit N-1: signal N was ignored by the caller (nohup)
+  uint64_t blocked_signals = 0;        // likewise its mask
+  bool terminal_is_controlling = false;  // the first terminal among files 0, 1, 2 becomes the controlling terminal of the first session
+
+  std::string hostname;
+  std::vector<Mount> mounts;
+  Limits limits;
+
+  std::string platform;   // name in the registry; "" = the best that works here
+  bool strace = false;
+  std::string strace_set;  // "" = all; else comma-separated names and %classes, as strace -e trace=
+  int log_level = 3;      // rampart::LogLevel
+};
+
+// Builds the kernel, confines the process by the seccomp filter, runs the first program, and returns when the sandbox is over.
+//
+// REQUIRES: the calling thread is the process's only one; control messages have not been read.
+// Tells the runner over control_fd what happened (kStarted or kStartFailed, then kExited); the return value is only the exit status of
+// the sentry process: 0 when a result was sent, 1 when the runner must find out by itself (the reason has been logged).
+int RunSandbox(const BootConfig& config);
+
+}  // namespace rampart::sentry::boot
