@@ -56,7 +56,7 @@ class MappingIdentity : public virtual RefCounted {
  public:
   virtual std::string MappedName() const = 0;  // path as the application would see it
   virtual uint64_t device() const = 0;         // dev_t
-  virtual uint64_t inode() const = 0;
+  virtual uint64_t inode_number() const = 0;
 };
 
 }  // namespace rampart::mm
