@@ -36,3 +36,8 @@ namespace rampart {
 enum class Fd : int32_t {};
 inline constexpr Fd kAtFdCwd{-100};
 }  // namespace rampart
+
+namespace rampart {
+// What a system call returns when it succeeds.
+using Word = uint64_t;
+}  // namespace rampart

@@ -1,0 +1,94 @@
+// Kernel: everything of one sandbox that is not a process's own: platform, memory file, clocks, PID tables, UTS names, the pool of host
+// threads, the system-call entry point, counters. One per Sentry; made by boot before the seccomp filter, started after it.
+// Lock order and thread safety: see task.h.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "platform/platform.h"
+#include "sentry/kernel/task.h"
+#include "sentry/kernel/thread_group.h"
+#include "sentry/mm/memory_file.h"
+
+namespace rampart::kernel {
+
+// The layer above (syscalls/) hands itself to the kernel through these, so that kernel/ does not include it.
+struct SyscallHooks {
+  // Carries out the call whose number and arguments are in task.regs() and returns what rax gets, or an error (including internal
+  // restart codes). Counting, strace and the application's own seccomp filters are done inside.
+  Result<Word> (*dispatch)(Task& task, uint32_t number);
+};
+
+// The sandbox's limits, from the runner.
+struct KernelLimits {
+  uint64_t max_tasks = 0;   // --pids; 0: none (EAGAIN from clone above it)
+  uint32_t cpus = 0;        // shown to the application; 0: the host's
+};
+
+struct KernelConfig {
+  Ref<mm::MemoryFile> memory_file;
+  std::unique_ptr<platform::Platform> platform;
+  SyscallHooks hooks;
+  KernelLimits limits;
+  std::string hostname = "rampart";
+};
+
+// The first process.
+struct InitArgs {
+  std::string executable;                 // path inside, or a name to be searched in PATH by the caller (boot does it)
+  std::vector<std::string> argv, envp;
+  Ref<vfs::FsContext> fs;
+  Ref<vfs::FdTable> fds;
+  Ref<const auth::Credentials> creds;
+};
+
+class Kernel {
+ public:
+  static Result<std::unique_ptr<Kernel>> Create(KernelConfig config);
+  ~Kernel();
+
+  platform::Platform& platform() const;
+  const Ref<mm::MemoryFile>& memory_file() const;
+  const KernelConfig& config() const;
+  // Makes PID 1 and starts its thread. Errors: as execve.
+  Result<Ref<ThreadGroup>> StartInit(InitArgs args);
+  // Waits until PID 1 has exited (everything else was then killed, as in a PID namespace) and returns its wait status
+  // (exit code << 8, or signal number | 0x80 core).
+  int WaitForInit();
+  // From the runner: a signal for PID 1 / for the foreground process group of the console / SIGKILL to everything.
+  void SignalInit(int signo);
+  void KillAll();
+
+  // Tables.
+  RefPtr<Task> FindTask(abi::Pid tid) const;
+  RefPtr<ThreadGroup> FindGroup(abi::Pid pid) const;
+  std::vector<Ref<ThreadGroup>> Groups() const;     // all processes, ascending pid
+  // A signal to a process group (kill(-pgid), terminals). ESRCH when empty. `sender` null: the kernel.
+  Result<void> SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info, const Task* sender);
+
+  // uname(2).
+  std::string hostname() const;
+  std::string domainname() const;
+  void SetHostname(std::string name);
+  void SetDomainname(std::string name);
+
+  uint32_t cpus() const;            // that the application sees
+  Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
+  uint64_t forks() const;           // for /proc/stat
+
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  Kernel();
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rampart::kernel
