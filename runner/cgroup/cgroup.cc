@@ -1,0 +1,97 @@
+#include "runner/cgroup/cgroup.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "runner/util/files.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+namespace {
+
+std::vector<std::string> Controllers(const CgroupLimits& limits) {
+  std::vector<std::string> wanted;
+  if (limits.memory_bytes != 0) wanted.push_back("memory");
+  if (limits.cpu_quota != 0) wanted.push_back("cpu");
+  if (limits.tasks != 0) wanted.push_back("pids");
+  return wanted;
+}
+
+absl::Status Apply(const CgroupPlace& place, const std::string& directory, const CgroupLimits& limits) {
+  if (place.controller == "memory") {
+    const std::string bytes = absl::StrCat(limits.memory_bytes);
+    TRY_STATUS(WriteSmallFile(directory + (place.v2 ? "/memory.max" : "/memory.limit_in_bytes"), bytes));
+    // Swap counts towards the limit where the host accounts for it.
+    (void)WriteSmallFile(directory + (place.v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes"), place.v2 ? "0" : bytes);
+    return absl::OkStatus();
+  }
+  if (place.controller == "cpu") {
+    if (place.v2) return WriteSmallFile(directory + "/cpu.max", absl::StrCat(limits.cpu_quota, " ", limits.cpu_period));
+    TRY_STATUS(WriteSmallFile(directory + "/cpu.cfs_period_us", absl::StrCat(limits.cpu_period)));
+    return WriteSmallFile(directory + "/cpu.cfs_quota_us", absl::StrCat(limits.cpu_quota));
+  }
+  return WriteSmallFile(directory + "/pids.max", absl::StrCat(limits.tasks));
+}
+
+absl::Status MakeDirectory(const CgroupPlace& place, const std::string& directory) {
+  if (place.v2) {
+    // Already on in most parents; if it cannot be turned on, writing the limit says so.
+    (void)WriteSmallFile(place.parent + "/cgroup.subtree_control", "+" + place.controller);
+  }
+  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
+    return SystemError(absl::StrCat("make the cgroup ", directory));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Cgroup::~Cgroup() { Remove(); }
+
+absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimits& limits) {
+  Cgroup group;
+  const std::vector<std::string> wanted = Controllers(limits);
+  if (wanted.empty()) return group;
+  const std::string mountinfo = TRY_STATUS(ReadSmallFile("/proc/self/mountinfo"));
+  const std::string self = TRY_STATUS(ReadSmallFile("/proc/self/cgroup"));
+  const std::vector<CgroupPlace> places = FindPlaces(mountinfo, self, wanted);
+  for (const std::string& controller : wanted) {
+    const auto place = std::find_if(places.begin(), places.end(), [&](const CgroupPlace& p) { return p.controller == controller; });
+    if (place == places.end()) {
+      return absl::UnavailableError(absl::StrCat("this host has no cgroup hierarchy with the controller '", controller, "' mounted"));
+    }
+    const std::string directory = absl::StrCat(place->parent, "/", name);
+    TRY_STATUS(MakeDirectory(*place, directory));
+    if (std::find(group.directories_.begin(), group.directories_.end(), directory) == group.directories_.end()) {
+      group.directories_.push_back(directory);
+    }
+    TRY_STATUS(Apply(*place, directory, limits));
+  }
+  return group;
+}
+
+absl::Status Cgroup::Add(pid_t pid) {
+  for (const std::string& directory : directories_) TRY_STATUS(WriteSmallFile(directory + "/cgroup.procs", absl::StrCat(pid)));
+  return absl::OkStatus();
+}
+
+void Cgroup::Remove() {
+  for (const std::string& directory : directories_) RemoveCgroupDirectory(directory, 100);
+  directories_.clear();
+}
+
+bool RemoveCgroupDirectory(const std::string& directory, int attempts) {
+  for (; attempts > 0; --attempts) {
+    if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return true;
+    if (errno != EBUSY) return false;
+    const timespec pause{0, 10'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  return false;
+}
+
+}  // namespace rampart::runner

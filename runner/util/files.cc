@@ -1,0 +1,49 @@
+#include "runner/util/files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "base/unique_fd.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
+  constexpr size_t kLimit = 1 << 20;
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return SystemError(absl::StrCat("open ", path));
+  std::string text;
+  char block[4096];
+  while (text.size() < kLimit) {
+    const ssize_t n = ::read(fd.get(), block, sizeof(block));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(absl::StrCat("read ", path));
+    if (n == 0) break;
+    text.append(block, static_cast<size_t>(n));
+  }
+  return text;
+}
+
+absl::Status WriteSmallFile(const std::string& path, std::string_view text) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return SystemError(absl::StrCat("open ", path));
+  ssize_t n = 0;
+  do {
+    n = ::write(fd.get(), text.data(), text.size());
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return SystemError(absl::StrCat("write '", std::string(text), "' to ", path));
+  return absl::OkStatus();
+}
+
+bool WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+}  // namespace rampart::runner
