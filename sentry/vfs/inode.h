@@ -93,6 +93,8 @@ class Inode : public virtual RefCounted {
   // Opens it. Regular files and directories (others are opened by the core: FIFOs, devices; sockets are ENXIO). `path` is how it was
   // reached. Truncation (O_TRUNC) has been or will be done by the core through SetAttr; access was checked. Flags: abi::kO….
   virtual Result<Ref<FileDescription>> Open(Caller& caller, const Path& path, uint32_t flags);      // default ENXIO
+  // Open() is asked whatever the type is: donated host files, which are pipes or terminals outside.
+  virtual bool OpensItself() const { return false; }
 
   // --- directories (defaults: ENOTDIR, or EPERM/EROFS as fits)
   virtual CachePolicy cache_policy() const { return CachePolicy::kCache; }
