@@ -1,0 +1,107 @@
+// For this directory's tests: a memory file, and one address space with code, data and stack to run blobs of machine code in.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/safe_math.h"
+#include "base/unique_fd.h"
+#include "platform/platform.h"
+#include "platform/ptrace/ptrace_platform.h"
+
+namespace rampart::platform::ptrace {
+
+// A memfd, mapped whole.
+class TestFile final : public BackingFile {
+ public:
+  explicit TestFile(uint64_t size) : size_(size), fd_(memfd_create("test", MFD_CLOEXEC)) {
+    CHECK(ftruncate(fd_.get(), static_cast<off_t>(size)) == 0);
+    void* view = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    CHECK(view != MAP_FAILED);
+    view_ = static_cast<std::byte*>(view);
+    live.fetch_add(1);
+  }
+  int fd() const override { return fd_.get(); }
+  Result<std::span<std::byte>> Window(uint64_t offset, uint64_t length, bool) override { return std::span(view_ + offset, length); }
+  bool stable() const override { return true; }
+  std::byte* view() const { return view_; }
+
+  static inline std::atomic<int> live{0};
+
+ private:
+  ~TestFile() override {
+    munmap(view_, size_);
+    live.fetch_sub(1);
+  }
+  const uint64_t size_;
+  UniqueFd fd_;
+  std::byte* view_ = nullptr;
+};
+
+inline constexpr uint64_t kCode = 0x400000;
+inline constexpr uint64_t kData = 0x555555554000;
+inline constexpr uint64_t kStackTop = 0x7ffff0000000;
+inline constexpr uint64_t kStackSize = 0x10000;
+
+// Machine code as bytes, from literals such as "\x0f\x05".
+using Code = std::string_view;
+#define CODE(literal) ::std::string_view(literal, sizeof(literal) - 1)
+
+inline Platform& ThePlatform() {
+  static Platform* const platform = [] {
+    Result<std::unique_ptr<Platform>> made = kPtracePlatform.create();
+    CHECK(made.ok());
+    return std::move(made).value().release();
+  }();
+  return *platform;
+}
+
+inline std::unique_ptr<Context> NewContext() { return ThePlatform().NewContext().value(); }
+
+inline void SetEntry(abi::UserRegs& regs, uint64_t rip) {
+  regs = {};
+  regs.rip = rip;
+  regs.rsp = kStackTop - 64;
+  regs.cs = 0x33;
+  regs.ss = 0x2b;
+  regs.eflags = 0x202;
+}
+
+// A space with `code` at kCode (r-x), one page of data at kData (rw-), a stack. File layout: code 0, data 0x10000, stack 0x20000.
+struct Machine {
+  static constexpr uint64_t kCodeOffset = 0, kDataOffset = 0x10000, kStackOffset = 0x20000, kFileSize = 0x40000;
+
+  explicit Machine(Code code) : file(MakeRef<TestFile>(kFileSize)), space(ThePlatform().NewAddressSpace().value()) {
+    std::memcpy(file->view() + kCodeOffset, code.data(), code.size());
+    space->Map(kCode, PageUp(code.size()), Ref<BackingFile>(file), kCodeOffset, Prot::kReadExec, Populate::kNow);
+    space->Map(kData, kPageSize, Ref<BackingFile>(file), kDataOffset, Prot::kReadWrite, Populate::kOnFault);
+    space->Map(kStackTop - kStackSize, kStackSize, Ref<BackingFile>(file), kStackOffset, Prot::kReadWrite, Populate::kOnFault);
+  }
+  uint64_t& data(size_t index) { return reinterpret_cast<uint64_t*>(file->view() + kDataOffset)[index]; }
+
+  Ref<TestFile> file;
+  Ref<AddressSpace> space;
+};
+
+// Runs until something other than kInterrupted.
+inline Exit RunOn(Context& context, AddressSpace& space, Step step = Step::kRun) {
+  for (;;) {
+    Result<Exit> exit = context.Switch(space, step);
+    if (!exit.ok()) {
+      ADD_FAILURE() << "Switch: " << ErrnoName(exit.error());
+      return Exit{.reason = ExitReason::kInterrupted, .signo = -1};
+    }
+    if (exit->reason != ExitReason::kInterrupted) return *exit;
+  }
+}
+
+}  // namespace rampart::platform::ptrace

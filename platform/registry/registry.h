@@ -1,0 +1,17 @@
+// The platforms that this build has. Thread safety: constants; the functions may be called from any thread.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "platform/platform.h"
+
+namespace rampart::platform {
+
+// In order of preference.
+std::span<const PlatformInfo* const> Platforms();
+
+// The platform of that name, or null. "auto": the first that works here, else the last (whose create() will tell why it does not).
+const PlatformInfo* FindPlatform(std::string_view name);
+
+}  // namespace rampart::platform
