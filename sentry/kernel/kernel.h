@@ -17,7 +17,16 @@
 #include "sentry/kernel/thread_group.h"
 #include "sentry/mm/memory_file.h"
 
+namespace rampart::loader {
+class Vdso;
+}  // namespace rampart::loader
+namespace rampart::time {
+class TimerQueue;
+}  // namespace rampart::time
+
 namespace rampart::kernel {
+
+class FutexManager;
 
 // The layer above (syscalls/) hands itself to the kernel through these, so that kernel/ does not include it.
 struct SyscallHooks {
@@ -35,6 +44,7 @@ struct KernelLimits {
 struct KernelConfig {
   Ref<mm::MemoryFile> memory_file;
   std::unique_ptr<platform::Platform> platform;
+  RefPtr<loader::Vdso> vdso;
   SyscallHooks hooks;
   KernelLimits limits;
   std::string hostname = "rampart";
@@ -78,6 +88,11 @@ class Kernel {
   std::string domainname() const;
   void SetHostname(std::string name);
   void SetDomainname(std::string name);
+
+  // Services. All live as long as the Kernel; KernelConfig::vdso is needed for vdso().
+  FutexManager& futexes() const;
+  time::TimerQueue& timers() const;
+  loader::Vdso& vdso() const;
 
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox

@@ -26,6 +26,11 @@ class UserMemory {
   virtual Result<size_t> CopyOutPartial(UserAddr to, std::span<const std::byte> bytes) = 0;
   // Performs `op` atomically and returns the old value. Faults the page in for writing except for kLoad. EFAULT; EINVAL if unaligned.
   virtual Result<uint32_t> Atomic32(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected = 0) = 0;
+  // The same without faulting: never waits for a peer, so that it may be called under a futex bucket's lock. EAGAIN: the page is not there
+  // (or not writable yet); the caller releases its locks, calls Atomic32 and tries again. The default just calls Atomic32.
+  virtual Result<uint32_t> Atomic32NoFault(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected = 0) {
+    return Atomic32(address, op, operand, expected);
+  }
 
   // All or EFAULT.
   Result<void> CopyInBytes(UserAddr from, std::span<std::byte> bytes);
