@@ -31,7 +31,7 @@ class TimerQueue {
 
   // Starts the thread; before it, timers may be armed and nothing expires. Idempotent. Dies when the host refuses a thread.
   void Start();
-  // Stops and joins the thread. Idempotent. Timers stay armed and do not expire.
+  // Stops and joins the thread. Idempotent. REQUIRES: not on the thread itself. Timers stay armed and do not expire.
   void Stop();
 
  private:
