@@ -1,0 +1,51 @@
+// Shared between the files of proc: constructors of its parts, and the rule who may look.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "sentry/fs/pseudo/pseudo.h"
+#include "sentry/kernel/kernel.h"
+
+namespace rampart::fs::proc {
+
+class ProcFilesystem final : public vfs::Filesystem {
+ public:
+  explicit ProcFilesystem(kernel::Kernel& kernel) : Filesystem("proc"), kernel_(kernel) {}
+  kernel::Kernel& kernel() const { return kernel_; }
+  Ref<vfs::Inode> root() override;
+  Result<vfs::FsStats> StatFs(const Caller& caller) override;
+
+ private:
+  kernel::Kernel& kernel_;
+};
+
+// Inode numbers that stay the same for the same process and kind of file.
+enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kFirstFile = 64 };
+uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);
+
+// ptrace_may_access(PTRACE_MODE_READ_FSCREDS), as far as credentials decide it.
+bool MayInspect(const Caller& caller, kernel::Task& target);
+
+// printf into a string.
+[[gnu::format(printf, 2, 3)]] void Append(std::string& out, const char* format, ...);
+
+// Files about the machine: cpuinfo, meminfo, stat, … and sys/.
+void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs);
+Ref<vfs::Inode> NewSysctlTree(Ref<ProcFilesystem> fs);
+
+// /proc/PID and /proc/PID/task/TID. `task`: the thread that is shown; `thread_directory`: no task/ inside, thread's own times.
+Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);
+// fd/ and fdinfo/.
+Ref<vfs::Inode> NewFdDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool info);
+
+// Texts.
+std::string MapsText(mm::MemoryManager& mm, bool smaps);
+std::string SmapsRollupText(mm::MemoryManager& mm);
+std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect);
+std::string StatusText(kernel::Task& task);
+std::string LimitsText(kernel::ThreadGroup& group);
+enum class MountTable { kMounts, kMountInfo, kMountStats };
+std::string MountsText(kernel::Task& task, MountTable format);
+
+}  // namespace rampart::fs::proc

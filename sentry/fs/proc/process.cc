@@ -1,0 +1,353 @@
+// /proc/PID and /proc/PID/task/TID.
+#include <charconv>
+
+#include "base/safe_math.h"
+#include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/introspect.h"
+#include "sentry/vfs/operations.h"
+
+namespace rampart::fs::proc {
+namespace {
+
+using Text = Result<std::string>;
+
+// Makes the text of one file for one task.
+using Maker = Text (*)(Caller& caller, kernel::Task& task, bool thread_directory);
+
+Result<Ref<mm::MemoryManager>> InspectableMm(Caller& caller, kernel::Task& task) {
+  if (!MayInspect(caller, task)) return Errno::kEACCES;
+  RefPtr<mm::MemoryManager> mm = task.GetMm();
+  if (!mm) return Errno::kESRCH;
+  return std::move(mm).ToRef();
+}
+
+// A file of a process: owned by its identity, gone (ESRCH) with it.
+class ProcessFile final : public pseudo::PseudoFile {
+ public:
+  using Storer = Result<void> (*)(Caller& caller, kernel::Task& task, std::string_view text);
+  ProcessFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory, uint32_t mode, uint64_t ino, Maker make, Storer store)
+      : PseudoFile(std::move(fs), mode, ino), task_(std::move(task)), thread_directory_(thread_directory), make_(make), store_(store) {}
+  Text Generate(Caller& caller) override { return make_(caller, *task_, thread_directory_); }
+  Result<void> Store(Caller& caller, std::string_view text) override {
+    if (store_ == nullptr) return Errno::kEINVAL;
+    return store_(caller, *task_, text);
+  }
+
+ protected:
+  std::pair<abi::Uid, abi::Gid> Owner() const override {
+    const Ref<const auth::Credentials> creds = task_->GetCreds();
+    return {creds->euid, creds->egid};
+  }
+
+ private:
+  const Ref<kernel::Task> task_;
+  const bool thread_directory_;
+  const Maker make_;
+  const Storer store_;
+};
+
+Text ReadArea(Caller& caller, kernel::Task& task, bool environment) {
+  const RefPtr<mm::MemoryManager> mm = task.GetMm();
+  if (!mm) return std::string();
+  if (environment && !MayInspect(caller, task)) return Errno::kEACCES;
+  const mm::ImageLayout layout = mm->layout();
+  const UserAddr start = environment ? layout.env_start : layout.arg_start;
+  const UserAddr end = environment ? layout.env_end : layout.arg_end;
+  constexpr uint64_t kMost = uint64_t{4} << 20;
+  if (start == 0 || end <= start || end - start > kMost) return std::string();
+  std::string text(end - start, '\0');
+  const Result<size_t> n = mm->ForceCopyIn(start, std::as_writable_bytes(std::span(text)));
+  text.resize(n.ok() ? *n : 0);
+  return text;
+}
+
+Text Cmdline(Caller& caller, kernel::Task& task, bool) { return ReadArea(caller, task, false); }
+Text Environ(Caller& caller, kernel::Task& task, bool) { return ReadArea(caller, task, true); }
+Text Comm(Caller&, kernel::Task& task, bool) { return task.name() + "\n"; }
+Text Stat(Caller& caller, kernel::Task& task, bool thread) { return StatText(task, !thread, MayInspect(caller, task)); }
+Text Status(Caller&, kernel::Task& task, bool) { return StatusText(task); }
+Text Limits(Caller&, kernel::Task& task, bool) { return LimitsText(task.group()); }
+Text Mounts(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMounts); }
+Text MountInfoFile(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountInfo); }
+Text MountStats(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountStats); }
+
+Text Maps(Caller& caller, kernel::Task& task, bool) {
+  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
+  return MapsText(*mm, false);
+}
+Text Smaps(Caller& caller, kernel::Task& task, bool) {
+  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
+  return MapsText(*mm, true);
+}
+Text SmapsRollup(Caller& caller, kernel::Task& task, bool) {
+  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
+  return SmapsRollupText(*mm);
+}
+Text Auxv(Caller& caller, kernel::Task& task, bool) {
+  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
+  const mm::ImageLayout layout = mm->layout();
+  std::string text;
+  for (const uint64_t word : layout.auxv) {
+    // SAFETY: a word's bytes as they are in memory: what the file holds.
+    text.append(reinterpret_cast<const char*>(&word), sizeof(word));
+  }
+  return text;
+}
+Text Statm(Caller&, kernel::Task& task, bool) {
+  const RefPtr<mm::MemoryManager> mm = task.GetMm();
+  const mm::MemoryStats m = mm ? mm->stats() : mm::MemoryStats{};
+  std::string out;
+  const auto pages = [](uint64_t bytes) { return static_cast<unsigned long long>(bytes / kPageSize); };
+  Append(out, "%llu %llu %llu %llu 0 %llu 0\n", pages(m.virtual_bytes), pages(m.resident_bytes), pages(m.shared_bytes), pages(m.exec_bytes),
+         pages(m.data_bytes + m.stack_bytes));
+  return out;
+}
+Text Io(Caller& caller, kernel::Task& task, bool) {
+  if (!MayInspect(caller, task)) return Errno::kEACCES;
+  return std::string("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+}
+Text Cgroup(Caller&, kernel::Task&, bool) { return std::string("0::/\n"); }
+Text Zero(Caller&, kernel::Task&, bool) { return std::string("0\n"); }
+Text NoUser(Caller&, kernel::Task&, bool) { return std::string("4294967295"); }
+Text Personality(Caller&, kernel::Task&, bool) { return std::string("00000000\n"); }
+Text Wchan(Caller&, kernel::Task&, bool) { return std::string("0"); }
+Text IdMap(Caller&, kernel::Task&, bool) { return std::string("         0          0 4294967295\n"); }
+Text SetGroups(Caller&, kernel::Task&, bool) { return std::string("allow\n"); }
+Text Schedstat(Caller&, kernel::Task& task, bool) {
+  std::string out;
+  Append(out, "%lld 0 0\n", static_cast<long long>(task.user_time() + task.system_time()));
+  return out;
+}
+Text Children(Caller&, kernel::Task& task, bool) {
+  std::string out;
+  for (const Ref<kernel::ThreadGroup>& group : task.kernel().Groups()) {
+    if (group->ParentPid() == task.group().pid()) Append(out, "%d ", group->pid());
+  }
+  return out;
+}
+
+Result<void> StoreComm(Caller& caller, kernel::Task& task, std::string_view text) {
+  if (caller.task() == nullptr || &caller.task()->group() != &task.group()) return Errno::kEINVAL;
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  task.SetName(std::string(text.substr(0, 15)));
+  return Ok();
+}
+// The value is only checked: nothing in the sandbox chooses victims by it.
+Result<void> StoreOomScore(Caller&, kernel::Task&, std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < -1000 || value > 1000) return Errno::kEINVAL;
+  return Ok();
+}
+
+struct FileRow {
+  const char* name;
+  uint32_t mode;
+  Maker make;
+  ProcessFile::Storer store = nullptr;
+};
+constexpr FileRow kFiles[] = {
+    {"auxv", 0400, Auxv}, {"cgroup", 0444, Cgroup}, {"cmdline", 0444, Cmdline}, {"comm", 0644, Comm, StoreComm}, {"environ", 0400, Environ},
+    {"gid_map", 0444, IdMap}, {"io", 0400, Io}, {"limits", 0444, Limits}, {"loginuid", 0444, NoUser}, {"maps", 0444, Maps},
+    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"oom_adj", 0644, Zero, StoreOomScore},
+    {"oom_score", 0444, Zero}, {"oom_score_adj", 0644, Zero, StoreOomScore}, {"personality", 0400, Personality}, {"schedstat", 0444, Schedstat},
+    {"sessionid", 0444, NoUser}, {"setgroups", 0644, SetGroups}, {"smaps", 0444, Smaps}, {"smaps_rollup", 0444, SmapsRollup}, {"stat", 0444, Stat},
+    {"statm", 0444, Statm}, {"status", 0444, Status}, {"uid_map", 0444, IdMap}, {"wchan", 0444, Wchan},
+};
+
+// cwd, root, exe: lead straight to what they name.
+class MagicLink final : public pseudo::PseudoInode {
+ public:
+  enum class What { kCwd, kRoot, kExe };
+  MagicLink(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, What what, uint64_t ino)
+      : PseudoInode(std::move(fs), vfs::FileType::kSymlink, 0777, ino), task_(std::move(task)), what_(what) {}
+  bool IsMagicLink() const override { return true; }
+  Result<vfs::Path> FollowMagic(Caller& caller) override {
+    if (!MayInspect(caller, *task_)) return Errno::kEACCES;
+    return Target();
+  }
+  Text ReadLink(const Caller& caller) override {
+    if (!MayInspect(caller, *task_)) return Errno::kEACCES;
+    const vfs::Path target = TRY(Target());
+    const RefPtr<vfs::FsContext> viewer = const_cast<Caller&>(caller).task() != nullptr ? const_cast<Caller&>(caller).task()->GetFs() : task_->GetFs();
+    if (!viewer) return Errno::kENOENT;
+    return vfs::PathText(*viewer->mounts(), viewer->root(), target);
+  }
+
+ private:
+  Result<vfs::Path> Target() {
+    if (what_ == What::kExe) {
+      const RefPtr<mm::MemoryManager> mm = task_->GetMm();
+      const RefPtr<mm::MappingIdentity> identity = mm ? mm->executable() : nullptr;
+      const auto* file = dynamic_cast<const vfs::FileDescription*>(identity.get());
+      if (file == nullptr) return Errno::kENOENT;
+      return file->path();
+    }
+    const RefPtr<vfs::FsContext> fs = task_->GetFs();
+    if (!fs) return Errno::kENOENT;
+    return what_ == What::kCwd ? fs->cwd() : fs->root();
+  }
+  const Ref<kernel::Task> task_;
+  const What what_;
+};
+
+// mem: the process's memory at its addresses.
+class MemDescription final : public vfs::FileDescription {
+ public:
+  MemDescription(vfs::Path path, uint32_t flags, Ref<mm::MemoryManager> mm) : FileDescription(std::move(path), flags), mm_(std::move(mm)) {}
+  Result<size_t> PRead(Caller&, mm::IoDst& dst, uint64_t offset, uint32_t) override {
+    std::vector<std::byte> buffer(std::min<size_t>(dst.remaining(), size_t{1} << 20));
+    if (buffer.empty()) return size_t{0};
+    const Result<size_t> n = mm_->ForceCopyIn(offset, buffer);
+    if (!n.ok()) return Errno::kEIO;
+    return dst.Write(std::span(buffer).first(*n));
+  }
+  Result<size_t> PWrite(Caller&, mm::IoSrc& src, uint64_t offset, uint32_t, uint64_t* end) override {
+    std::vector<std::byte> buffer(std::min<size_t>(src.remaining(), size_t{1} << 20));
+    if (buffer.empty()) return size_t{0};
+    buffer.resize(TRY(src.Read(buffer)));
+    const Result<size_t> n = mm_->ForceCopyOut(offset, buffer);
+    if (!n.ok()) return Errno::kEIO;
+    if (end != nullptr) *end = offset + *n;
+    return *n;
+  }
+  Result<uint64_t> Seek(Caller&, int64_t offset, int whence) override {
+    absl::MutexLock lock(&position_mu_);
+    if (whence != abi::kSeekSet && whence != abi::kSeekCur) return Errno::kEINVAL;
+    const uint64_t base = whence == abi::kSeekCur ? position_.load() : 0;
+    position_.store(base + static_cast<uint64_t>(offset));  // addresses wrap: mem_lseek
+    return position_.load();
+  }
+
+ private:
+  const Ref<mm::MemoryManager> mm_;
+};
+
+class MemFile final : public pseudo::PseudoInode {
+ public:
+  MemFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino)
+      : PseudoInode(std::move(fs), vfs::FileType::kRegular, 0600, ino), task_(std::move(task)) {}
+  Result<Ref<vfs::FileDescription>> Open(Caller& caller, const vfs::Path& path, uint32_t flags) override {
+    Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, *task_));
+    return Ref<vfs::FileDescription>(MakeRef<MemDescription>(path, flags, std::move(mm)));
+  }
+
+ protected:
+  std::pair<abi::Uid, abi::Gid> Owner() const override {
+    const Ref<const auth::Credentials> creds = task_->GetCreds();
+    return {creds->euid, creds->egid};
+  }
+
+ private:
+  const Ref<kernel::Task> task_;
+};
+
+// task/: the process's threads.
+class TasksDirectory final : public pseudo::PseudoDirectory {
+ public:
+  TasksDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task)
+      : PseudoDirectory(fs, 0555, ProcInode(task->group().pid(), Kind::kTasks)), proc_(std::move(fs)), task_(std::move(task)) {}
+  vfs::CachePolicy cache_policy() const override { return vfs::CachePolicy::kRevalidate; }
+  Result<bool> Revalidate(const Caller& caller, std::string_view name, vfs::Inode* child) override {
+    if (child == nullptr) return false;
+    const RefPtr<kernel::Task> task = Find(name);
+    (void)caller;
+    return task && child->ino() == ProcInode(task->tid(), Kind::kTaskDirectory);
+  }
+
+ protected:
+  Result<RefPtr<vfs::Inode>> FindComputed(const Caller&, std::string_view name) override {
+    RefPtr<kernel::Task> task = Find(name);
+    if (!task) return RefPtr<vfs::Inode>(nullptr);
+    return RefPtr<vfs::Inode>(NewProcessDirectory(proc_, std::move(task).ToRef(), true));
+  }
+  Result<void> ListComputed(const Caller&, std::vector<pseudo::PseudoEntry>& out) override {
+    for (const Ref<kernel::Task>& task : task_->group().Tasks()) {
+      out.push_back({std::to_string(task->tid()), vfs::FileType::kDirectory, ProcInode(task->tid(), Kind::kTaskDirectory)});
+    }
+    return Ok();
+  }
+  uint64_t LinkCount() const override { return 2 + task_->group().Tasks().size(); }
+
+ private:
+  RefPtr<kernel::Task> Find(std::string_view name) const {
+    for (const Ref<kernel::Task>& task : task_->group().Tasks()) {
+      if (std::to_string(task->tid()) == name) return task;
+    }
+    return nullptr;
+  }
+  const Ref<ProcFilesystem> proc_;
+  const Ref<kernel::Task> task_;
+};
+
+class ProcessDirectory final : public pseudo::PseudoDirectory {
+ public:
+  ProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino) : PseudoDirectory(std::move(fs), 0555, ino), task_(std::move(task)) {}
+
+ protected:
+  std::pair<abi::Uid, abi::Gid> Owner() const override {
+    const Ref<const auth::Credentials> creds = task_->GetCreds();
+    return {creds->euid, creds->egid};
+  }
+
+ private:
+  const Ref<kernel::Task> task_;
+};
+
+Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const kernel::Task& task) {
+  auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0511, ProcInode(task.tid(), Kind::kNs));
+  static constexpr const char* kNames[] = {"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"};
+  uint64_t number = 4026531834;
+  for (const char* name : kNames) {
+    std::string kind = name;
+    if (const size_t at = kind.find("_for_children"); at != std::string::npos) kind.resize(at), --number;
+    ++number;
+    directory->Add(name, MakeRef<pseudo::PseudoSymlink>(fs, [text = kind + ":[" + std::to_string(number) + "]"](const Caller&) -> Text { return text; }));
+  }
+  return directory;
+}
+
+Ref<vfs::Inode> NewNetDirectory(const Ref<ProcFilesystem>& fs) {
+  auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0555);
+  const auto fixed = [&](const char* name, const char* text) {
+    directory->Add(name, MakeRef<pseudo::FunctionFile>(fs, 0444, [text](Caller&) -> Text { return std::string(text); }));
+  };
+  fixed("dev",
+        "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    "
+        "packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0  "
+        "     0          0\n");
+  fixed("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
+  fixed("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n");
+  return directory;
+}
+
+}  // namespace
+
+Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory) {
+  const abi::Pid id = thread_directory ? task->tid() : task->group().pid();
+  const uint64_t ino = thread_directory ? ProcInode(id, Kind::kTaskDirectory)
+                                        : ProcInode(id, Kind::kProcessDirectory, static_cast<uint64_t>(task->group().start_time()));
+  auto directory = MakeRef<ProcessDirectory>(fs, task, ino);
+  uint64_t number = static_cast<uint64_t>(Kind::kFirstFile);
+  const auto next = [&] { return ProcInode(id, static_cast<Kind>(number++), thread_directory ? 1 : 0); };
+  for (const FileRow& row : kFiles) {
+    directory->Add(row.name, MakeRef<ProcessFile>(fs, task, thread_directory, row.mode, next(), row.make, row.store));
+  }
+  directory->Add("cwd", MakeRef<MagicLink>(fs, task, MagicLink::What::kCwd, next()));
+  directory->Add("root", MakeRef<MagicLink>(fs, task, MagicLink::What::kRoot, next()));
+  directory->Add("exe", MakeRef<MagicLink>(fs, task, MagicLink::What::kExe, next()));
+  directory->Add("mem", MakeRef<MemFile>(fs, task, next()));
+  directory->Add("fd", NewFdDirectory(fs, task, false));
+  directory->Add("fdinfo", NewFdDirectory(fs, task, true));
+  directory->Add("ns", NewNamespaceDirectory(fs, *task));
+  directory->Add("net", NewNetDirectory(fs));
+  if (thread_directory) {
+    directory->Add("children", MakeRef<ProcessFile>(fs, task, true, 0444, next(), Children, nullptr));
+  } else {
+    directory->Add("task", MakeRef<TasksDirectory>(fs, task));
+  }
+  return directory;
+}
+
+}  // namespace rampart::fs::proc

@@ -1,0 +1,147 @@
+// /proc/sys: what programs read of the kernel's settings. Fixed values are those that the Sentry really works by.
+#include "sentry/fs/proc/internal.h"
+
+#include <cstdio>
+#include <random>
+
+namespace rampart::fs::proc {
+namespace {
+
+using Text = Result<std::string>;
+
+Ref<pseudo::PseudoDirectory> Directory(const Ref<ProcFilesystem>& fs) { return MakeRef<pseudo::PseudoDirectory>(fs); }
+
+Ref<vfs::Inode> Fixed(const Ref<ProcFilesystem>& fs, std::string text) {
+  return MakeRef<pseudo::FunctionFile>(fs, 0444, [text = std::move(text)](Caller&) -> Text { return text + "\n"; });
+}
+
+std::string Uuid() {
+  std::random_device random;
+  char text[40];
+  std::snprintf(text, sizeof(text), "%08x-%04x-4%03x-%04x-%08x%04x", random(), random() & 0xffff, random() & 0xfff, 0x8000 | (random() & 0x3fff),
+                random(), random() & 0xffff);
+  return text;
+}
+
+Ref<vfs::Inode> HostnameFile(const Ref<ProcFilesystem>& fs) {
+  kernel::Kernel& kernel = fs->kernel();
+  return MakeRef<pseudo::FunctionFile>(
+      fs, 0644, [&kernel](Caller&) -> Text { return kernel.hostname() + "\n"; },
+      [&kernel](Caller& caller, std::string_view text) -> Result<void> {
+        if (!caller.creds().HasCapability(abi::Capability::kSysAdmin)) return Errno::kEPERM;
+        while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+        if (text.size() > 64) return Errno::kEINVAL;
+        kernel.SetHostname(std::string(text));
+        return Ok();
+      });
+}
+
+Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
+  auto d = Directory(fs);
+  d->Add("ostype", Fixed(fs, "Linux"));
+  d->Add("osrelease", Fixed(fs, "6.12.0-rampart"));
+  d->Add("version", Fixed(fs, "#1 SMP PREEMPT_DYNAMIC"));
+  d->Add("hostname", HostnameFile(fs));
+  kernel::Kernel& kernel = fs->kernel();
+  d->Add("domainname", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel](Caller&) -> Text { return kernel.domainname() + "\n"; }));
+  d->Add("pid_max", Fixed(fs, "4194304"));
+  d->Add("threads-max", Fixed(fs, "127519"));
+  d->Add("cap_last_cap", Fixed(fs, "40"));
+  d->Add("ngroups_max", Fixed(fs, "65536"));
+  d->Add("randomize_va_space", Fixed(fs, "2"));
+  d->Add("overflowuid", Fixed(fs, "65534"));
+  d->Add("overflowgid", Fixed(fs, "65534"));
+  d->Add("core_pattern", Fixed(fs, "core"));
+  d->Add("core_uses_pid", Fixed(fs, "0"));
+  d->Add("dmesg_restrict", Fixed(fs, "1"));
+  d->Add("kptr_restrict", Fixed(fs, "1"));
+  d->Add("perf_event_paranoid", Fixed(fs, "3"));
+  d->Add("printk", Fixed(fs, "4\t4\t1\t7"));
+  d->Add("sem", Fixed(fs, "32000\t1024000000\t500\t32000"));
+  d->Add("shmmax", Fixed(fs, "18446744073692774399"));
+  d->Add("shmall", Fixed(fs, "18446744073692774399"));
+  d->Add("shmmni", Fixed(fs, "4096"));
+  d->Add("msgmax", Fixed(fs, "8192"));
+  d->Add("msgmnb", Fixed(fs, "16384"));
+  d->Add("msgmni", Fixed(fs, "32000"));
+  auto random = Directory(fs);
+  random->Add("boot_id", Fixed(fs, Uuid()));
+  random->Add("uuid", MakeRef<pseudo::FunctionFile>(fs, 0444, [](Caller&) -> Text { return Uuid() + "\n"; }));
+  random->Add("entropy_avail", Fixed(fs, "256"));
+  random->Add("poolsize", Fixed(fs, "256"));
+  d->Add("random", random);
+  auto yama = Directory(fs);
+  yama->Add("ptrace_scope", Fixed(fs, "0"));
+  d->Add("yama", yama);
+  return d;
+}
+
+Ref<vfs::Inode> Fs(const Ref<ProcFilesystem>& fs) {
+  auto d = Directory(fs);
+  d->Add("file-max", Fixed(fs, "9223372036854775807"));
+  d->Add("file-nr", Fixed(fs, "0\t0\t9223372036854775807"));
+  d->Add("nr_open", Fixed(fs, "1048576"));
+  d->Add("pipe-max-size", Fixed(fs, "1048576"));
+  d->Add("lease-break-time", Fixed(fs, "45"));
+  d->Add("protected_hardlinks", Fixed(fs, "0"));
+  d->Add("protected_symlinks", Fixed(fs, "0"));
+  d->Add("aio-max-nr", Fixed(fs, "65536"));
+  auto inotify = Directory(fs);
+  inotify->Add("max_queued_events", Fixed(fs, "16384"));
+  inotify->Add("max_user_instances", Fixed(fs, "128"));
+  inotify->Add("max_user_watches", Fixed(fs, "65536"));
+  d->Add("inotify", inotify);
+  auto mqueue = Directory(fs);
+  mqueue->Add("msg_max", Fixed(fs, "10"));
+  mqueue->Add("msgsize_max", Fixed(fs, "8192"));
+  mqueue->Add("queues_max", Fixed(fs, "256"));
+  d->Add("mqueue", mqueue);
+  return d;
+}
+
+Ref<vfs::Inode> Vm(const Ref<ProcFilesystem>& fs) {
+  auto d = Directory(fs);
+  d->Add("overcommit_memory", Fixed(fs, "0"));
+  d->Add("overcommit_ratio", Fixed(fs, "50"));
+  d->Add("max_map_count", Fixed(fs, "65530"));
+  d->Add("mmap_min_addr", Fixed(fs, "65536"));
+  d->Add("swappiness", Fixed(fs, "60"));
+  d->Add("nr_hugepages", Fixed(fs, "0"));
+  return d;
+}
+
+Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
+  auto d = Directory(fs);
+  auto core = Directory(fs);
+  core->Add("somaxconn", Fixed(fs, "4096"));
+  core->Add("rmem_default", Fixed(fs, "212992"));
+  core->Add("rmem_max", Fixed(fs, "212992"));
+  core->Add("wmem_default", Fixed(fs, "212992"));
+  core->Add("wmem_max", Fixed(fs, "212992"));
+  d->Add("core", core);
+  auto ipv4 = Directory(fs);
+  ipv4->Add("ip_local_port_range", Fixed(fs, "32768\t60999"));
+  ipv4->Add("tcp_rmem", Fixed(fs, "4096\t131072\t6291456"));
+  ipv4->Add("tcp_wmem", Fixed(fs, "4096\t16384\t4194304"));
+  ipv4->Add("tcp_keepalive_time", Fixed(fs, "7200"));
+  ipv4->Add("tcp_fin_timeout", Fixed(fs, "60"));
+  ipv4->Add("ip_forward", Fixed(fs, "0"));
+  d->Add("ipv4", ipv4);
+  auto unix_directory = Directory(fs);
+  unix_directory->Add("max_dgram_qlen", Fixed(fs, "512"));
+  d->Add("unix", unix_directory);
+  return d;
+}
+
+}  // namespace
+
+Ref<vfs::Inode> NewSysctlTree(Ref<ProcFilesystem> fs) {
+  auto d = Directory(fs);
+  d->Add("kernel", Kernel(fs));
+  d->Add("fs", Fs(fs));
+  d->Add("vm", Vm(fs));
+  d->Add("net", Net(fs));
+  return d;
+}
+
+}  // namespace rampart::fs::proc
