@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/ref.h"
 #include "base/result.h"
@@ -28,6 +29,27 @@ class DirentSink {
   virtual ~DirentSink() = default;
   // False: full, stop; the entry was not taken. `next`: the offset that continues after this entry (d_off).
   virtual bool Add(std::string_view name, uint64_t ino, FileType type, uint64_t next) = 0;
+};
+
+class FileDescription;
+
+// Somebody who looks at a description without keeping it alive (an epoll's interest) and must let go of it before it dies.
+// Thread safety: the functions that are given the lock run under LastCloseMutex(), the outermost of all locks of descriptions and epolls.
+class LastCloseObserver {
+ public:
+  // The last reference is gone; the description is still whole. Must call RemoveObserverLocked. May not take or drop references to it.
+  virtual void OnLastClose(FileDescription& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) = 0;
+  static absl::Mutex& LastCloseMutex();
+  LastCloseObserver* NextObserver() const { return next_; }   // LastCloseMutex held
+
+ protected:
+  LastCloseObserver() = default;
+  virtual ~LastCloseObserver() = default;
+
+ private:
+  friend class FileDescription;
+  LastCloseObserver* next_ = nullptr;
+  LastCloseObserver* prev_ = nullptr;
 };
 
 class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
@@ -79,18 +101,26 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   // Extra lines in /proc/PID/fdinfo/N (epoll, eventfd, inotify…), each ending in '\n'.
   virtual std::string FdInfo() const { return ""; }
 
+  // Observers of the end of its life; LastCloseMutex() held. REQUIRES (Add): the caller holds a reference.
+  void AddObserverLocked(LastCloseObserver& observer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseObserver::LastCloseMutex());
+  void RemoveObserverLocked(LastCloseObserver& observer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseObserver::LastCloseMutex());
+  LastCloseObserver* FirstObserver() const { return observers_; }  // LastCloseMutex held
+
   // MappingIdentity.
   std::string MappedName() const override;
   uint64_t device() const override;
   uint64_t inode_number() const override;
 
  protected:
+  void OnLastRef() override;           // tells the observers, then deletes
   absl::Mutex position_mu_;            // held during Read/Write/Iterate of seekable files (Linux: f_pos_lock)
   std::atomic<uint64_t> position_{0};  // written under position_mu_
 
  private:
   const Path path_;
   std::atomic<uint32_t> flags_;
+  std::atomic<bool> observed_{false};        // once true, stays
+  LastCloseObserver* observers_ = nullptr;   // guarded by LastCloseMutex()
 };
 
 }  // namespace rampart::vfs

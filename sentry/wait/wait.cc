@@ -45,7 +45,7 @@ void WaitQueue::Register(WaitEntry& entry, EventMask mask, bool exclusive) {
   CHECK(entry.queue_ == nullptr);
   entry.queue_ = this;
   entry.mask_ = mask | abi::kPollErr | abi::kPollHup;
-  entry.exclusive_ = exclusive;
+  entry.exclusive_ = exclusive || entry.always_exclusive_;
   entry.next_ = nullptr;
   entry.prev_ = tail_;
   if (tail_ != nullptr) {

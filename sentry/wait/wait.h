@@ -35,6 +35,9 @@ class WaitEntry {
   // Something in `events` happened. Called under the queue's lock: see the rules above.
   virtual void OnEvent(EventMask events) = 0;
 
+  // Registers as exclusive wherever it is registered (EPOLLEXCLUSIVE). REQUIRES: not registered.
+  void set_always_exclusive(bool on) { always_exclusive_ = on; }
+
  private:
   friend class WaitQueue;
   WaitQueue* queue_ = nullptr;  // guarded by the queue's lock
@@ -42,6 +45,7 @@ class WaitEntry {
   WaitEntry* prev_ = nullptr;
   EventMask mask_ = 0;
   bool exclusive_ = false;
+  bool always_exclusive_ = false;
 };
 
 class WaitQueue {
