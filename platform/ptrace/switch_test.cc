@@ -7,7 +7,7 @@
 namespace rampart::platform::ptrace {
 namespace {
 
-class Switch : public testing::Test {
+class Switch : public ::testing::Test {
  protected:
   // Runs `code` from its start until the first exit.
   Exit RunCode(Code code, Step step = Step::kRun) {

@@ -2,10 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,38 +10,13 @@
 #include <string_view>
 
 #include "base/safe_math.h"
-#include "base/unique_fd.h"
 #include "platform/platform.h"
 #include "platform/ptrace/ptrace_platform.h"
+#include "platform/testing/test_file.h"
 
 namespace rampart::platform::ptrace {
 
-// A memfd, mapped whole.
-class TestFile final : public BackingFile {
- public:
-  explicit TestFile(uint64_t size) : size_(size), fd_(memfd_create("test", MFD_CLOEXEC)) {
-    CHECK(ftruncate(fd_.get(), static_cast<off_t>(size)) == 0);
-    void* view = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
-    CHECK(view != MAP_FAILED);
-    view_ = static_cast<std::byte*>(view);
-    live.fetch_add(1);
-  }
-  int fd() const override { return fd_.get(); }
-  Result<std::span<std::byte>> Window(uint64_t offset, uint64_t length, bool) override { return std::span(view_ + offset, length); }
-  bool stable() const override { return true; }
-  std::byte* view() const { return view_; }
-
-  static inline std::atomic<int> live{0};
-
- private:
-  ~TestFile() override {
-    munmap(view_, size_);
-    live.fetch_sub(1);
-  }
-  const uint64_t size_;
-  UniqueFd fd_;
-  std::byte* view_ = nullptr;
-};
+using platform::testing::TestFile;
 
 inline constexpr uint64_t kCode = 0x400000;
 inline constexpr uint64_t kData = 0x555555554000;
