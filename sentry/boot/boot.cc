@@ -11,7 +11,7 @@
 
 namespace rampart::sentry::boot {
 
-int RunSandbox(const BootConfig& config) {
+int RunSandbox(const BootConfig& config, const BootHooks& /*hooks*/) {
   constexpr std::string_view kText = "the kernel is not part of this build yet: RunSandbox has no implementation";
   ControlMessage message{.type = ControlType::kStartFailed, .value = static_cast<uint32_t>(StartFailure::kSandbox)};
   message.text_length = static_cast<uint32_t>(std::min<size_t>(kText.size(), kControlTextBytes));

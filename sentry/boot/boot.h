@@ -11,8 +11,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
+
+#include "platform/platform.h"
 
 namespace rampart::sentry::boot {
 
@@ -94,11 +97,19 @@ struct BootConfig {
   int log_level = 3;      // rampart::LogLevel
 };
 
+// What the runner lends to the kernel: code that lives above it.
+struct BootHooks {
+  // Installs the Sentry's seccomp filter: called once, on the main thread, when everything that needs the host is made (platform, memory
+  // file, channels, poller) and before any application instruction. The filter must reach every thread of the process (TSYNC).
+  // Returns what failed, for people; empty: confined. Null in tests that run unconfined.
+  std::function<std::string(const platform::PlatformInfo& platform)> confine;
+};
+
 // Builds the kernel, confines the process by the seccomp filter, runs the first program, and returns when the sandbox is over.
 //
 // REQUIRES: the calling thread is the process's only one; control messages have not been read.
 // Tells the runner over control_fd what happened (kStarted or kStartFailed, then kExited); the return value is only the exit status of
 // the sentry process: 0 when a result was sent, 1 when the runner must find out by itself (the reason has been logged).
-int RunSandbox(const BootConfig& config);
+int RunSandbox(const BootConfig& config, const BootHooks& hooks);
 
 }  // namespace rampart::sentry::boot
