@@ -20,14 +20,20 @@ class MemoryFile final : public platform::BackingFile {
   // `fd`: an empty memfd. `limit`: bytes that may be in use at once (0: no limit but the host's). Called once at boot.
   static Result<Ref<MemoryFile>> Create(UniqueFd fd, uint64_t limit);
 
-  enum class Commit : uint8_t { kLazily, kNow };  // whether the host's pages should be there at once (batched: 2 µs a page instead of 23)
+  // Whether the host's pages should be there at once (batched: 2 µs a page instead of 23). kNowUninitialized: the same, with whatever
+  // bytes are in them: only for who overwrites every byte before anybody else can see the range.
+  enum class Commit : uint8_t { kLazily, kNow, kNowUninitialized };
 
   // `length` bytes (page multiple, > 0) of zeroed pages, contiguous, with one reference each. ENOMEM: the limit or the host refuses.
   Result<FileRange> Allocate(uint64_t length, Commit commit);
   void IncRef(FileRange range);
   void DecRef(FileRange range);
+  using RefCounted::DecRef;  // of the object itself
+  using RefCounted::IncRef;
   // Whether the page has exactly one reference: a copy-on-write break may then take it over.
   bool Unshared(uint64_t offset) const;
+  // The end of the longest stretch of such pages that begins at range.start, within range; range.start if there is none.
+  uint64_t UnsharedUntil(FileRange range) const;
 
   // The Sentry's view of an offset; valid for the object's life. REQUIRES: within an allocated range.
   std::byte* At(uint64_t offset) const { return base_ + offset; }
@@ -38,7 +44,7 @@ class MemoryFile final : public platform::BackingFile {
     uint64_t limit_bytes;  // 0: none
   };
   Usage usage() const;
-  // Gives unreferenced memory back to the host.
+  // Gives unreferenced memory back to the host. Happens by itself when much is kept.
   void Trim();
 
   // BackingFile.

@@ -4,7 +4,7 @@
 // Model. vmas are an ordered map of ranges; pages an ordered map of runs {user range → BackingFile range, mapped rights, shared or to be
 // copied}. Changes go to the platform as queued batches that take effect at the next Switch; pages that were unmapped are released only
 // when the platform says the batch is applied. fork shares pages copy-on-write. Faults bring in windows, growing with sequential use.
-// Thread safety: any thread. Lock order: mapping lock (vmas) → active lock (pages, platform space) → Mappable's → MemoryFile's.
+// Thread safety: any thread. Lock order: the mm's one lock (vmas, pages, platform space) → Mappable's → MemoryFile's.
 // Ownership: counted by the tasks that share it (CLONE_VM) and by whoever looks from outside (/proc, process_vm_readv).
 #pragma once
 
@@ -92,7 +92,8 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
  public:
   // An empty address space.
   static Result<Ref<MemoryManager>> Create(platform::Platform& platform, Ref<MemoryFile> memory_file);
-  // fork: a copy of this one, sharing pages copy-on-write.
+  // fork: a copy of this one, sharing pages copy-on-write. The caller must Commit this mm's space before the child runs: until then other
+  // threads of the parent could still write to pages that are shared now.
   Result<Ref<MemoryManager>> Fork();
 
   platform::AddressSpace& space();
@@ -116,7 +117,8 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   // `rsp` decides stack growth as Linux does.
   Result<void> HandleFault(UserAddr address, platform::Prot access, bool page_was_mapped, UserAddr rsp);
 
-  // UserMemory.
+  // UserMemory. A writer from outside the process (process_vm_writev) calls space().Kick() afterwards, so that whoever runs inside sees
+  // pages that the write has replaced.
   Result<size_t> CopyInPartial(UserAddr from, std::span<std::byte> bytes) override;
   Result<size_t> CopyOutPartial(UserAddr to, std::span<const std::byte> bytes) override;
   Result<uint32_t> Atomic32(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected) override;
@@ -145,10 +147,12 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   void SetBrkStart(UserAddr start);
   // A free range for mmap without hint lies below this (from the stack's limit and randomisation).
   void SetMmapBase(UserAddr base);
+  // RLIMIT_STACK and RLIMIT_AS as far as stack growth by a fault needs them: set by exec, inherited by fork; prlimit(2) tells changes.
+  void SetGrowthLimits(uint64_t stack, uint64_t address_space);
   RefPtr<MappingIdentity> executable() const;   // /proc/PID/exe's identity
   void SetExecutable(RefPtr<MappingIdentity> identity);
 
-  // Everything unmapped: the last task of the process is gone, though observers may still hold references. `context` applies it.
+  // Everything released: no thread will ever run in this space again, though observers may still hold references.
   void Clear();
 
   ~MemoryManager() override;
@@ -156,7 +160,9 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   struct Impl;
 
  private:
-  explicit MemoryManager(std::unique_ptr<Impl> impl);
+  MemoryManager(platform::Platform& platform, Ref<MemoryFile> memory_file, Ref<platform::AddressSpace> space);
+  template <class T, class... A>
+  friend Ref<T> rampart::MakeRef(A&&...);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,204 @@
+// Life of an address space, and what /proc shows of it.
+#include "sentry/mm/memory_manager.h"
+
+#include <algorithm>
+
+#include "sentry/mm/memory_manager_impl.h"
+#include "sentry/mm/safe_copy.h"
+
+namespace rampart::mm {
+
+MemoryManager::MemoryManager(platform::Platform& platform, Ref<MemoryFile> memory_file, Ref<platform::AddressSpace> space)
+    : impl_(std::make_unique<Impl>(this, platform, std::move(memory_file), std::move(space))) {}
+
+MemoryManager::~MemoryManager() { Clear(); }
+
+Result<Ref<MemoryManager>> MemoryManager::Create(platform::Platform& platform, Ref<MemoryFile> memory_file) {
+  InstallSafeCopy();
+  Ref<platform::AddressSpace> space = TRY(platform.NewAddressSpace());
+  return MakeRef<MemoryManager>(platform, std::move(memory_file), std::move(space));
+}
+
+Result<Ref<MemoryManager>> MemoryManager::Fork() {
+  Ref<MemoryManager> child = TRY(Create(impl_->platform, impl_->memory_file));
+  Impl& from = *impl_;
+  Impl& to = *child->impl_;
+  absl::MutexLock lock(&from.mu);
+  absl::MutexLock child_lock(&to.mu);
+  from.NoteThread();
+  to.mmap_base = from.mmap_base;
+  to.brk_start = from.brk_start;
+  to.brk = from.brk;
+  to.layout = from.layout;
+  to.executable = from.executable;
+  to.stack_limit = from.stack_limit;
+  to.as_limit = from.as_limit;
+  Result<void> result;
+  for (auto v = from.vmas.begin(); v != from.vmas.end(); ++v) {
+    if (v->second.dont_fork) continue;
+    Vma copy = v->second;
+    copy.locked = copy.lock_on_fault = false;
+    copy.window = 0;
+    if (const auto inserted = to.InsertVma(v->first, std::move(copy)); !inserted.ok()) {
+      result = inserted.error();
+      break;
+    }
+    // A shared mapping finds its pages again through its file.
+    if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, to);
+  }
+  from.FinishChange();
+  if (!result.ok()) return result.error();
+  return child;
+}
+
+void MemoryManager::Clear() {
+  Impl& m = *impl_;
+  absl::MutexLock lock(&m.mu);
+  if (!m.vmas.empty()) m.RemoveVmas(AddrRange{0, m.max_address}, Impl::Unmap::kNo);
+  // Nobody runs in the space: nothing to wait for, except an operation that still holds pins.
+  for (Impl::Drop& d : m.fresh_drops) d.sequence = 0;
+  for (Impl::Drop& d : m.deferred_drops) d.sequence = 0;
+  for (Impl::Drop& d : m.fresh_drops) m.deferred_drops.push_back(std::move(d));
+  m.fresh_drops.clear();
+  m.Reap();
+  m.executable = nullptr;
+}
+
+platform::AddressSpace& MemoryManager::space() { return *impl_->space; }
+
+void MemoryManager::SetBrkStart(UserAddr start) {
+  absl::MutexLock lock(&impl_->mu);
+  impl_->brk_start = impl_->brk = start;
+  impl_->layout.start_brk = start;
+}
+
+void MemoryManager::SetMmapBase(UserAddr base) {
+  absl::MutexLock lock(&impl_->mu);
+  impl_->mmap_base = base;
+  impl_->gap_hint = 0;
+}
+
+void MemoryManager::SetGrowthLimits(uint64_t stack, uint64_t address_space) {
+  absl::MutexLock lock(&impl_->mu);
+  impl_->stack_limit = stack;
+  impl_->as_limit = address_space;
+}
+
+ImageLayout MemoryManager::layout() const {
+  absl::ReaderMutexLock lock(&impl_->mu);
+  return impl_->layout;
+}
+
+void MemoryManager::SetLayout(ImageLayout layout) {
+  absl::MutexLock lock(&impl_->mu);
+  impl_->layout = std::move(layout);
+}
+
+RefPtr<MappingIdentity> MemoryManager::executable() const {
+  absl::ReaderMutexLock lock(&impl_->mu);
+  return impl_->executable;
+}
+
+void MemoryManager::SetExecutable(RefPtr<MappingIdentity> identity) {
+  absl::MutexLock lock(&impl_->mu);
+  std::swap(impl_->executable, identity);
+}
+
+namespace {
+
+VmaInfo Describe(MemoryManager::Impl& m, VmaMap::const_iterator v) ABSL_SHARED_LOCKS_REQUIRED(m.mu) {
+  const Vma& vma = v->second;
+  VmaInfo info{};
+  info.range = AddrRange{v->first, vma.end};
+  info.prot = vma.prot;
+  info.shared = vma.shared;
+  info.grows_down = vma.grows_down;
+  info.offset = vma.file ? vma.offset : 0;
+  if (vma.special_name != nullptr) info.name = vma.special_name;
+  for (auto p = m.PmaAtOrAfter(v->first); p != m.pmas.end() && p->first < vma.end; ++p) {
+    const uint64_t bytes = p->second.end - p->first;
+    info.rss_bytes += bytes;
+    if (p->second.owned) info.anon_bytes += bytes;
+  }
+  if (vma.locked) info.locked_bytes = info.rss_bytes;
+  return info;
+}
+
+void DescribeFile(VmaInfo& info, const RefPtr<MappingIdentity>& identity) {
+  if (!identity) return;
+  info.device = identity->device();
+  info.inode = identity->inode_number();
+  if (info.name.empty()) info.name = identity->MappedName();
+}
+
+}  // namespace
+
+std::vector<VmaInfo> MemoryManager::Vmas() const {
+  std::vector<VmaInfo> infos;
+  std::vector<RefPtr<MappingIdentity>> identities;
+  {
+    absl::ReaderMutexLock lock(&impl_->mu);
+    for (auto v = impl_->vmas.begin(); v != impl_->vmas.end(); ++v) {
+      infos.push_back(Describe(*impl_, v));
+      identities.push_back(v->second.identity);
+    }
+  }
+  // Names are asked for outside the lock: a file system's locks are behind them.
+  for (size_t i = 0; i < infos.size(); ++i) DescribeFile(infos[i], identities[i]);
+  return infos;
+}
+
+std::optional<VmaInfo> MemoryManager::FindVma(UserAddr address) const {
+  VmaInfo info;
+  RefPtr<MappingIdentity> identity;
+  {
+    absl::ReaderMutexLock lock(&impl_->mu);
+    const auto v = impl_->FindVma(address);
+    if (v == impl_->vmas.end()) return std::nullopt;
+    info = Describe(*impl_, v);
+    identity = v->second.identity;
+  }
+  DescribeFile(info, identity);
+  return info;
+}
+
+MemoryStats MemoryManager::stats() const {
+  absl::ReaderMutexLock lock(&impl_->mu);
+  const Impl& m = *impl_;
+  MemoryStats s{};
+  s.virtual_bytes = m.total_bytes;
+  s.resident_bytes = m.resident_bytes;
+  s.data_bytes = m.data_bytes;
+  s.locked_bytes = m.locked_bytes;
+  s.peak_virtual_bytes = m.peak_total;
+  s.peak_resident_bytes = m.peak_resident;
+  for (const auto& [start, vma] : m.vmas) {
+    if (vma.grows_down) s.stack_bytes += vma.end - start;
+    if (platform::Allows(vma.prot, Prot::kExec)) s.exec_bytes += vma.end - start;
+  }
+  for (const auto& [start, pma] : m.pmas) (pma.owned ? s.anon_bytes : s.shared_bytes) += pma.end - start;
+  return s;
+}
+
+void MemoryManager::Invalidate(Mappable& file, FileRange range, bool private_too) {
+  Impl& m = *impl_;
+  bool kick = false;
+  {
+    absl::MutexLock lock(&m.mu);
+    m.NoteThread();
+    for (auto& [start, vma] : m.vmas) {
+      if (vma.file.get() != &file) continue;
+      const FileRange mapped{vma.offset, vma.offset + (vma.end - start)};
+      const uint64_t low = std::max(PageDown(range.start), mapped.start);
+      const uint64_t high = std::min(range.end > UINT64_MAX - kPageMask ? PageDown(UINT64_MAX) : PageUp(range.end), mapped.end);
+      if (low >= high) continue;
+      const AddrRange gone{start + (low - mapped.start), start + (high - mapped.start)};
+      if (m.DropSome(gone, Impl::Which::kFiles)) kick = true;
+      if (private_too && !vma.shared && m.DropSome(gone, Impl::Which::kOwned)) kick = true;
+    }
+    m.FinishChange();
+  }
+  if (kick) m.space->Kick();
+}
+
+}  // namespace rampart::mm
