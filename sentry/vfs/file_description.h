@@ -11,6 +11,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "abi/fcntl.h"
+#include "abi/types.h"
 #include "base/ref.h"
 #include "base/result.h"
 #include "sentry/context/caller.h"
@@ -71,7 +73,7 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   // Whether there is a position (lseek works); pipes and sockets have none and get Read/Write with no offset.
   virtual bool seekable() const { return true; }
   virtual Result<size_t> PRead(Caller& caller, mm::IoDst& dst, uint64_t offset, uint32_t flags);    // default EINVAL
-  // O_APPEND is the implementation's: the write goes to the end, atomically; *end is where it ended (for the position).
+  // O_APPEND is the implementation's: the write goes to the end, atomically; *end (may be null) is where it ended, for the position.
   virtual Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t flags, uint64_t* end);
   // At the position, advancing it. The defaults do this over PRead/PWrite for seekable files; streams override.
   virtual Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags);
@@ -106,6 +108,18 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   void RemoveObserverLocked(LastCloseObserver& observer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseObserver::LastCloseMutex());
   LastCloseObserver* FirstObserver() const { return observers_; }  // LastCloseMutex held
 
+  // Whom SIGIO and its like go to (F_SETOWN, F_SETOWN_EX, F_SETSIG).
+  struct AsyncOwner {
+    enum Type : uint8_t { kNone, kThread, kProcess, kGroup } type = kNone;
+    uint8_t signal = 0;  // 0: SIGIO
+    abi::Pid pid = 0;
+  };
+  AsyncOwner async_owner() const { return async_owner_.load(std::memory_order_acquire); }
+  void set_async_owner(AsyncOwner owner) { async_owner_.store(owner, std::memory_order_release); }
+
+  // For the core, at open: this description counts among the inode's writers until it goes.
+  void AdoptWriteAccess() { holds_write_access_ = true; }
+
   // MappingIdentity.
   std::string MappedName() const override;
   uint64_t device() const override;
@@ -121,6 +135,9 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   std::atomic<uint32_t> flags_;
   std::atomic<bool> observed_{false};        // once true, stays
   LastCloseObserver* observers_ = nullptr;   // guarded by LastCloseMutex()
+
+  std::atomic<AsyncOwner> async_owner_{AsyncOwner{}};
+  bool holds_write_access_ = false;  // set before it is shared
 };
 
 }  // namespace rampart::vfs

@@ -21,6 +21,13 @@ class FsContext final : public RefCounted {
   Ref<MountNamespace> mounts() const;
   Path root() const;
   Path cwd() const;
+  // All three under one lock: what a walk begins with.
+  struct View {
+    Ref<MountNamespace> mounts;
+    Path root;
+    Path cwd;
+  };
+  View view() const;
   void SetRoot(Path root);
   void SetCwd(Path cwd);
   void SetMounts(Ref<MountNamespace> ns, Path root, Path cwd);  // unshare(CLONE_NEWNS), setns
@@ -65,9 +72,17 @@ class FdTable final : public RefCounted {
   std::vector<Fd> List() const;
 
  private:
+  Result<size_t> FindFreeLocked(size_t minimum, uint64_t limit) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  void PutLocked(size_t i, Ref<FileDescription> file, bool close_on_exec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  RefPtr<FileDescription> TakeLocked(size_t i) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   mutable absl::Mutex mu_;
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mu_);
   int32_t lowest_free_hint_ ABSL_GUARDED_BY(mu_) = 0;
 };
+
+// What close(2) does after a descriptor of `owner` has been removed (also dup2, exec and exit): drops the process's record locks on the file,
+// then OnClose, whose error close(2) returns.
+Result<void> CloseDescriptor(Caller& caller, const FdTable& owner, Ref<FileDescription> file);
 
 }  // namespace rampart::vfs

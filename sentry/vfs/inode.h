@@ -8,13 +8,14 @@
 // Thread safety: all functions from any thread. Errors: as the system calls document.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "base/ref.h"
 #include "base/result.h"
@@ -51,8 +52,12 @@ class Filesystem : public RefCounted {
   virtual std::string Source() const { return type_; }
 
  private:
+  friend class DentryCache;
+  friend class Mount;
   const char* const type_;
   const uint64_t device_;
+  absl::Mutex rename_mu_;         // held while a name moves from one directory to another
+  std::atomic<int> mounts_{0};    // Mount objects; its cached dentries go with the last
 };
 
 // What Create makes.
@@ -104,9 +109,10 @@ class Inode : public virtual RefCounted {
   // kRevalidate: whether `child` (null: negative) is still what `name` means.
   virtual Result<bool> Revalidate(const Caller& caller, std::string_view name, Inode* child);
   virtual Result<Ref<Inode>> Create(const Caller& caller, std::string_view name, const CreateArgs& args);
-  // Create a regular file and open it in one step (what O_CREAT does). Default: Create, then Open.
-  virtual Result<Ref<FileDescription>> CreateAndOpen(Caller& caller, Dentry& parent, std::string_view name, const CreateArgs& args,
-                                                     uint32_t flags, RefPtr<Inode>& created);
+  // Create a regular file and open it in one step (what O_CREAT does). `name_it` makes the Path of the new inode, for the description; called
+  // once, after the file exists. Default: Create, name_it, Open.
+  virtual Result<Ref<FileDescription>> CreateAndOpen(Caller& caller, std::string_view name, const CreateArgs& args, uint32_t flags,
+                                                     absl::FunctionRef<Path(Ref<Inode>)> name_it);
   // An unnamed file (O_TMPFILE). Default EOPNOTSUPP.
   virtual Result<Ref<Inode>> CreateUnnamed(const Caller& caller, const CreateArgs& args);
   virtual Result<void> Link(const Caller& caller, std::string_view name, Inode& target);
@@ -128,11 +134,20 @@ class Inode : public virtual RefCounted {
   // Null if none was made yet (cheap test on hot paths).
   InodeExtras* extras_if_any() const { return extras_.load(std::memory_order_acquire); }
 
+  // Writers and executions of a regular file exclude each other: ETXTBSY. Open files hold write access; execve denies it for as long as the
+  // image is in use.
+  Result<void> AcquireWriteAccess();
+  void ReleaseWriteAccess() { writers_.fetch_sub(1, std::memory_order_acq_rel); }
+  Result<void> DenyWriteAccess();
+  void AllowWriteAccess() { writers_.fetch_add(1, std::memory_order_acq_rel); }
+  int writers() const { return writers_.load(std::memory_order_acquire); }
+
  private:
   const Ref<Filesystem> fs_;
   const uint64_t ino_;
   const FileType type_;
   std::atomic<InodeExtras*> extras_{nullptr};
+  std::atomic<int> writers_{0};  // > 0: open for writing; < 0: being executed
 };
 
 // A number for Inode and pipe/socket identities, unique in the sandbox.

@@ -1,6 +1,6 @@
 // The VFS's operations on paths: what open, stat, rename … do between decoding their arguments and the filesystem's Inode.
 // Permission checks, mount flags, symlink rules (40 links: ELOOP; protected symlinks are off as in a container), trailing slashes, "..",
-// RESOLVE_* of openat2: all here.
+// RESOLVE_* of openat2: all here. Paths are at most 4095 bytes and symlink rules those of path_resolution(7).
 // Thread safety: any thread.
 #pragma once
 
@@ -10,6 +10,10 @@
 #include "sentry/vfs/fs_context.h"
 
 namespace rampart::vfs {
+
+// openat2(2).
+inline constexpr uint64_t kResolveNoXdev = 1, kResolveNoMagiclinks = 2, kResolveNoSymlinks = 4, kResolveBeneath = 8, kResolveInRoot = 16,
+                          kResolveCached = 32;
 
 // How a path is walked.
 struct WalkArgs {
@@ -63,6 +67,15 @@ struct TimeChange {
 };
 Result<void> ChangeTimes(Caller& caller, const Path& path, TimeChange atime, TimeChange mtime);
 Result<void> Truncate(Caller& caller, const Path& path, uint64_t size);
+// ftruncate(2): the right to write was checked when it was opened.
+Result<void> TruncateOpened(Caller& caller, const Path& path, uint64_t size);
+// After a write by somebody without CAP_FSETID: clears set-user-id and, for group executables, set-group-id. Cheap when there is nothing to clear.
+Result<void> DropPrivilegeBits(Caller& caller, Inode& inode);
+// xattr(7): the rules of the namespaces (user., trusted., security., system.), then the inode's function. ENODATA, EPERM, EACCES, EOPNOTSUPP.
+Result<std::string> GetXattr(Caller& caller, const Path& path, std::string_view name);
+Result<void> SetXattr(Caller& caller, const Path& path, std::string_view name, std::string_view value, uint32_t flags);
+Result<std::vector<std::string>> ListXattr(Caller& caller, const Path& path);
+Result<void> RemoveXattr(Caller& caller, const Path& path, std::string_view name);
 
 // The text that getcwd and /proc show for `path` seen from `root`: "(unreachable)/x" outside it, " (deleted)" after unlinked names.
 std::string PathText(const MountNamespace& mounts, const Path& root, const Path& path);
@@ -81,6 +94,7 @@ class DeviceRegistry {
 // Opening of FIFOs: sentry/fs/pipe registers itself at boot.
 using FifoOpener = Result<Ref<FileDescription>> (*)(Caller& caller, const Path& path, uint32_t flags);
 void RegisterFifoOpener(FifoOpener opener);
+Result<Ref<FileDescription>> OpenFifo(Caller& caller, const Path& path, uint32_t flags);  // ENXIO when none is registered
 
 // A pseudo filesystem for objects without names (pipes, sockets, eventfds…): makes the Path of a new anonymous inode shown as `name`.
 Path NewAnonymousPath(Ref<Inode> inode, std::string shown_name);

@@ -1,0 +1,53 @@
+#include "sentry/vfs/fs_context.h"
+
+#include <utility>
+
+namespace rampart::vfs {
+
+FsContext::FsContext(Ref<MountNamespace> ns, Path root, Path cwd, uint32_t umask)
+    : mounts_(std::move(ns)), root_(std::move(root)), cwd_(std::move(cwd)), umask_(umask & 0777) {}
+
+Ref<FsContext> FsContext::Clone() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return MakeRef<FsContext>(mounts_, root_, cwd_, umask());
+}
+
+Ref<MountNamespace> FsContext::mounts() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return mounts_;
+}
+
+Path FsContext::root() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return root_;
+}
+
+Path FsContext::cwd() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return cwd_;
+}
+
+FsContext::View FsContext::view() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return {mounts_, root_, cwd_};
+}
+
+// What is replaced goes away after the lock.
+void FsContext::SetRoot(Path root) {
+  absl::MutexLock lock(&mu_);
+  std::swap(root_, root);
+}
+
+void FsContext::SetCwd(Path cwd) {
+  absl::MutexLock lock(&mu_);
+  std::swap(cwd_, cwd);
+}
+
+void FsContext::SetMounts(Ref<MountNamespace> ns, Path root, Path cwd) {
+  absl::MutexLock lock(&mu_);
+  std::swap(mounts_, ns);
+  std::swap(root_, root);
+  std::swap(cwd_, cwd);
+}
+
+}  // namespace rampart::vfs
