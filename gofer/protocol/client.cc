@@ -1,0 +1,160 @@
+#include "gofer/protocol/client.h"
+
+#include "base/log.h"
+
+namespace rampart::gofer {
+namespace {
+
+constexpr size_t kClunkBatch = 64;
+constexpr uint32_t kMaxClientFids = 1u << 24;
+
+}  // namespace
+
+Client::Lease::Lease(Client* client, std::unique_ptr<Lane> lane) : client_(client), lane_(std::move(lane)) {}
+Client::Lease::~Lease() {
+  if (lane_ != nullptr) client_->GiveBack(std::move(lane_));
+}
+
+Client::~Client() = default;
+
+std::unique_ptr<Client::Lane> Client::MakeLane(UniqueFd socket, SocketKind kind) const {
+  auto lane = std::make_unique<Lane>();
+  lane->socket = MessageSocket(std::move(socket), kind);
+  lane->out.resize(msize_);
+  lane->in.resize(msize_);
+  return lane;
+}
+
+Result<std::unique_ptr<Client>> Client::Connect(UniqueFd socket, const Options& options) {
+  std::unique_ptr<Client> client(new Client(options));
+  auto lane = client->MakeLane(std::move(socket), options.kind);
+  const size_t size = EncodeMessage(kNoTag, Tversion{kMaxMessage, kVersionRampart}, lane->out);
+  FdList fds;
+  TRY(lane->socket.Send(Bytes(lane->out).first(size), fds));
+  const size_t received = TRY(lane->socket.Receive(lane->in, nullptr));
+  const Frame frame = TRY(ParseFrame(Bytes(lane->in).first(received)));
+  const Rversion version = TRY(DecodeReply<Tversion>(frame));
+  if (version.version != kVersionRampart) return Errno::kEPROTONOSUPPORT;
+  if (version.msize < kMinMessage || version.msize > kMaxMessage) return Errno::kEPROTO;
+  client->msize_ = version.msize;
+  lane->out.resize(version.msize);
+  absl::MutexLock lock(&client->mutex_);
+  client->idle_.push_back(std::move(lane));
+  client->lanes_ = 1;
+  return client;
+}
+
+Result<Client::Lease> Client::Acquire() {
+  std::unique_ptr<Lane> lane;
+  bool add = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return broken_ || !idle_.empty(); };
+    if (!ready()) {
+      want_lane_ = lanes_ < options_.max_lanes;
+      ++waiting_;
+      mutex_.Await(absl::Condition(&ready));
+      --waiting_;
+    }
+    if (broken_) return Errno::kEIO;
+    lane = std::move(idle_.back());  // the warmest
+    idle_.pop_back();
+    if (want_lane_ && lanes_ < options_.max_lanes) {
+      add = true;
+      want_lane_ = false;
+      ++lanes_;
+    }
+  }
+  if (add) AddLane(*lane);
+  return Lease(this, std::move(lane));
+}
+
+// Somebody had to wait: asks for one more lane before using this one. Without it the session works on with fewer.
+void Client::AddLane(Lane& through) {
+  const size_t size = EncodeMessage(0, Telane{0}, through.out);
+  FdList fds;
+  auto frame = Exchange(through, size, fds);
+  if (frame.ok() && DecodeReply<Telane>(*frame).ok() && fds.size() >= 1) {
+    GiveBack(MakeLane(fds.Take(0), SocketKind::kSeqPacket));
+    return;
+  }
+  absl::MutexLock lock(&mutex_);
+  --lanes_;
+}
+
+Result<Frame> Client::Exchange(Lane& lane, size_t size, FdList& fds) {
+  FdList none;
+  auto sent = lane.socket.Send(Bytes(lane.out).first(size), none);
+  auto received = sent.ok() ? lane.socket.Receive(lane.in, &fds) : Result<size_t>(sent.error());
+  auto frame = received.ok() ? ParseFrame(Bytes(lane.in).first(*received)) : Result<Frame>(received.error());
+  if (frame.ok() && frame->tag != 0) frame = Errno::kEBADMSG;
+  if (!frame.ok()) {
+    Log(LogLevel::kWarning, "gofer connection lost: %s", ErrnoText(frame.error()));
+    MarkBroken();
+    return Errno::kEIO;
+  }
+  return frame;
+}
+
+void Client::GiveBack(std::unique_ptr<Lane> lane) {
+  absl::MutexLock lock(&mutex_);
+  idle_.push_back(std::move(lane));
+}
+
+void Client::MarkBroken() {
+  absl::MutexLock lock(&mutex_);
+  broken_ = true;
+}
+
+bool Client::broken() const {
+  absl::MutexLock lock(&mutex_);
+  return broken_;
+}
+
+Result<FidNum> Client::NewFid() {
+  absl::MutexLock lock(&mutex_);
+  if (!free_fids_.empty()) {
+    const FidNum fid = free_fids_.back();
+    free_fids_.pop_back();
+    return fid;
+  }
+  if (next_fid_ >= kMaxClientFids) return Errno::kENFILE;
+  return FidNum{next_fid_++};
+}
+
+void Client::ReturnUnused(FidNum fid) {
+  if (fid == kNoFid) return;
+  absl::MutexLock lock(&mutex_);
+  free_fids_.push_back(fid);
+}
+
+void Client::Clunk(FidNum fid) {
+  if (fid == kNoFid) return;
+  bool full = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    clunks_.push_back(fid);
+    full = clunks_.size() >= kClunkBatch;
+  }
+  if (full) FlushClunks();
+}
+
+void Client::FlushClunks() {
+  Teclunk request;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (clunks_.empty() || broken_) return;
+    request.fids.swap(clunks_);
+  }
+  for (size_t done = 0; done < request.fids.size();) {
+    Teclunk part;
+    const size_t count = std::min<size_t>(request.fids.size() - done, 1024);
+    part.fids.assign(request.fids.begin() + static_cast<ptrdiff_t>(done), request.fids.begin() + static_cast<ptrdiff_t>(done + count));
+    if (!Call(part).ok()) return;  // broken: the numbers are of no more use
+    done += count;
+  }
+  absl::MutexLock lock(&mutex_);
+  free_fids_.insert(free_fids_.end(), request.fids.begin(), request.fids.end());
+}
+
+}  // namespace rampart::gofer
