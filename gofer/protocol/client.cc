@@ -35,7 +35,7 @@ Result<std::unique_ptr<Client>> Client::Connect(UniqueFd socket, const Options& 
   const Frame frame = TRY(ParseFrame(Bytes(lane->in).first(received)));
   const Rversion version = TRY(DecodeReply<Tversion>(frame));
   if (version.version != kVersionRampart) return Errno::kEPROTONOSUPPORT;
-  if (version.msize < kMinMessage || version.msize > kMaxMessage) return Errno::kEPROTO;
+  if (version.msize < kMinMessageExtended || version.msize > kMaxMessage) return Errno::kEPROTO;
   client->msize_ = version.msize;
   lane->out.resize(version.msize);
   absl::MutexLock lock(&client->mutex_);
@@ -128,33 +128,46 @@ void Client::ReturnUnused(FidNum fid) {
   free_fids_.push_back(fid);
 }
 
+// Never waits for a lane: the caller may be holding the only one.
 void Client::Clunk(FidNum fid) {
   if (fid == kNoFid) return;
-  bool full = false;
+  std::unique_ptr<Lane> lane;
+  std::vector<FidNum> fids;
   {
     absl::MutexLock lock(&mutex_);
     clunks_.push_back(fid);
-    full = clunks_.size() >= kClunkBatch;
+    if (clunks_.size() < kClunkBatch || idle_.empty() || broken_) return;
+    lane = std::move(idle_.back());
+    idle_.pop_back();
+    fids.swap(clunks_);
   }
-  if (full) FlushClunks();
+  SendClunks(Lease(this, std::move(lane)), std::move(fids));
 }
 
 void Client::FlushClunks() {
-  Teclunk request;
+  std::vector<FidNum> fids;
   {
     absl::MutexLock lock(&mutex_);
-    if (clunks_.empty() || broken_) return;
-    request.fids.swap(clunks_);
+    fids.swap(clunks_);
   }
-  for (size_t done = 0; done < request.fids.size();) {
-    Teclunk part;
-    const size_t count = std::min<size_t>(request.fids.size() - done, 1024);
-    part.fids.assign(request.fids.begin() + static_cast<ptrdiff_t>(done), request.fids.begin() + static_cast<ptrdiff_t>(done + count));
-    if (!Call(part).ok()) return;  // broken: the numbers are of no more use
-    done += count;
+  if (fids.empty()) return;
+  auto lease = Acquire();
+  if (lease.ok()) SendClunks(std::move(*lease), std::move(fids));
+}
+
+void Client::SendClunks(Lease lease, std::vector<FidNum> fids) {
+  constexpr size_t kMost = 1024;
+  Teclunk request;
+  std::vector<FidNum> rest;
+  if (fids.size() > kMost) {
+    rest.assign(fids.begin() + kMost, fids.end());
+    fids.resize(kMost);
   }
+  request.fids = std::move(fids);
+  if (!CallOn(std::move(lease), request).ok()) return;  // broken: the numbers are of no more use
   absl::MutexLock lock(&mutex_);
   free_fids_.insert(free_fids_.end(), request.fids.begin(), request.fids.end());
+  clunks_.insert(clunks_.end(), rest.begin(), rest.end());
 }
 
 }  // namespace rampart::gofer

@@ -41,7 +41,7 @@ class Client {
 
   // A number that no live fid has; ENFILE when there are too many.
   Result<FidNum> NewFid();
-  // Forgets a fid, some time: clunks are collected and sent in batches. kNoFid is ignored.
+  // Forgets a fid, some time: clunks are collected and sent in batches. kNoFid is ignored. May be called while holding an Answer.
   void Clunk(FidNum fid);
   // Takes back a number that was never bound on the server (the call that should have bound it failed).
   void ReturnUnused(FidNum fid);
@@ -72,6 +72,9 @@ class Client {
   explicit Client(const Options& options) : options_(options) {}
   std::unique_ptr<Lane> MakeLane(UniqueFd socket, SocketKind kind) const;
   Result<Lease> Acquire();
+  template <class Request>
+  Result<Answer<typename Request::Reply>> CallOn(Lease lease, const Request& request);
+  void SendClunks(Lease lease, std::vector<FidNum> fids);
   // Sends the first `size` bytes of lane.out, waits, and splits the reply. EIO and broken for good on any trouble.
   Result<Frame> Exchange(Lane& lane, size_t size, FdList& fds);
   void AddLane(Lane& through);
@@ -112,7 +115,11 @@ class Client::Answer {
 
 template <class Request>
 Result<Client::Answer<typename Request::Reply>> Client::Call(const Request& request) {
-  Lease lease = TRY(Acquire());
+  return CallOn(TRY(Acquire()), request);
+}
+
+template <class Request>
+Result<Client::Answer<typename Request::Reply>> Client::CallOn(Lease lease, const Request& request) {
   const size_t size = EncodeMessage(0, request, lease.lane().out);
   if (size == 0) return Errno::kEMSGSIZE;
   FdList fds;

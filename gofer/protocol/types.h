@@ -17,7 +17,8 @@ inline constexpr std::string_view kVersionUnknown = "unknown";
 
 inline constexpr uint32_t kHeaderSize = 7;            // size[4] type[1] tag[2]
 inline constexpr uint32_t kReadOverhead = 11;         // header and count[4] of Rread and Rreaddir
-inline constexpr uint32_t kMinMessage = 8192;         // the least msize that a client may ask for: one path and its attributes fit
+inline constexpr uint32_t kMinMessage = 4096;         // the least msize that a client may ask for
+inline constexpr uint32_t kMinMessageExtended = 16384;  // with the extension: the longest walk and its attributes fit
 inline constexpr uint32_t kMaxMessage = 128 * 1024 + 24;  // fits a SEQPACKET socket's default buffer
 inline constexpr uint16_t kNoTag = 0xffff;
 inline constexpr size_t kMaxName = 255;

@@ -1,0 +1,85 @@
+#include <sys/stat.h>
+
+#include "gofer/server/handlers.h"
+
+namespace rampart::gofer {
+
+Result<Rwalk> On(Session& session, const Twalk& request, Call&) {
+  if (request.names.size() > kMaxWalk) return Errno::kEINVAL;
+  const Ref<Fid> fid = TRY(session.fids.Find(request.fid));
+  Ref<Node> at = fid->node;
+  Rwalk reply;
+  for (const std::string_view name : request.names) {
+    if (name == "..") {
+      at = at->Parent();
+      reply.qids.push_back(QidOf(TRY(at->Stat())));
+      continue;
+    }
+    auto found = at->Child(name);
+    if (!found.ok()) {
+      if (reply.qids.empty()) return found.error();
+      return reply;  // 9P: what was walked, and newfid is left alone
+    }
+    at = found->node;
+    reply.qids.push_back(QidOf(found->attr));
+  }
+  Ref<Fid> made = MakeRef<Fid>(at, fid->uid);
+  if (request.newfid == request.fid) {
+    TRY(session.fids.Replace(request.fid, std::move(made)));
+  } else {
+    TRY(session.fids.Insert(request.newfid, std::move(made)));
+  }
+  return reply;
+}
+
+namespace {
+
+// Resolves one step and binds its fid; returns the node, or says in `reply` why the walk ends.
+RefPtr<Node> Step(Session& session, const Fid& origin, Node& at, const WalkStep& step, Rewalk& reply) {
+  auto found = at.Child(step.name);
+  Result<void> bound;
+  if (found.ok() && step.newfid != kNoFid) bound = session.fids.Insert(step.newfid, MakeRef<Fid>(found->node, origin.uid));
+  if (found.ok() && bound.ok()) {
+    reply.attrs.push_back(found->attr);
+    return found->node;
+  }
+  const Errno error = found.ok() ? bound.error() : found.error();
+  reply.end = error == Errno::kENOENT ? WalkEnd::kMissing : WalkEnd::kError;
+  reply.ecode = static_cast<uint32_t>(error);
+  return nullptr;
+}
+
+}  // namespace
+
+Result<Rewalk> On(Session& session, const Tewalk& request, Call& call) {
+  if (request.steps.size() > kMaxWalkFull) return Errno::kEINVAL;
+  const Ref<Fid> fid = TRY(session.fids.Find(request.fid));
+  Ref<Node> at = fid->node;
+  Rewalk reply;
+  reply.end = WalkEnd::kDone;
+  for (size_t i = 0; i < request.steps.size(); ++i) {
+    RefPtr<Node> next = Step(session, *fid, *at, request.steps[i], reply);
+    if (!next) return reply;
+    at = std::move(next).ToRef();
+    if (at->is_symlink()) {
+      auto target = at->ReadLink();
+      if (target.ok()) call.text = std::move(*target);
+      reply.target = call.text;
+      reply.end = WalkEnd::kSymlink;
+      return reply;
+    }
+    if (!at->is_dir() && i + 1 < request.steps.size()) {
+      reply.end = WalkEnd::kNotDir;
+      return reply;
+    }
+  }
+  return reply;
+}
+
+Result<Rreadlink> On(Session& session, const Treadlink& request, Call& call) {
+  const Ref<Fid> fid = TRY(session.fids.Find(request.fid));
+  call.text = TRY(fid->node->ReadLink());
+  return Rreadlink{call.text};
+}
+
+}  // namespace rampart::gofer
