@@ -1,6 +1,11 @@
 // The table itself. Each family's owner keeps its lines; handlers are declared in the family's header.
 #include "sentry/syscalls/table.h"
 
+#include "sentry/syscalls/epoll.h"
+#include "sentry/syscalls/event.h"
+#include "sentry/syscalls/pipe.h"
+#include "sentry/syscalls/poll.h"
+
 namespace rampart::syscalls {
 namespace {
 
@@ -290,20 +295,20 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::timerfd_settime, "Planned."),
     Missing(Sysno::timerfd_gettime, "Planned."),
     // --- Readiness and event descriptors (events)
-    Missing(Sysno::poll, "Planned."),
-    Missing(Sysno::ppoll, "Planned."),
-    Missing(Sysno::select, "Planned."),
-    Missing(Sysno::pselect6, "Planned."),
-    Missing(Sysno::epoll_create, "Planned."),
-    Missing(Sysno::epoll_create1, "Planned."),
-    Missing(Sysno::epoll_ctl, "Planned."),
-    Missing(Sysno::epoll_wait, "Planned."),
-    Missing(Sysno::epoll_pwait, "Planned."),
-    Missing(Sysno::epoll_pwait2, "Planned."),
-    Missing(Sysno::epoll_ctl_old, "Planned."),
-    Missing(Sysno::epoll_wait_old, "Planned."),
-    Missing(Sysno::eventfd, "Planned."),
-    Missing(Sysno::eventfd2, "Planned."),
+    Full<SysPoll>(Sysno::poll),
+    Full<SysPpoll>(Sysno::ppoll),
+    Full<SysSelect>(Sysno::select),
+    Full<SysPselect6>(Sysno::pselect6),
+    Full<SysEpollCreate>(Sysno::epoll_create),
+    Full<SysEpollCreate1>(Sysno::epoll_create1),
+    Full<SysEpollCtl>(Sysno::epoll_ctl),
+    Full<SysEpollWait>(Sysno::epoll_wait),
+    Full<SysEpollPwait>(Sysno::epoll_pwait),
+    Full<SysEpollPwait2>(Sysno::epoll_pwait2),
+    Missing(Sysno::epoll_ctl_old, "Linux never had it on x86-64."),
+    Missing(Sysno::epoll_wait_old, "Linux never had it on x86-64."),
+    Full<SysEventfd>(Sysno::eventfd),
+    Full<SysEventfd2>(Sysno::eventfd2),
     Missing(Sysno::signalfd, "Planned."),
     Missing(Sysno::signalfd4, "Planned."),
     Missing(Sysno::inotify_init, "Planned."),
@@ -312,8 +317,8 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::inotify_rm_watch, "Planned."),
     Missing(Sysno::fanotify_init, "Planned."),
     Missing(Sysno::fanotify_mark, "Planned."),
-    Missing(Sysno::pipe, "Planned."),
-    Missing(Sysno::pipe2, "Planned."),
+    Full<SysPipe>(Sysno::pipe),
+    Full<SysPipe2>(Sysno::pipe2),
     // --- Sockets (net)
     Missing(Sysno::socket, "Planned."),
     Missing(Sysno::socketpair, "Planned."),
