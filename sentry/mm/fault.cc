@@ -128,9 +128,10 @@ UserAddr MemoryManager::Impl::TakeOver(VmaMap::iterator v, PmaMap::iterator p, U
   // Every page of the run around `at` that is ours alone, within reach.
   const auto offset_of = [&](UserAddr a) { return p->second.offset + (a - p->first); };
   UserAddr start = at;
-  const UserAddr lowest = std::max(p->first, at > kTakeOverReach ? at - kTakeOverReach : 0);
+  // A run may cross into a neighbouring vma with other rights: not beyond this one.
+  const UserAddr lowest = std::max({p->first, v->first, at > kTakeOverReach ? at - kTakeOverReach : 0});
   while (start > lowest && memory_file->Unshared(offset_of(start - kPageSize))) start -= kPageSize;
-  const UserAddr highest = std::min(p->second.end, at + kTakeOverReach);
+  const UserAddr highest = std::min({p->second.end, v->second.end, at + kTakeOverReach});
   const UserAddr end = at + (memory_file->UnsharedUntil(FileRange{offset_of(at), offset_of(highest)}) - offset_of(at));
   IsolatePmas(AddrRange{start, end});
   Pma& pma = FindPma(start)->second;

@@ -116,7 +116,7 @@ VmaInfo Describe(MemoryManager::Impl& m, VmaMap::const_iterator v) ABSL_SHARED_L
   info.offset = vma.file ? vma.offset : 0;
   if (vma.special_name != nullptr) info.name = vma.special_name;
   for (auto p = m.PmaAtOrAfter(v->first); p != m.pmas.end() && p->first < vma.end; ++p) {
-    const uint64_t bytes = p->second.end - p->first;
+    const uint64_t bytes = Intersect(info.range, AddrRange{p->first, p->second.end}).length();
     info.rss_bytes += bytes;
     if (p->second.owned) info.anon_bytes += bytes;
   }

@@ -55,7 +55,7 @@ struct Vma {
   bool anonymous() const { return !file; }
 };
 
-// What backs a run of pages. Its start is the map's key.
+// What backs a run of pages. Its start is the map's key. A run may cross from one vma into the next when both grant the same.
 struct Pma {
   UserAddr end = 0;
   Ref<platform::BackingFile> file;

@@ -210,6 +210,7 @@ Result<void> MemoryManager::Impl::EnsureHost(Pma& pma, uint64_t length) {
 
 void MemoryManager::Impl::SharePages(VmaMap::iterator v, Impl& child) {
   const Vma& vma = v->second;
+  IsolatePmas(AddrRange{v->first, vma.end});
   for (auto p = PmaAtOrAfter(v->first); p != pmas.end() && p->first < vma.end; ++p) {
     Pma& pma = p->second;
     if (pma.owned) pma.cow = true;
