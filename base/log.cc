@@ -29,23 +29,37 @@ void SetLogging(int fd, LogLevel level, const char* name) {
 
 bool LogEnabled(LogLevel level) { return level >= log_level && log_level != LogLevel::kOff; }
 
-void Log(LogLevel level, const char* format, ...) {
-  if (!LogEnabled(level)) return;
+namespace {
+
+[[gnu::format(printf, 2, 0)]] void WriteLine(char letter, const char* format, va_list args) {
   const int saved_errno = errno;
   char line[2048];
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
-  int used = std::snprintf(line, sizeof(line), "%lld.%06ld %c %s: ", static_cast<long long>(now.tv_sec), now.tv_nsec / 1000,
-                           kLevelLetters[static_cast<int>(level)], log_name);
-  va_list args;
-  va_start(args, format);
+  int used = std::snprintf(line, sizeof(line), "%lld.%06ld %c %s: ", static_cast<long long>(now.tv_sec), now.tv_nsec / 1000, letter, log_name);
   const int wanted = std::vsnprintf(line + used, sizeof(line) - static_cast<size_t>(used) - 1, format, args);
-  va_end(args);
   if (wanted > 0) used += wanted;
   if (used > static_cast<int>(sizeof(line)) - 2) used = sizeof(line) - 2;
   line[used++] = '\n';
   [[maybe_unused]] const ssize_t written = ::write(log_fd, line, static_cast<size_t>(used));
   errno = saved_errno;
+}
+
+}  // namespace
+
+void Log(LogLevel level, const char* format, ...) {
+  if (!LogEnabled(level)) return;
+  va_list args;
+  va_start(args, format);
+  WriteLine(kLevelLetters[static_cast<int>(level)], format, args);
+  va_end(args);
+}
+
+void LogAlways(const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  WriteLine('S', format, args);
+  va_end(args);
 }
 
 void CheckFailed(const char* file, int line, const char* condition) {

@@ -14,5 +14,7 @@ enum class LogLevel : int { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3, kOf
 void SetLogging(int fd, LogLevel level, const char* name);
 bool LogEnabled(LogLevel level);
 [[gnu::format(printf, 2, 3)]] void Log(LogLevel level, const char* format, ...);
+// A line that somebody asked for by name (--strace), whatever the level.
+[[gnu::format(printf, 1, 2)]] void LogAlways(const char* format, ...);
 
 }  // namespace rampart
