@@ -1,0 +1,62 @@
+// Watches a running sandbox until it is over: passes signals on, keeps the time limit, notices when one of the two processes dies, and
+// takes the other one down.
+//
+// Trust: the sentry and the gofer are hostile here. Every message is checked; what is not well-formed is logged and dropped.
+// Thread safety: none; one call per sandbox.
+#pragma once
+
+#include <string>
+
+#include "base/time.h"
+#include "runner/monitor/caller_signals.h"
+#include "runner/namespaces/clone.h"
+#include "sentry/boot/control.h"
+
+namespace rampart::runner {
+
+struct Watched {
+  const Child& sentry;
+  const Child& gofer;
+  int control_fd = -1;        // to the sentry: sentry/boot/control.h
+  int gofer_report_fd = -1;   // from the gofer: nothing, or one packet that says why it could not start
+  int stats_fd = -1;          // read end; -1 = no statistics wanted
+  Nanos timeout = 0;          // from the program's start; 0 = none
+};
+
+// How a process ended, as waitid(2) tells it.
+struct Death {
+  bool by_signal = false;
+  int value = 0;  // exit status or signal
+};
+
+struct Outcome {
+  enum class Kind {
+    kExited,       // the program ended: wait_status
+    kStartFailed,  // the program or the sandbox could not start: failure, error, text
+    kInterrupted,  // a signal ended us before the program ran: value in death
+    kTimedOut,
+    kSentryDied,   // death, violation
+    kGoferDied,    // death, violation, or text
+  };
+  Kind kind = Kind::kExited;
+  int wait_status = 0;
+  sentry::boot::StartFailure failure{};
+  int error = 0;
+  std::string text;
+  Death death;
+  long violation = -1;  // the system call that the filter stopped; -1 = not known
+  bool have_stats = false;
+  sentry::boot::StatsReport stats;
+};
+
+// Returns when both processes are gone and reaped.
+Outcome Supervise(const Watched& watched, CallerSignals& signals);
+
+// The status that sentry-run ends with: the program's own; 128+N for signal N; 126, 127 as a shell; 124 for the time limit; 125 for the
+// sandbox's own failures.
+int ExitStatusOf(const Outcome& outcome);
+
+// One line for people when the sandbox itself failed, else "". `program` is argv[0].
+std::string MessageOf(const Outcome& outcome, const std::string& program);
+
+}  // namespace rampart::runner
