@@ -1,0 +1,22 @@
+#include "runner/cli/print.h"
+
+#include "absl/strings/str_cat.h"
+#include "runner/seccomp/describe.h"
+#include "sentry/boot/seccomp_table.h"
+
+namespace rampart::runner {
+
+std::string VersionText() { return "sentry-run 0.1.0 (Rampart; Linux x86-64)\n"; }
+
+std::string SeccompDocument() {
+  std::string out =
+      "# The host system calls of a sandbox\n\n"
+      "Printed by `sentry-run --print-seccomp` from the tables that the filters are compiled from; do not edit. What is not listed kills "
+      "the process, and with it the sandbox. `arg2 ⊆ 3` means that no other bits may be set; an `int` argument is compared in its lower "
+      "half, as the kernel reads it. Application code itself makes no host system call at all.\n";
+  const auto policy = sentry::boot::SentryPolicy("", {});
+  absl::StrAppend(&out, "\n## Sentry: ", policy.allowed.size(), " system calls\n\n", seccomp::Describe(policy));
+  return out;
+}
+
+}  // namespace rampart::runner

@@ -1,0 +1,35 @@
+#include "runner/sandbox/capability_names.h"
+
+#include "absl/strings/str_cat.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+namespace {
+
+constexpr const char* kNames[] = {
+    "CAP_CHOWN",          "CAP_DAC_OVERRIDE",   "CAP_DAC_READ_SEARCH", "CAP_FOWNER",         "CAP_FSETID",        "CAP_KILL",
+    "CAP_SETGID",         "CAP_SETUID",         "CAP_SETPCAP",         "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",  "CAP_NET_ADMIN",      "CAP_NET_RAW",         "CAP_IPC_LOCK",       "CAP_IPC_OWNER",     "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",      "CAP_SYS_CHROOT",     "CAP_SYS_PTRACE",      "CAP_SYS_PACCT",      "CAP_SYS_ADMIN",     "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",       "CAP_SYS_RESOURCE",   "CAP_SYS_TIME",        "CAP_SYS_TTY_CONFIG", "CAP_MKNOD",         "CAP_LEASE",
+    "CAP_AUDIT_WRITE",    "CAP_AUDIT_CONTROL",  "CAP_SETFCAP",         "CAP_MAC_OVERRIDE",   "CAP_MAC_ADMIN",     "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",     "CAP_BLOCK_SUSPEND",  "CAP_AUDIT_READ",      "CAP_PERFMON",        "CAP_BPF",           "CAP_CHECKPOINT_RESTORE"};
+static_assert(std::size(kNames) == 41);
+
+}  // namespace
+
+absl::StatusOr<CapabilitySet> ParseCapabilities(const std::vector<std::string>& names) {
+  CapabilitySet set = 0;
+  for (const std::string& name : names) {
+    bool found = false;
+    for (size_t i = 0; i < std::size(kNames); ++i) {
+      if (name != kNames[i]) continue;
+      set |= CapabilitySet{1} << i;
+      found = true;
+    }
+    if (!found) return UsageError(absl::StrCat("'", name, "' is not a capability of Linux"));
+  }
+  return set;
+}
+
+}  // namespace rampart::runner

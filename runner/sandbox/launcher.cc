@@ -1,0 +1,261 @@
+#include "runner/sandbox/launcher.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "runner/cgroup/cgroup.h"
+#include "runner/monitor/janitor.h"
+#include "runner/monitor/terminal.h"
+#include "runner/sandbox/child_config.h"
+#include "runner/sandbox/plan.h"
+#include "runner/sandbox/spawn.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+namespace {
+
+constexpr uint32_t kNobody = 65534;
+
+// Descriptors of the children, beyond those of child_config.h.
+constexpr int kChannelFd = 5;
+constexpr int kLogFd = 6;
+constexpr int kStatsFd = 7;
+constexpr int kFirstPassedFd = 8;
+
+struct Pair {
+  UniqueFd ours;
+  UniqueFd theirs;
+};
+
+absl::StatusOr<Pair> MakePair(int type) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0) return SystemError("make a socket pair");
+  return Pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// A started child that is killed and reaped unless somebody takes it.
+class ChildGuard {
+ public:
+  explicit ChildGuard(Child child) : child_(std::move(child)) {}
+  ChildGuard(const ChildGuard&) = delete;
+  ChildGuard& operator=(const ChildGuard&) = delete;
+  ~ChildGuard() {
+    if (taken_) return;
+    ::syscall(SYS_pidfd_send_signal, child_.pidfd.get(), SIGKILL, nullptr, 0);
+    siginfo_t info{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(child_.pidfd.get()), &info, WEXITED) != 0 && errno == EINTR) {
+    }
+  }
+  const Child& get() const { return child_; }
+  void Take() { taken_ = true; }
+
+ private:
+  Child child_;
+  bool taken_ = false;
+};
+
+// Everything of a sandbox that this process holds.
+struct Resources {
+  Pair control;   // runner ↔ sentry
+  Pair report;    // runner ↔ gofer
+  Pair channel;   // sentry ("ours") ↔ gofer ("theirs")
+  Pair stats;     // read ("ours") and write end
+  UniqueFd log;
+  UniqueFd null;
+};
+
+absl::StatusOr<Resources> OpenResources(const SandboxOptions& options) {
+  Resources out;
+  out.control = TRY_STATUS(MakePair(SOCK_SEQPACKET));
+  out.report = TRY_STATUS(MakePair(SOCK_SEQPACKET));
+  out.channel = TRY_STATUS(MakePair(SOCK_SEQPACKET));
+  if (options.stats) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return SystemError("make a pipe");
+    out.stats = {UniqueFd(ends[0]), UniqueFd(ends[1])};
+  }
+  out.null = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!out.null.valid()) return SystemError("open /dev/null");
+  if (options.debug_log.empty()) {
+    out.log = UniqueFd(::fcntl(2, F_DUPFD_CLOEXEC, 3));
+  } else {
+    out.log = UniqueFd(::open(options.debug_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!out.log.valid()) return SystemError(absl::StrCat("open the debug log '", options.debug_log, "'"));
+  }
+  return out;
+}
+
+absl::StatusOr<ChildGuard> SpawnGuarded(const char* name, const std::string& config, std::vector<Donation> donations) {
+  const UniqueFd stored = TRY_STATUS(StoreConfig(config));
+  donations.push_back({stored.get(), kConfigFd});
+  Child child = TRY_STATUS(Spawn(name, donations));
+  return absl::StatusOr<ChildGuard>(absl::in_place, std::move(child));
+}
+
+absl::StatusOr<ChildGuard> SpawnGofer(const Plan& plan, const Resources& resources, int log_level) {
+  const GoferChild config{plan.gofer_capabilities, kChannelFd, log_level, plan.exports};
+  return SpawnGuarded(kGoferName, Encode(config),
+                      {{resources.null.get(), 0},
+                       {resources.null.get(), 1},
+                       {resources.log.get(), 2},
+                       {resources.report.theirs.get(), kReportFd},
+                       {resources.channel.theirs.get(), kChannelFd}});
+}
+
+absl::StatusOr<ChildGuard> SpawnSentry(SentryChild config, const SandboxOptions& options, const Caller& caller, const Resources& resources) {
+  std::vector<Donation> donations = {{0, 0},
+                                     {1, 1},
+                                     {2, 2},
+                                     {resources.control.theirs.get(), kReportFd},
+                                     {resources.channel.ours.get(), kChannelFd},
+                                     {resources.log.get(), kLogFd}};
+  auto& boot = config.boot;
+  boot.control_fd = kReportFd;
+  boot.gofer_fd = kChannelFd;
+  boot.log_fd = kLogFd;
+  if (resources.stats.theirs.valid()) {
+    boot.stats_fd = kStatsFd;
+    donations.push_back({resources.stats.theirs.get(), kStatsFd});
+  }
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (caller.standard_open[fd]) boot.files.push_back({fd, fd});
+  }
+  int next = kFirstPassedFd;
+  for (const int fd : options.pass_fds) {
+    if (::fcntl(fd, F_GETFD) < 0) return UsageError(absl::StrCat("descriptor ", fd, " is to be passed on, but is not open"));
+    boot.files.push_back({fd, next});
+    donations.push_back({fd, next++});
+  }
+  return SpawnGuarded(kBootName, Encode(config), std::move(donations));
+}
+
+// The first `count` processors that this process may run on.
+absl::StatusOr<std::vector<int>> ChooseProcessors(size_t count) {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return SystemError("read the processor affinity");
+  std::vector<int> chosen;
+  for (int cpu = 0; cpu < CPU_SETSIZE && chosen.size() < count; ++cpu) {
+    if (CPU_ISSET(static_cast<size_t>(cpu), &set)) chosen.push_back(cpu);
+  }
+  return chosen;
+}
+
+struct HostLimits {
+  Cgroup cpu;
+  Cgroup memory_and_tasks;
+  std::vector<int> processors;
+};
+
+absl::StatusOr<HostLimits> LimitOnHost(const Plan& plan) {
+  HostLimits out;
+  const std::string name = absl::StrCat("rampart-", ::getpid());
+  if (plan.cgroup.cpu_quota != 0) {
+    auto group = Cgroup::Create(name, {.cpu_quota = plan.cgroup.cpu_quota, .cpu_period = plan.cgroup.cpu_period});
+    if (group.ok()) {
+      out.cpu = *std::move(group);
+    } else {
+      const auto quota = static_cast<uint64_t>(plan.cgroup.cpu_quota);
+      if (quota % plan.cgroup.cpu_period != 0) {
+        return absl::Status(group.status().code(),
+                            absl::StrCat("--cpus with a fraction needs a cgroup of its own, and ", group.status().message(),
+                                         ": give a whole number, run as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes)"));
+      }
+      out.processors = TRY_STATUS(ChooseProcessors(quota / plan.cgroup.cpu_period));
+    }
+  }
+  // The kernel inside holds these two by itself; the host's are a second wall, where the host lets us build it.
+  auto group = Cgroup::Create(name, {.memory_bytes = plan.cgroup.memory_bytes, .tasks = plan.cgroup.tasks});
+  if (group.ok()) {
+    out.memory_and_tasks = *std::move(group);
+  } else {
+    Log(LogLevel::kInfo, "memory and tasks are limited inside only: %s", std::string(group.status().message()).c_str());
+  }
+  return out;
+}
+
+struct Identities {
+  IdMaps gofer;
+  IdMaps sentry;
+  SentryChild child;
+};
+
+absl::StatusOr<Identities> ChooseIdentities(const Caller& caller) {
+  Identities out;
+  out.gofer = out.sentry = MapOnly(caller.uid, caller.gid);
+  out.child.host_uid = caller.uid;
+  out.child.host_gid = caller.gid;
+  if (!caller.IsRoot()) return out;
+  out.gofer = TRY_STATUS(MapEverybody());
+  if (Contains(out.gofer.uids, kNobody) && Contains(out.gofer.gids, kNobody)) {
+    out.sentry = MapOnly(kNobody, kNobody);
+    out.child.host_uid = out.child.host_gid = kNobody;
+    out.child.change_user = true;
+  }
+  return out;
+}
+
+std::vector<std::string> AllDirectories(const HostLimits& limits) {
+  std::vector<std::string> all = limits.cpu.directories();
+  all.insert(all.end(), limits.memory_and_tasks.directories().begin(), limits.memory_and_tasks.directories().end());
+  return all;
+}
+
+}  // namespace
+
+absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller) {
+  Plan plan = TRY_STATUS(MakePlan(spec, options, caller));
+  CallerSignals signals = TRY_STATUS(CallerSignals::Take());
+  plan.boot.ignored_signals = signals.ignored();
+  plan.boot.blocked_signals = signals.blocked();
+  plan.boot.log_level = static_cast<int>(options.debug_log.empty() ? LogLevel::kError : LogLevel::kDebug);
+  Resources resources = TRY_STATUS(OpenResources(options));
+  SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "runner");
+
+  const Terminal terminal;
+  // Destroyed in reverse: processes first, then the janitor's reason to act, then the cgroups.
+  HostLimits limits = TRY_STATUS(LimitOnHost(plan));
+  const Janitor janitor = TRY_STATUS(Janitor::Start(AllDirectories(limits)));
+  Identities identities = TRY_STATUS(ChooseIdentities(caller));
+  identities.child.processors = limits.processors;
+  identities.child.self_test = options.self_test;
+  identities.child.boot = plan.boot;
+
+  auto gofer = SpawnGofer(plan, resources, plan.boot.log_level);
+  if (!gofer.ok()) return gofer.status();
+  auto sentry = SpawnSentry(std::move(identities.child), options, caller, resources);
+  if (!sentry.ok()) return sentry.status();
+  for (const ChildGuard* child : {&*gofer, &*sentry}) {
+    TRY_STATUS(limits.cpu.Add(child->get().pid));
+    TRY_STATUS(limits.memory_and_tasks.Add(child->get().pid));
+  }
+  TRY_STATUS(Release(gofer->get(), identities.gofer, caller.IsRoot(), resources.report.ours.get()));
+  TRY_STATUS(Release(sentry->get(), identities.sentry, caller.IsRoot(), resources.control.ours.get()));
+  resources.control.theirs.Reset();
+  resources.report.theirs.Reset();
+  resources.channel = {};
+  resources.stats.theirs.Reset();
+
+  Outcome outcome = Supervise({.sentry = sentry->get(),
+                               .gofer = gofer->get(),
+                               .control_fd = resources.control.ours.get(),
+                               .gofer_report_fd = resources.report.ours.get(),
+                               .stats_fd = resources.stats.ours.get(),
+                               .timeout = options.timeout},
+                              signals);
+  sentry->Take();
+  gofer->Take();
+  if (outcome.kind != Outcome::Kind::kExited || ExitStatusOf(outcome) > 128) terminal.Restore();
+  limits.cpu.Remove();
+  limits.memory_and_tasks.Remove();
+  return outcome;
+}
+
+}  // namespace rampart::runner

@@ -1,0 +1,25 @@
+// Starts a sandbox, waits for its end, and leaves nothing behind.
+//
+// Model. This process (the runner) makes two children, each in its own six namespaces: the gofer, whose root holds the exported trees and
+// nothing else, and the sentry, whose root is empty. It hands each exactly the descriptors that it needs, and then only supervises
+// (monitor/supervisor.h). Whoever of the three is killed takes the others along: the children die with the runner (PDEATHSIG, checked against
+// the race through the report socket), the application's host processes die with the sentry (its PID namespace), and the runner kills the child
+// that is left. cgroups are removed here, or by a janitor process when the runner is killed.
+//
+// As root the sentry becomes the host's nobody (65534), and the gofer keeps of root's powers what its exports need (Plan::gofer_capabilities),
+// valid for files only. As an ordinary user both keep the user's own uid, the only one that exists in their namespaces: files of other
+// users are then shown under the overflow uid by the host, and the gofer reads what the user may read.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "runner/monitor/supervisor.h"
+#include "runner/oci/spec.h"
+#include "runner/sandbox/caller.h"
+#include "runner/sandbox/options.h"
+
+namespace rampart::runner {
+
+// REQUIRES: one thread. Errors: what kept the sandbox from being started, one line for people; nothing is left running then.
+absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller);
+
+}  // namespace rampart::runner

@@ -1,0 +1,32 @@
+// What a sandbox needs beyond its OCI specification: how to run it, rather than what it is.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+
+namespace rampart::runner {
+
+// For tests of the confinement itself: the sentry process confines itself, installs its filter, and then, instead of a kernel, …
+enum class SelfTest : uint8_t {
+  kOff,
+  kHold,     // … waits for a signal from the runner, and exits with its number
+  kViolate,  // … makes a system call that is not allowed
+};
+
+struct SandboxOptions {
+  std::string platform;            // "" = the best that works here
+  bool overlay_root = true;        // the root is covered by an upper layer in memory
+  bool strace = false;
+  std::string strace_set;          // "" = all
+  bool stats = false;
+  std::string debug_log;           // path; "" = errors go to standard error
+  Nanos timeout = 0;               // 0 = none
+  double cpus = 0;                 // as asked for on the command line, for error messages; the limit is in the specification
+  bool no_new_privs = false;
+  std::vector<int> pass_fds;       // descriptors of the caller, beyond 0, 1 and 2, that the program gets under the same numbers
+  SelfTest self_test = SelfTest::kOff;
+};
+
+}  // namespace rampart::runner

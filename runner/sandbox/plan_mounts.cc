@@ -1,0 +1,141 @@
+#include "runner/sandbox/plan_mounts.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+namespace {
+
+using sentry::boot::FileAccess;
+using sentry::boot::Mount;
+
+// The host's real path of a source, so that the gofer exports what the caller meant.
+absl::StatusOr<std::string> Resolve(const std::string& path, const std::string& role) {
+  char resolved[PATH_MAX];
+  if (::realpath(path.c_str(), resolved) == nullptr) {
+    if (errno == ENOENT) return absl::NotFoundError(absl::StrCat(role, " '", path, "' does not exist on the host: create it, or name another"));
+    return SystemError(absl::StrCat(role, " '", path, "'"));
+  }
+  return std::string(resolved);
+}
+
+absl::StatusOr<bool> IsDirectory(const std::string& path, const std::string& role) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return SystemError(absl::StrCat(role, " '", path, "'"));
+  if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
+    return UsageError(absl::StrCat(role, " '", path, "' is neither a directory nor a regular file"));
+  }
+  return S_ISDIR(info.st_mode);
+}
+
+absl::Status ApplyOption(const std::string& option, Mount& mount) {
+  const auto fail = [&](absl::string_view why) {
+    return UsageError(absl::StrCat("the mount at ", mount.destination, ": option '", option, "' ", why));
+  };
+  if (option == "ro") mount.readonly = true;
+  else if (option == "rw") mount.readonly = false;
+  else if (option == "nosuid") mount.nosuid = true;
+  else if (option == "suid") mount.nosuid = false;
+  else if (option == "nodev") mount.nodev = true;
+  else if (option == "dev") mount.nodev = false;
+  else if (option == "noexec") mount.noexec = true;
+  else if (option == "exec") mount.noexec = false;
+  else if (option == "exclusive") mount.access = FileAccess::kExclusive;
+  else if (option == "overlay") mount.overlay = true;
+  else if (absl::StartsWith(option, "size=")) {
+    const auto size = ParseSize(option.substr(5));
+    if (!size.ok()) return fail(absl::StrCat("does not fit: ", size.status().message()));
+    mount.size_limit = *size;
+  } else if (absl::StartsWith(option, "mode=")) {
+    mount.mode = 0;
+    const std::string digits = option.substr(5);
+    if (digits.empty() || digits.size() > 4 || digits.find_first_not_of("01234567") != std::string::npos) return fail("must be octal");
+    for (const char digit : digits) mount.mode = mount.mode * 8 + static_cast<uint32_t>(digit - '0');
+  } else {
+    // Propagation, access times and the like: nothing outside the sandbox's own kernel sees its mounts.
+    static constexpr const char* kIgnored[] = {"bind",   "rbind",    "private", "rprivate", "slave",    "rslave",   "shared",      "rshared",
+                                               "async",  "atime",    "noatime", "relatime", "norelatime", "strictatime", "nostrictatime",
+                                               "newinstance", "defaults", "diratime", "nodiratime"};
+    for (const char* known : kIgnored) {
+      if (option == known) return absl::OkStatus();
+    }
+    if (absl::StartsWith(option, "ptmxmode=") || absl::StartsWith(option, "gid=") || absl::StartsWith(option, "uid=")) return absl::OkStatus();
+    return fail("is not known");
+  }
+  return absl::OkStatus();
+}
+
+bool IsBind(const oci::Mount& mount) {
+  if (mount.type == "bind") return true;
+  for (const std::string& option : mount.options) {
+    if (option == "bind" || option == "rbind") return true;
+  }
+  return false;
+}
+
+void AddExport(Plan& plan, Mount& mount, const std::string& name, const std::string& source) {
+  const bool readonly = mount.readonly || mount.overlay;
+  mount.type = "gofer";
+  mount.attach = name;
+  plan.exports.push_back({name, source, readonly});
+  plan.any_writable = plan.any_writable || !readonly;
+}
+
+absl::Status PlanRoot(const oci::Root& root, const SandboxOptions& options, Plan& plan) {
+  const std::string source = TRY_STATUS(Resolve(root.path, "the root"));
+  if (!TRY_STATUS(IsDirectory(source, "the root"))) return UsageError(absl::StrCat("the root '", root.path, "' is not a directory"));
+  Mount mount;
+  mount.destination = "/";
+  mount.overlay = options.overlay_root;
+  mount.readonly = root.readonly;
+  AddExport(plan, mount, "root", source);
+  plan.boot.mounts.push_back(mount);
+  return absl::OkStatus();
+}
+
+absl::Status PlanMount(const oci::Mount& wanted, Plan& plan) {
+  Mount mount;
+  mount.destination = CleanPath(wanted.destination);
+  if (mount.destination == "/") return UsageError("a mount at / would hide the root: name the root instead");
+  for (const std::string& option : wanted.options) TRY_STATUS(ApplyOption(option, mount));
+  if (IsBind(wanted)) {
+    const std::string source = TRY_STATUS(Resolve(wanted.source, "the source of a bind,"));
+    mount.attach_is_directory = TRY_STATUS(IsDirectory(source, "the source of a bind,"));
+    bool exclusive = false;
+    for (const std::string& option : wanted.options) exclusive = exclusive || option == "exclusive";
+    mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
+    AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
+  } else {
+    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts"};
+    for (const char* type : kOurs) {
+      if (wanted.type == type) mount.type = type;
+    }
+    // What container engines list, and what our own kernel serves otherwise or not at all.
+    if (wanted.type == "mqueue" || wanted.type == "cgroup" || wanted.type == "cgroup2") return absl::OkStatus();
+    if (wanted.type == "tmpfs" && wanted.destination == "/dev") mount.type = "devtmpfs";
+    if (mount.type.empty()) {
+      return UsageError(absl::StrCat("the mount at ", mount.destination, ": type '", wanted.type,
+                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts are)"));
+    }
+  }
+  plan.boot.mounts.push_back(mount);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status PlanMounts(const oci::Spec& spec, const SandboxOptions& options, Plan& plan) {
+  if (!spec.root.has_value()) return UsageError("the specification names no root");
+  TRY_STATUS(PlanRoot(*spec.root, options, plan));
+  for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, plan));
+  return absl::OkStatus();
+}
+
+}  // namespace rampart::runner

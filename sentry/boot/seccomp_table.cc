@@ -1,0 +1,109 @@
+#include "sentry/boot/seccomp_table.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <termios.h>
+
+#include "runner/seccomp/install.h"
+
+namespace rampart::sentry::boot {
+namespace {
+
+using abi::Sysno;
+using seccomp::AllowedSyscall;
+using seccomp::Int;
+using seccomp::IntBits;
+using seccomp::Long;
+using seccomp::LongBits;
+using seccomp::Policy;
+
+// The sentry is the first process of its PID namespace.
+constexpr uint64_t kSelf = 1;
+
+constexpr uint32_t kDataProt = PROT_READ | PROT_WRITE;
+constexpr uint32_t kMapFlags =
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE | MAP_STACK | MAP_FIXED_NOREPLACE;
+// What glibc's pthread_create asks for; nothing else makes a thread, and nothing makes a process.
+constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                                  CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+
+std::vector<AllowedSyscall> Base() {
+  // The first seccomp::kHotCalls are the hottest (compile.h).
+  return {
+      {Sysno::futex, "locks, and the shared-memory channel to the gofer",
+       {{{1, 0xffff'ffff & ~uint64_t{FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME}, {FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET}}}}},
+      {Sysno::pread64, "donated files"},
+      {Sysno::pwrite64, "donated files"},
+      {Sysno::mmap, "memory, windows on the memory file and on donated files; never executable",
+       {{LongBits(2, kDataProt), IntBits(3, kMapFlags)}}},
+      {Sysno::munmap, "memory"},
+      {Sysno::madvise, "giving memory back, populating windows",
+       {{Int(2, {MADV_DONTNEED, MADV_FREE, MADV_REMOVE, MADV_WILLNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DONTFORK,
+                 MADV_POPULATE_READ, MADV_POPULATE_WRITE})}}},
+      {Sysno::read, "standard input, eventfds"},
+      {Sysno::write, "standard output, eventfds, the log"},
+      {Sysno::readv, "standard input"},
+      {Sysno::writev, "standard output"},
+      {Sysno::preadv, "donated files"},
+      {Sysno::pwritev, "donated files"},
+      {Sysno::close, "donated files"},
+      {Sysno::fstat, "donated files and standard streams"},
+      {Sysno::lseek, "standard streams; holes of donated files"},
+      {Sysno::ftruncate, "the memory file, donated files"},
+      {Sysno::fallocate, "punching holes in the memory file"},
+      {Sysno::fdatasync, "donated files"},
+      {Sysno::fsync, "donated files"},
+      {Sysno::fcntl, "flags and duplicates of descriptors",
+       {{Int(1, {F_GETFL, F_GETFD, F_DUPFD_CLOEXEC})}}},
+      {Sysno::ioctl, "the caller's terminal",
+       {{Int(1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, TCFLSH, TCXONC, TCSBRK, FIONREAD, TIOCOUTQ})}}},
+      {Sysno::ppoll, "waiting for standard streams and the channels"},
+      {Sysno::eventfd2, "waking a thread that polls"},
+      {Sysno::sendmsg, "the gofer's channel, the runner's control socket"},
+      {Sysno::recvmsg, "the gofer's channel, the runner's control socket"},
+      {Sysno::shutdown, "closing the gofer's channel"},
+      {Sysno::mprotect, "stacks and heaps; never executable", {{LongBits(2, kDataProt)}}},
+      {Sysno::mremap, "growing large heap blocks", {{IntBits(3, MREMAP_MAYMOVE)}}},
+      {Sysno::brk, "the heap"},
+      {Sysno::clone, "threads, with exactly the flags of pthread_create", {{Long(0, {kThreadFlags})}}},
+      {Sysno::set_robust_list, "start of a thread"},
+      {Sysno::rseq, "start of a thread"},
+      {Sysno::exit, "end of a thread"},
+      {Sysno::exit_group, "end of the process"},
+      {Sysno::rt_sigaction, "abort"},
+      {Sysno::rt_sigprocmask, "threads"},
+      {Sysno::rt_sigreturn, "return from the interrupt signal"},
+      {Sysno::tgkill, "interrupting a thread of our own", {{Int(0, {kSelf})}}},
+      {Sysno::getpid, "abort"},
+      {Sysno::gettid, "threads"},
+      {Sysno::sched_yield, "locks"},
+      {Sysno::clock_gettime, "processor time of threads; clocks where the vDSO has none"},
+      {Sysno::clock_nanosleep, "timers"},
+      {Sysno::getrandom, "random numbers for applications"},
+      {Sysno::prctl, "names of threads and of memory", {{Int(0, {PR_SET_NAME, PR_SET_VMA})}}},
+      {Sysno::restart_syscall, "the kernel's own, after a stop"},
+  };
+}
+
+}  // namespace
+
+Policy SentryPolicy(const std::string& platform, std::span<const platform::NeededSyscall> needed) {
+  Policy policy{"sentry", Base(), {{Sysno::clone3, Errno::kENOSYS, "glibc falls back to clone, whose flags can be checked"}}};
+  for (const platform::NeededSyscall& call : needed) {
+    const AllowedSyscall extra{static_cast<Sysno>(call.number), call.reason};
+    seccomp::Merge(policy, std::span(&extra, 1));
+  }
+  (void)platform;
+  return policy;
+}
+
+Result<void> InstallSentryFilter(const std::string& platform, std::span<const platform::NeededSyscall> needed) {
+  seccomp::PrimeAllocator();
+  return seccomp::Install(SentryPolicy(platform, needed));
+}
+
+}  // namespace rampart::sentry::boot
