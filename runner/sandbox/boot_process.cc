@@ -49,6 +49,12 @@ absl::Status ConfineSentry(const SentryChild& config) {
   return Confine(/*keep=*/0);
 }
 
+std::string InstallFilter(const platform::PlatformInfo& platform) {
+  const auto installed = sentry::boot::InstallSentryFilter(platform.name, platform.needed_syscalls());
+  if (installed.ok()) return "";
+  return std::string(SystemError("install the seccomp filter (does the host's kernel have CONFIG_SECCOMP_FILTER?)", installed.error()).message());
+}
+
 // In place of a kernel: see SelfTest.
 int RunSelfTest(const SentryChild& config) {
   if (!sentry::boot::InstallSentryFilter("", {}).ok()) return 1;
@@ -89,7 +95,7 @@ int BootMain() {
                : 1;
   }
   if (config->self_test != SelfTest::kOff) return RunSelfTest(*config);
-  return sentry::boot::RunSandbox(config->boot);
+  return sentry::boot::RunSandbox(config->boot, {.confine = InstallFilter});
 }
 
 }  // namespace rampart::runner

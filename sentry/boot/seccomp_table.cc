@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <termios.h>
 
 #include "runner/seccomp/install.h"
@@ -89,15 +92,32 @@ std::vector<AllowedSyscall> Base() {
   };
 }
 
+// What a platform's needs mean in arguments. It reaches only the processes of the sentry's PID namespace: its own stubs.
+std::vector<AllowedSyscall> PlatformCalls(const std::string& platform) {
+  if (platform != "ptrace") return {};
+  return {
+      {Sysno::ptrace, "ptrace: running, stopping and reading stub threads",
+       {{Int(0, {PTRACE_SYSEMU, PTRACE_SYSEMU_SINGLESTEP, PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_GETREGSET, PTRACE_SETREGSET,
+                 PTRACE_GETSIGINFO, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_SETOPTIONS, PTRACE_GET_SYSCALL_INFO})}}},
+      {Sysno::wait4, "ptrace: waiting for a stub thread to stop, reaping stubs", {{IntBits(2, WNOHANG | static_cast<uint32_t>(__WALL))}}},
+      {Sysno::tgkill, "ptrace: taking a stub thread out of application code, ending stubs", {{Int(2, {SIGKILL, SIGURG})}}},
+      {Sysno::sched_setaffinity, "ptrace: keeping a stub thread on its tracer's processor"},
+      {Sysno::futex, "ptrace: the pristine stub", {{Int(1, {FUTEX_WAIT, FUTEX_WAKE})}}},
+  };
+}
+
 }  // namespace
 
 Policy SentryPolicy(const std::string& platform, std::span<const platform::NeededSyscall> needed) {
   Policy policy{"sentry", Base(), {{Sysno::clone3, Errno::kENOSYS, "glibc falls back to clone, whose flags can be checked"}}};
+  const std::vector<AllowedSyscall> known = PlatformCalls(platform);
   for (const platform::NeededSyscall& call : needed) {
-    const AllowedSyscall extra{static_cast<Sysno>(call.number), call.reason};
+    AllowedSyscall extra{static_cast<Sysno>(call.number), call.reason};
+    for (const AllowedSyscall& checked : known) {
+      if (checked.number == extra.number) extra = checked;
+    }
     seccomp::Merge(policy, std::span(&extra, 1));
   }
-  (void)platform;
   return policy;
 }
 
