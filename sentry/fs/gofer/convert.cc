@@ -1,0 +1,130 @@
+#include "sentry/fs/gofer/convert.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "base/result.h"
+
+namespace rampart::fs {
+namespace {
+
+constexpr uint32_t kStatxBtime = 0x800;
+
+// Saturating: hosts may hold any 64-bit second.
+Nanos ToNanos(const gofer::WireTime& time) {
+  Nanos out = 0;
+  if (__builtin_mul_overflow(time.sec, kNanosPerSecond, &out)) return time.sec < 0 ? INT64_MIN : INT64_MAX;
+  return SaturatingAdd(out, static_cast<Nanos>(time.nsec));
+}
+
+void Split(Nanos time, int64_t& sec, uint64_t& nsec) {
+  sec = time / kNanosPerSecond;
+  int64_t rest = time % kNanosPerSecond;
+  if (rest < 0) {
+    rest += kNanosPerSecond;
+    --sec;
+  }
+  nsec = static_cast<uint64_t>(rest);
+}
+
+gofer::WireTime FromStatx(const struct statx_timestamp& time) { return {time.tv_sec, time.tv_nsec}; }
+
+}  // namespace
+
+vfs::FileType TypeOf(const gofer::FileAttr& attr) { return static_cast<vfs::FileType>(attr.mode & abi::kIfMt); }
+
+vfs::FileType TypeOfDirent(uint8_t type) {
+  switch (type) {
+    case DT_DIR:
+      return vfs::FileType::kDirectory;
+    case DT_LNK:
+      return vfs::FileType::kSymlink;
+    case DT_FIFO:
+      return vfs::FileType::kFifo;
+    case DT_SOCK:
+      return vfs::FileType::kSocket;
+    case DT_CHR:
+      return vfs::FileType::kCharDevice;
+    case DT_BLK:
+      return vfs::FileType::kBlockDevice;
+    default:
+      return vfs::FileType::kRegular;
+  }
+}
+
+vfs::Attr ToAttr(const gofer::FileAttr& from) {
+  vfs::Attr attr;
+  attr.type = TypeOf(from);
+  attr.permissions = from.mode & 07777;
+  attr.ino = from.ino;
+  attr.nlink = from.nlink;
+  attr.uid = from.uid;
+  attr.gid = from.gid;
+  attr.rdev = abi::MakeDev(from.rdev_major, from.rdev_minor);
+  attr.size = from.size;
+  attr.blocks = from.blocks;
+  attr.block_size = from.blksize;
+  attr.atime = ToNanos(from.atime);
+  attr.mtime = ToNanos(from.mtime);
+  attr.ctime = ToNanos(from.ctime);
+  if ((from.mask & kStatxBtime) != 0) attr.btime = ToNanos(from.btime);
+  attr.attributes = from.attributes;
+  return attr;
+}
+
+gofer::SetAttr ToSetAttr(const vfs::AttrChange& change) {
+  gofer::SetAttr set;
+  if (change.permissions) {
+    set.valid |= gofer::kSetMode;
+    set.mode = *change.permissions;
+  }
+  if (change.uid) {
+    set.valid |= gofer::kSetUid;
+    set.uid = *change.uid;
+  }
+  if (change.gid) {
+    set.valid |= gofer::kSetGid;
+    set.gid = *change.gid;
+  }
+  if (change.size) {
+    set.valid |= gofer::kSetSize;
+    set.size = *change.size;
+  }
+  if (change.atime) {
+    set.valid |= gofer::kSetAtime | gofer::kSetAtimeValue;
+    Split(*change.atime, set.atime_sec, set.atime_nsec);
+  }
+  if (change.mtime) {
+    set.valid |= gofer::kSetMtime | gofer::kSetMtimeValue;
+    Split(*change.mtime, set.mtime_sec, set.mtime_nsec);
+  }
+  return set;
+}
+
+Result<gofer::FileAttr> StatDescriptor(int fd) {
+  struct statx from {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &from) != 0) return ErrnoFromHost(errno);
+  gofer::FileAttr attr;
+  attr.mask = from.stx_mask;
+  attr.mode = from.stx_mode;
+  attr.uid = from.stx_uid;
+  attr.gid = from.stx_gid;
+  attr.nlink = from.stx_nlink;
+  attr.blksize = from.stx_blksize;
+  attr.dev_major = from.stx_dev_major;
+  attr.dev_minor = from.stx_dev_minor;
+  attr.ino = from.stx_ino;
+  attr.size = from.stx_size;
+  attr.blocks = from.stx_blocks;
+  attr.attributes = from.stx_attributes;
+  attr.atime = FromStatx(from.stx_atime);
+  attr.mtime = FromStatx(from.stx_mtime);
+  attr.ctime = FromStatx(from.stx_ctime);
+  attr.btime = FromStatx(from.stx_btime);
+  return attr;
+}
+
+}  // namespace rampart::fs

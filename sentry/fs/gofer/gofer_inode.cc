@@ -1,0 +1,269 @@
+#include "sentry/fs/gofer/gofer_inode.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/safe_math.h"
+#include "sentry/fs/gofer/convert.h"
+#include "sentry/fs/gofer/gofer_file.h"
+
+namespace rampart::fs {
+
+GoferInode::GoferInode(Ref<GoferFilesystem> fs, uint64_t device, const gofer::FileAttr& attr, gofer::FidNum fid, GoferInode* parent,
+                       std::string_view name)
+    : Inode(fs, attr.ino, TypeOf(attr)), gofer_fs_(*fs), device_(device), host_device_(abi::MakeDev(attr.dev_major, attr.dev_minor)), fid_(fid),
+      attr_(ToAttr(attr)) {
+  if (!fs->exclusive()) attr_time_ = MonotonicNow();
+  if (fid == gofer::kNoFid && parent != nullptr) {
+    origin_ = ShareRef(parent);
+    origin_name_ = name;
+  }
+}
+
+GoferInode::~GoferInode() {
+  gofer_fs_.Forget(*this);
+  const gofer::FidNum fid = fid_.load();
+  if (fid != gofer_fs_.root_fid_) client().Clunk(fid);
+}
+
+bool GoferInode::IsSameFile(const gofer::FileAttr& attr) const {
+  return attr.ino == ino() && abi::MakeDev(attr.dev_major, attr.dev_minor) == host_device_ && TypeOf(attr) == type();
+}
+
+Result<gofer::FidNum> GoferInode::EnsureFid() {
+  const gofer::FidNum known = fid_.load();
+  if (known != gofer::kNoFid) return known;
+  RefPtr<GoferInode> parent;
+  std::string name;
+  {
+    absl::MutexLock lock(&attr_mutex_);
+    parent = origin_;
+    name = origin_name_;
+  }
+  if (!parent) return Errno::kESTALE;
+  const gofer::FidNum parent_fid = TRY(parent->EnsureFid());
+  const gofer::FidNum fid = TRY(client().NewFid());
+  const auto walked = client().Call(gofer::Tewalk{parent_fid, {{fid, name}}});
+  if (!walked.ok() || (*walked)->attrs.empty()) {
+    client().ReturnUnused(fid);
+    return walked.ok() ? Errno::kESTALE : walked.error();
+  }
+  if ((*walked)->attrs.size() != 1 || !IsSameFile((*walked)->attrs[0])) {
+    client().Clunk(fid);
+    return Errno::kESTALE;
+  }
+  if ((*walked)->end == gofer::WalkEnd::kSymlink) {
+    absl::MutexLock lock(&attr_mutex_);
+    target_ = std::string((*walked)->target);
+  }
+  OfferFid(fid);
+  return fid_.load();
+}
+
+void GoferInode::OfferFid(gofer::FidNum fid) {
+  if (fid == gofer::kNoFid || fid == fid_.load()) return;
+  gofer::FidNum none = gofer::kNoFid;
+  if (!fid_.compare_exchange_strong(none, fid)) {
+    if (fid != gofer_fs_.root_fid_) client().Clunk(fid);
+    return;
+  }
+  RefPtr<GoferInode> origin;  // dies after the lock
+  absl::MutexLock lock(&attr_mutex_);
+  std::swap(origin, origin_);
+}
+
+void GoferInode::MovedTo(GoferInode& directory, std::string_view name) {
+  RefPtr<GoferInode> origin;  // dies after the lock
+  absl::MutexLock lock(&attr_mutex_);
+  if (fid_.load() != gofer::kNoFid) return;
+  origin = std::move(origin_);
+  origin_ = ShareRef(&directory);
+  origin_name_ = name;
+}
+
+// A name of this file is gone. If it was the only way to find the file again, nobody may take another file with its number for it.
+void GoferInode::NameRemoved() {
+  MarkStale();
+  if (fid_.load() != gofer::kNoFid) return;
+  gofer_fs_.Forget(*this);
+  RefPtr<GoferInode> origin;
+  absl::MutexLock lock(&attr_mutex_);
+  origin = std::move(origin_);
+  if (attr_.nlink > 0 && !IsDirectory()) --attr_.nlink;
+  attr_valid_ = true;  // nothing better will be known
+}
+
+uint64_t GoferInode::AttrGeneration() {
+  absl::MutexLock lock(&attr_mutex_);
+  return attr_generation_;
+}
+
+void GoferInode::StoreAttr(const gofer::FileAttr& attr, uint64_t generation) {
+  absl::MutexLock lock(&attr_mutex_);
+  if (attr_generation_ != generation) return;
+  const uint64_t rdev = attr_.rdev;
+  attr_ = ToAttr(attr);
+  attr_.rdev = rdev;
+  attr_valid_ = true;
+  if (!gofer_fs_.exclusive()) attr_time_ = MonotonicNow();
+}
+
+void GoferInode::MarkStale() {
+  absl::MutexLock lock(&attr_mutex_);
+  ++attr_generation_;
+  attr_valid_ = false;
+}
+
+void GoferInode::GrowTo(uint64_t size) {
+  absl::MutexLock lock(&attr_mutex_);
+  ++attr_generation_;
+  attr_valid_ = false;
+  attr_.size = std::max(attr_.size, size);
+}
+
+Result<gofer::FileAttr> GoferInode::Fetch() {
+  gofer::FileAttr attr;
+  if (RefPtr<HostBacking> backing = FindBacking(false, false)) {
+    attr = TRY(StatDescriptor(backing->fd()));
+  } else {
+    const gofer::FidNum fid = TRY(EnsureFid());
+    attr = TRY(client().Call(gofer::Tegetattr{fid}))->attr;
+  }
+  if (!gofer::IsValid(attr) || !IsSameFile(attr)) return Errno::kEIO;
+  return attr;
+}
+
+Result<vfs::Attr> GoferInode::GetAttr(const Caller&) {
+  const bool watched = mappings_.writable_shared() == 0;  // else the application changes times without telling
+  uint64_t generation = 0;
+  {
+    absl::MutexLock lock(&attr_mutex_);
+    const bool fresh = gofer_fs_.exclusive() ? watched : MonotonicNow() - attr_time_ < kSharedFreshness;
+    if (attr_valid_ && fresh) return attr_;
+    generation = attr_generation_;
+  }
+  const gofer::FileAttr fetched = TRY(Fetch());
+  StoreAttr(fetched, generation);
+  vfs::Attr attr = ToAttr(fetched);
+  if (type() == vfs::FileType::kCharDevice || type() == vfs::FileType::kBlockDevice) {
+    absl::MutexLock lock(&attr_mutex_);
+    attr.rdev = attr_.rdev;
+  }
+  return attr;
+}
+
+Result<uint64_t> GoferInode::Size(const Caller& caller) {
+  if (!gofer_fs_.exclusive()) return TRY(GetAttr(caller)).size;
+  absl::MutexLock lock(&attr_mutex_);
+  return attr_.size;
+}
+
+Result<void> GoferInode::SetSize(uint64_t size) {
+  if (size > INT64_MAX) return Errno::kEFBIG;
+  const Ref<HostBacking> backing = TRY(EnsureBacking(false, true));
+  uint64_t old = 0;
+  {
+    absl::MutexLock lock(&size_mutex_);
+    if (::ftruncate(backing->fd(), static_cast<off_t>(size)) != 0) return ErrnoFromHost(errno);
+    absl::MutexLock attr_lock(&attr_mutex_);
+    ++attr_generation_;
+    attr_valid_ = false;
+    old = std::exchange(attr_.size, size);
+  }
+  if (size < old || !gofer_fs_.exclusive()) mappings_.Invalidate(*this, {PageUp(size), UINT64_MAX & ~kPageMask}, true);
+  return Ok();
+}
+
+Result<void> GoferInode::SetAttr(const Caller&, const vfs::AttrChange& change) {
+  vfs::AttrChange rest = change;
+  if (change.size) {
+    if (IsDirectory()) return Errno::kEISDIR;
+    if (type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+    TRY(SetSize(*change.size));
+    rest.size.reset();
+  }
+  if (!rest.permissions && !rest.uid && !rest.gid && !rest.atime && !rest.mtime) return Ok();
+  const gofer::FidNum fid = TRY(EnsureFid());
+  MarkStale();
+  const uint64_t generation = AttrGeneration();
+  gofer::FileAttr attr = TRY(client().Call(gofer::Tesetattr{fid, ToSetAttr(rest)}))->attr;
+  if (!gofer::IsValid(attr) || !IsSameFile(attr)) return Errno::kEIO;
+  StoreAttr(attr, generation);
+  return Ok();
+}
+
+Result<std::string> GoferInode::GetXattr(const Caller&, std::string_view name) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  const auto reply = TRY(client().Call(gofer::Tegetxattr{fid, name}));
+  const gofer::Bytes value = reply->value.bytes;
+  // SAFETY: any byte is a char.
+  return std::string(reinterpret_cast<const char*>(value.data()), value.size());
+}
+
+Result<void> GoferInode::SetXattr(const Caller&, std::string_view name, std::string_view value, uint32_t flags) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  TRY(client().Call(gofer::Tesetxattr{fid, name, {std::as_bytes(std::span(value))}, flags}));
+  MarkStale();
+  return Ok();
+}
+
+Result<std::vector<std::string>> GoferInode::ListXattr(const Caller&) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  const auto reply = TRY(client().Call(gofer::Telistxattr{fid}));
+  const gofer::Bytes bytes = reply->names.bytes;
+  // SAFETY: any byte is a char.
+  std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<std::string> names;
+  while (!rest.empty()) {
+    const size_t length = rest.find('\0');
+    if (length == std::string_view::npos || length == 0 || length > gofer::kMaxName) return Errno::kEIO;
+    names.emplace_back(rest.substr(0, length));
+    rest.remove_prefix(length + 1);
+  }
+  return names;
+}
+
+Result<void> GoferInode::RemoveXattr(const Caller&, std::string_view name) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  TRY(client().Call(gofer::Teremovexattr{fid, name}));
+  MarkStale();
+  return Ok();
+}
+
+Result<std::string> GoferInode::ReadLink(const Caller&) {
+  if (type() != vfs::FileType::kSymlink) return Errno::kEINVAL;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    {
+      absl::MutexLock lock(&attr_mutex_);
+      if (target_) return *target_;  // a link's text never changes
+    }
+    if (fid_.load() != gofer::kNoFid) break;
+    TRY(EnsureFid());  // brings the text along
+  }
+  const gofer::FidNum fid = TRY(EnsureFid());
+  std::string target(TRY(client().Call(gofer::Treadlink{fid}))->target);
+  if (target.empty() || target.size() > gofer::kMaxTarget || target.find('\0') != std::string::npos) return Errno::kEIO;
+  absl::MutexLock lock(&attr_mutex_);
+  target_ = target;
+  return target;
+}
+
+Result<void> GoferInode::SyncThroughGofer(gofer::SyncKind kind) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  TRY(client().Call(gofer::Tesync{fid, kind}));
+  return Ok();
+}
+
+Result<Ref<vfs::FileDescription>> GoferInode::Open(Caller&, const vfs::Path& path, uint32_t flags) {
+  if (IsDirectory()) return Ref<vfs::FileDescription>(MakeRef<GoferDirectoryFile>(path, flags, ShareRef(this)));
+  if (type() != vfs::FileType::kRegular) return Errno::kENXIO;
+  const uint32_t mode = flags & abi::kOAccMode;
+  Ref<HostBacking> backing = TRY(EnsureBacking(mode != abi::kOWrOnly, mode != abi::kORdOnly));
+  return Ref<vfs::FileDescription>(MakeRef<GoferFile>(path, flags, ShareRef(this), std::move(backing)));
+}
+
+}  // namespace rampart::fs
