@@ -27,6 +27,9 @@ class MappingSpace {
   // Forgets every translation of `file`'s range, unmapping it from the application; private copies are kept unless
   // `private_too` (truncate). May be called by any thread.
   virtual void Invalidate(class Mappable& file, FileRange range, bool private_too) = 0;
+  // A reference that keeps the space alive during Invalidate; null when it is already being destroyed. A Mappable calls it under the lock
+  // that its RemoveMapping takes, so that the space cannot have gone yet.
+  virtual RefPtr<RefCounted> TryHold() = 0;
 };
 
 // The answer of Translate: [file range] is backed by file at offset. `file` holds the pages alive for as long as the mapping's reference

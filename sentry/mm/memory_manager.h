@@ -136,6 +136,7 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
 
   // MappingSpace.
   void Invalidate(Mappable& file, FileRange range, bool private_too) override;
+  RefPtr<RefCounted> TryHold() override { return TryRef<RefCounted>(this); }
 
   // Introspection.
   std::vector<VmaInfo> Vmas() const;

@@ -6,23 +6,23 @@
 namespace rampart::vfs {
 namespace {
 
-uint64_t NextAnonymousDevice() {
-  static std::atomic<uint32_t> next{1};
-  return abi::MakeDev(0, next.fetch_add(1, std::memory_order_relaxed));
-}
-
 Errno NotDirectory(const Inode& inode) { return inode.IsDirectory() ? Errno::kEPERM : Errno::kENOTDIR; }
 
 constexpr bool Within(Access a, Access allowed) { return (static_cast<uint8_t>(a) & ~static_cast<uint8_t>(allowed)) == 0; }
 
 }  // namespace
 
+uint64_t NewAnonymousDevice() {
+  static std::atomic<uint32_t> next{1};
+  return abi::MakeDev(0, next.fetch_add(1, std::memory_order_relaxed));
+}
+
 uint64_t NextInodeNumber() {
   static std::atomic<uint64_t> next{1};
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-Filesystem::Filesystem(const char* type) : type_(type), device_(NextAnonymousDevice()) {}
+Filesystem::Filesystem(const char* type) : type_(type), device_(NewAnonymousDevice()) {}
 
 Inode::Inode(Ref<Filesystem> fs, uint64_t ino, FileType type) : fs_(std::move(fs)), ino_(ino), type_(type) {}
 

@@ -152,5 +152,7 @@ class Inode : public virtual RefCounted {
 
 // A number for Inode and pipe/socket identities, unique in the sandbox.
 uint64_t NextInodeNumber();
+// A device number for a filesystem without a device (major 0), unique in the sandbox.
+uint64_t NewAnonymousDevice();
 
 }  // namespace rampart::vfs

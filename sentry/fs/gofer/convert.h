@@ -1,6 +1,7 @@
 // Between the Gofer's attributes and the VFS's.
 #pragma once
 
+#include "base/result.h"
 #include "gofer/protocol/types.h"
 #include "sentry/vfs/attr.h"
 

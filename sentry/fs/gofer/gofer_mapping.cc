@@ -37,16 +37,13 @@ Result<Ref<HostBacking>> GoferInode::AdoptDonated(UniqueFd fd, bool read, bool w
 Result<Ref<HostBacking>> GoferInode::EnsureBacking(bool read, bool write) {
   if (RefPtr<HostBacking> found = FindBacking(read, write)) return std::move(found).ToRef();
   const gofer::FidNum fid = TRY(EnsureFid());
+  const auto open = [&](uint32_t flags) -> Result<UniqueFd> { return TRY(client().Call(gofer::Teopen{fid, flags})).TakeFd(); };
   // One descriptor for every opener: whoever wants to write gets the right to read with it, where the host allows that.
-  auto opened = client().Call(gofer::Teopen{fid, write ? abi::kORdWr : abi::kORdOnly});
-  bool readable = true;
-  if (!opened.ok() && opened.error() == Errno::kEACCES && write && !read) {
-    readable = false;
-    opened = client().Call(gofer::Teopen{fid, abi::kOWrOnly});
-  }
-  if (!opened.ok()) return opened.error();
-  UniqueFd donated = TRY(opened->TakeFd());
-  return AdoptDonated(std::move(donated), readable, write);
+  Result<UniqueFd> donated = open(write ? abi::kORdWr : abi::kORdOnly);
+  const bool readable = donated.ok() || !(donated.error() == Errno::kEACCES && write && !read);
+  if (!readable) donated = open(abi::kOWrOnly);
+  if (!donated.ok()) return donated.error();
+  return AdoptDonated(std::move(*donated), readable, write);
 }
 
 void GoferInode::DescriptionClosed() {
