@@ -1,8 +1,8 @@
 #include "sentry/fs/gofer/convert.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <cerrno>
 
@@ -30,7 +30,7 @@ void Split(Nanos time, int64_t& sec, uint64_t& nsec) {
   nsec = static_cast<uint64_t>(rest);
 }
 
-gofer::WireTime FromStatx(const struct statx_timestamp& time) { return {time.tv_sec, time.tv_nsec}; }
+gofer::WireTime ToWire(const timespec& time) { return {time.tv_sec, static_cast<uint32_t>(time.tv_nsec)}; }
 
 }  // namespace
 
@@ -105,25 +105,22 @@ gofer::SetAttr ToSetAttr(const vfs::AttrChange& change) {
 }
 
 Result<gofer::FileAttr> StatDescriptor(int fd) {
-  struct statx from {};
-  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &from) != 0) return ErrnoFromHost(errno);
+  struct stat from {};
+  if (::fstat(fd, &from) != 0) return ErrnoFromHost(errno);
   gofer::FileAttr attr;
-  attr.mask = from.stx_mask;
-  attr.mode = from.stx_mode;
-  attr.uid = from.stx_uid;
-  attr.gid = from.stx_gid;
-  attr.nlink = from.stx_nlink;
-  attr.blksize = from.stx_blksize;
-  attr.dev_major = from.stx_dev_major;
-  attr.dev_minor = from.stx_dev_minor;
-  attr.ino = from.stx_ino;
-  attr.size = from.stx_size;
-  attr.blocks = from.stx_blocks;
-  attr.attributes = from.stx_attributes;
-  attr.atime = FromStatx(from.stx_atime);
-  attr.mtime = FromStatx(from.stx_mtime);
-  attr.ctime = FromStatx(from.stx_ctime);
-  attr.btime = FromStatx(from.stx_btime);
+  attr.mode = from.st_mode;
+  attr.uid = from.st_uid;
+  attr.gid = from.st_gid;
+  attr.nlink = static_cast<uint32_t>(from.st_nlink);
+  attr.blksize = static_cast<uint32_t>(from.st_blksize);
+  attr.dev_major = major(from.st_dev);
+  attr.dev_minor = minor(from.st_dev);
+  attr.ino = from.st_ino;
+  attr.size = static_cast<uint64_t>(from.st_size);
+  attr.blocks = static_cast<uint64_t>(from.st_blocks);
+  attr.atime = ToWire(from.st_atim);
+  attr.mtime = ToWire(from.st_mtim);
+  attr.ctime = ToWire(from.st_ctim);
   return attr;
 }
 

@@ -13,7 +13,7 @@ vfs::FileType TypeOf(const gofer::FileAttr& attr);
 // From DT_*; kRegular for what a host filesystem does not tell.
 vfs::FileType TypeOfDirent(uint8_t type);
 gofer::SetAttr ToSetAttr(const vfs::AttrChange& change);
-// statx(2) of a descriptor of ours.
+// fstat(2) of a descriptor of ours: no birth time (the mask is 0), rdev or attribute bits.
 Result<gofer::FileAttr> StatDescriptor(int fd);
 
 }  // namespace rampart::fs

@@ -4,7 +4,7 @@
 // then on reads, writes, truncation and mappings are host calls on that descriptor, without the Gofer. With exclusive access
 // (nobody else changes the tree) names, attributes, directory listings and links' texts are believed once known; with shared access names are
 // asked for again on each use, and attributes when they are older than kSharedFreshness.
-// Host calls of this directory: sendmsg, recvmsg (the channel); statx, preadv, pwritev, ftruncate, fallocate, fsync, fdatasync, lseek, mmap,
+// Host calls of this directory: sendmsg, recvmsg (the channel); fstat, preadv, pwrite, pwritev, ftruncate, fallocate, fsync, fdatasync, lseek, mmap,
 // munmap, close (donated descriptors).
 //
 // Trust: the Gofer is believed about contents, and about nothing that could hurt the Sentry: replies are decoded with bounds, attributes and

@@ -102,14 +102,23 @@ uint64_t GoferInode::AttrGeneration() {
   return attr_generation_;
 }
 
-void GoferInode::StoreAttr(const gofer::FileAttr& attr, uint64_t generation) {
+vfs::Attr GoferInode::Complete(const gofer::FileAttr& from) const {
+  vfs::Attr attr = ToAttr(from);
+  // These never change, and fstat or a setattr does not tell them.
+  attr.rdev = attr_.rdev;
+  if (!attr.btime) attr.btime = attr_.btime;
+  if (from.mask == 0) attr.attributes = attr_.attributes;
+  return attr;
+}
+
+vfs::Attr GoferInode::StoreAttr(const gofer::FileAttr& attr, uint64_t generation) {
   absl::MutexLock lock(&attr_mutex_);
-  if (attr_generation_ != generation) return;
-  const uint64_t rdev = attr_.rdev;
-  attr_ = ToAttr(attr);
-  attr_.rdev = rdev;
+  const vfs::Attr complete = Complete(attr);
+  if (attr_generation_ != generation) return complete;
+  attr_ = complete;
   attr_valid_ = true;
   if (!gofer_fs_.exclusive()) attr_time_ = MonotonicNow();
+  return complete;
 }
 
 void GoferInode::MarkStale() {
@@ -147,13 +156,7 @@ Result<vfs::Attr> GoferInode::GetAttr(const Caller&) {
     generation = attr_generation_;
   }
   const gofer::FileAttr fetched = TRY(Fetch());
-  StoreAttr(fetched, generation);
-  vfs::Attr attr = ToAttr(fetched);
-  if (type() == vfs::FileType::kCharDevice || type() == vfs::FileType::kBlockDevice) {
-    absl::MutexLock lock(&attr_mutex_);
-    attr.rdev = attr_.rdev;
-  }
-  return attr;
+  return StoreAttr(fetched, generation);
 }
 
 Result<uint64_t> GoferInode::Size(const Caller& caller) {

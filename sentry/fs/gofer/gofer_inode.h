@@ -77,8 +77,10 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   GoferInode(Ref<GoferFilesystem> fs, uint64_t device, const gofer::FileAttr& attr, gofer::FidNum fid, GoferInode* parent, std::string_view name);
 
   gofer::Client& client() const { return gofer_fs_.client(); }
-  // What the Gofer or the host said: kept if nothing changed since `generation` was read.
-  void StoreAttr(const gofer::FileAttr& attr, uint64_t generation) ABSL_LOCKS_EXCLUDED(attr_mutex_);
+  // `from`, with what it does not tell taken from what is known.
+  vfs::Attr Complete(const gofer::FileAttr& from) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(attr_mutex_);
+  // What the Gofer or the host said: kept if nothing changed since `generation` was read. Returns it complete.
+  vfs::Attr StoreAttr(const gofer::FileAttr& attr, uint64_t generation) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   uint64_t AttrGeneration() ABSL_LOCKS_EXCLUDED(attr_mutex_);
   void MarkStale() ABSL_LOCKS_EXCLUDED(attr_mutex_);
   void GrowTo(uint64_t size) ABSL_LOCKS_EXCLUDED(attr_mutex_);
