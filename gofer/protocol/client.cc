@@ -17,9 +17,9 @@ Client::Lease::~Lease() {
 
 Client::~Client() = default;
 
-std::unique_ptr<Client::Lane> Client::MakeLane(UniqueFd socket, SocketKind kind) const {
+std::unique_ptr<Client::Lane> Client::MakeLane(MessageSocket socket) const {
   auto lane = std::make_unique<Lane>();
-  lane->socket = MessageSocket(std::move(socket), kind);
+  lane->socket = std::move(socket);
   lane->out.resize(msize_);
   lane->in.resize(msize_);
   return lane;
@@ -27,7 +27,7 @@ std::unique_ptr<Client::Lane> Client::MakeLane(UniqueFd socket, SocketKind kind)
 
 Result<std::unique_ptr<Client>> Client::Connect(UniqueFd socket, const Options& options) {
   std::unique_ptr<Client> client(new Client(options));
-  auto lane = client->MakeLane(std::move(socket), options.kind);
+  auto lane = client->MakeLane(MessageSocket(std::move(socket), options.kind));
   const size_t size = EncodeMessage(kNoTag, Tversion{kMaxMessage, kVersionRampart}, lane->out);
   FdList fds;
   TRY(lane->socket.Send(Bytes(lane->out).first(size), fds));
@@ -38,54 +38,72 @@ Result<std::unique_ptr<Client>> Client::Connect(UniqueFd socket, const Options& 
   if (version.msize < kMinMessageExtended || version.msize > kMaxMessage) return Errno::kEPROTO;
   client->msize_ = version.msize;
   lane->out.resize(version.msize);
+  client->control_ = std::move(lane);
+  client->shared_ = options.shared;
+  auto first = client->NewLane();
+  if (first == nullptr && options.shared) {
+    client->shared_ = false;
+    first = client->NewLane();
+  }
+  if (first == nullptr) first = std::move(client->control_);
   absl::MutexLock lock(&client->mutex_);
-  client->idle_.push_back(std::move(lane));
+  client->may_add_ = client->control_ != nullptr;
+  client->idle_.push_back(std::move(first));
   client->lanes_ = 1;
   return client;
 }
 
 Result<Client::Lease> Client::Acquire() {
-  std::unique_ptr<Lane> lane;
-  bool add = false;
   {
     absl::MutexLock lock(&mutex_);
-    auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return broken_ || !idle_.empty(); };
-    if (!ready()) {
-      want_lane_ = lanes_ < options_.max_lanes;
-      ++waiting_;
-      mutex_.Await(absl::Condition(&ready));
-      --waiting_;
-    }
+    auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return broken_ || !idle_.empty() || (may_add_ && !adding_ && lanes_ < options_.max_lanes);
+    };
+    mutex_.Await(absl::Condition(&ready));
     if (broken_) return Errno::kEIO;
-    lane = std::move(idle_.back());  // the warmest
-    idle_.pop_back();
-    if (want_lane_ && lanes_ < options_.max_lanes) {
-      add = true;
-      want_lane_ = false;
-      ++lanes_;
+    if (!idle_.empty()) {
+      std::unique_ptr<Lane> lane = std::move(idle_.back());  // the warmest
+      idle_.pop_back();
+      return Lease(this, std::move(lane));
     }
+    adding_ = true;
   }
-  if (add) AddLane(*lane);
-  return Lease(this, std::move(lane));
+  std::unique_ptr<Lane> added = NewLane();
+  {
+    absl::MutexLock lock(&mutex_);
+    adding_ = false;
+    if (added != nullptr) ++lanes_;
+    if (added == nullptr) may_add_ = false;  // the session works on with fewer
+  }
+  if (added == nullptr) return Acquire();  // at most once more: may_add_ is off
+  return Lease(this, std::move(added));
 }
 
-// Somebody had to wait: asks for one more lane before using this one. Without it the session works on with fewer.
-void Client::AddLane(Lane& through) {
-  const size_t size = EncodeMessage(0, Telane{0}, through.out);
+std::unique_ptr<Client::Lane> Client::NewLane() {
+  const size_t size = EncodeMessage(0, Telane{shared_ ? uint8_t{1} : uint8_t{0}}, control_->out);
   FdList fds;
-  auto frame = Exchange(through, size, fds);
-  if (frame.ok() && DecodeReply<Telane>(*frame).ok() && fds.size() >= 1) {
-    GiveBack(MakeLane(fds.Take(0), SocketKind::kSeqPacket));
-    return;
+  auto frame = Exchange(*control_, size, fds);
+  if (!frame.ok()) return nullptr;
+  const auto reply = DecodeReply<Telane>(*frame);
+  if (!reply.ok() || fds.size() != (shared_ ? 2u : 1u)) return nullptr;
+  MessageSocket socket(fds.Take(0), SocketKind::kSeqPacket);
+  if (!shared_) return MakeLane(std::move(socket));
+  auto window = SharedLane::Create(fds.Take(1), std::move(socket));
+  if (!window.ok()) {
+    Log(LogLevel::kWarning, "gofer: no shared memory: %s", ErrnoText(window.error()));
+    return nullptr;
   }
-  absl::MutexLock lock(&mutex_);
-  --lanes_;
+  auto lane = MakeLane(MessageSocket());
+  lane->shared = std::move(*window);
+  return lane;
 }
 
 Result<Frame> Client::Exchange(Lane& lane, size_t size, FdList& fds) {
-  FdList none;
-  auto sent = lane.socket.Send(Bytes(lane.out).first(size), none);
-  auto received = sent.ok() ? lane.socket.Receive(lane.in, &fds) : Result<size_t>(sent.error());
+  const auto through_socket = [&]() -> Result<size_t> {
+    TRY(lane.socket.Send(Bytes(lane.out).first(size), FdList()));
+    return lane.socket.Receive(lane.in, &fds);
+  };
+  auto received = lane.shared != nullptr ? lane.shared->Exchange(Bytes(lane.out).first(size), lane.in, fds) : through_socket();
   auto frame = received.ok() ? ParseFrame(Bytes(lane.in).first(*received)) : Result<Frame>(received.error());
   if (frame.ok() && frame->tag != 0) frame = Errno::kEBADMSG;
   if (!frame.ok()) {

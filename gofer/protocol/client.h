@@ -5,10 +5,11 @@
 //   walked->attrs[0] ...                                // views into the reply live as long as `walked`
 //   UniqueFd file = TRY(opened.TakeFd());
 //
-// A call occupies a lane (a socket of its own into the session) until its Answer is destroyed, so hold an Answer briefly and never
+// A call occupies a lane (a channel of its own into the session: shared memory, or a socket) until its Answer is destroyed, so hold an Answer briefly and never
 // make a second call while holding one: with every lane occupied by such holders nobody would get on.
 // Thread safety: all functions may be called from any thread; an Answer belongs to one thread.
 // Errors: the server's errno; EIO after the connection broke, for good; EMSGSIZE when the request does not fit a message.
+// Host calls: sendmsg, recvmsg, futex; for a new lane also mmap, fcntl(F_GET_SEALS), lseek.
 // Locks: mutex_ only; no host call under it.
 #pragma once
 
@@ -20,6 +21,7 @@
 #include "base/result.h"
 #include "gofer/protocol/codec.h"
 #include "gofer/protocol/message_socket.h"
+#include "gofer/protocol/shared_lane.h"
 
 namespace rampart::gofer {
 
@@ -28,6 +30,7 @@ class Client {
   struct Options {
     SocketKind kind = SocketKind::kSeqPacket;
     size_t max_lanes = 4;  // how many calls may be under way at once; lanes are added when they are wanted
+    bool shared = true;    // lanes through shared memory, where the server offers them
   };
   template <class Reply>
   class Answer;
@@ -53,6 +56,7 @@ class Client {
  private:
   struct Lane {
     MessageSocket socket;
+    std::unique_ptr<SharedLane> shared;  // instead of the socket
     std::vector<std::byte> out, in;
   };
   // Owns a lane for a call, and gives it back.
@@ -70,24 +74,28 @@ class Client {
   };
 
   explicit Client(const Options& options) : options_(options) {}
-  std::unique_ptr<Lane> MakeLane(UniqueFd socket, SocketKind kind) const;
+  std::unique_ptr<Lane> MakeLane(MessageSocket socket) const;
   Result<Lease> Acquire();
   template <class Request>
   Result<Answer<typename Request::Reply>> CallOn(Lease lease, const Request& request);
   void SendClunks(Lease lease, std::vector<FidNum> fids);
   // Sends the first `size` bytes of lane.out, waits, and splits the reply. EIO and broken for good on any trouble.
   Result<Frame> Exchange(Lane& lane, size_t size, FdList& fds);
-  void AddLane(Lane& through);
+  // Asks through control_ for a lane; null when there is none to be had. REQUIRES: the caller has set adding_, or nobody else knows us yet.
+  std::unique_ptr<Lane> NewLane();
   void GiveBack(std::unique_ptr<Lane> lane);
   void MarkBroken();
 
   const Options options_;
   uint32_t msize_ = kMaxMessage;  // immutable after Connect
+  bool shared_ = false;           // immutable after Connect
+  // The socket that the session began with: further lanes are asked for through it. Null: it is the only lane. Used by whoever set adding_.
+  std::unique_ptr<Lane> control_;
   mutable absl::Mutex mutex_;
   std::vector<std::unique_ptr<Lane>> idle_ ABSL_GUARDED_BY(mutex_);
   size_t lanes_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool want_lane_ ABSL_GUARDED_BY(mutex_) = false;
+  bool adding_ ABSL_GUARDED_BY(mutex_) = false;
+  bool may_add_ ABSL_GUARDED_BY(mutex_) = true;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t next_fid_ ABSL_GUARDED_BY(mutex_) = 1;
   std::vector<FidNum> free_fids_ ABSL_GUARDED_BY(mutex_);

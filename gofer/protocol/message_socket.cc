@@ -38,7 +38,7 @@ uint32_t SizeField(MutableBytes message) {
 
 }  // namespace
 
-Result<size_t> MessageSocket::ReceiveSome(MutableBytes buffer, FdList* fds) const {
+Result<size_t> MessageSocket::ReceiveSome(MutableBytes buffer, FdList* fds, int flags) const {
   iovec iov{buffer.data(), buffer.size()};
   ControlBuffer control;
   msghdr header{};
@@ -49,7 +49,7 @@ Result<size_t> MessageSocket::ReceiveSome(MutableBytes buffer, FdList* fds) cons
     header.msg_controllen = sizeof(control.bytes);
   }  // without room for them the kernel drops what the peer sends
   for (;;) {
-    const ssize_t n = ::recvmsg(fd_.get(), &header, MSG_CMSG_CLOEXEC);
+    const ssize_t n = ::recvmsg(fd_.get(), &header, MSG_CMSG_CLOEXEC | flags);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno == ECONNRESET ? Errno::kEPIPE : ErrnoFromHost(errno);
     if (fds != nullptr) CollectFds(header, *fds);
@@ -79,6 +79,13 @@ Result<size_t> MessageSocket::Receive(MutableBytes buffer, FdList* fds) const {
   if (size < kHeaderSize || size > buffer.size()) return Errno::kEBADMSG;
   TRY(ReceiveAll(buffer.subspan(kHeaderSize, size - kHeaderSize), fds));
   return size;
+}
+
+Result<void> MessageSocket::ReceiveFds(FdList& fds) const {
+  std::byte beside{};
+  const auto n = ReceiveSome(MutableBytes(&beside, 1), &fds, MSG_DONTWAIT);
+  if (!n.ok() || fds.size() == 0) return Errno::kEBADMSG;
+  return Ok();
 }
 
 Result<void> MessageSocket::Send(Bytes message, const FdList& fds) const {

@@ -51,13 +51,16 @@ class MessageSocket {
   // One message and copies of `fds`.
   Result<void> Send(Bytes message, const FdList& fds) const;
 
+  // Descriptors that were sent ahead, beside one byte: never waits. EBADMSG when there are none.
+  Result<void> ReceiveFds(FdList& fds) const;
+
   bool valid() const { return fd_.valid(); }
   int fd() const { return fd_.get(); }
   // Wakes whoever is blocked in Receive or Send, here and at the peer, for good.
   void Shutdown() const;
 
  private:
-  Result<size_t> ReceiveSome(MutableBytes buffer, FdList* fds) const;
+  Result<size_t> ReceiveSome(MutableBytes buffer, FdList* fds, int flags = 0) const;
   Result<void> ReceiveAll(MutableBytes buffer, FdList* fds) const;
 
   UniqueFd fd_;

@@ -20,8 +20,21 @@ constexpr int64_t kDefaultMaxFiles = 900;
 
 }  // namespace
 
+Connection::Connection(Server& server, Ref<Session> session, MessageSocket socket, std::unique_ptr<SharedLane> shared)
+    : server_(server), session_(std::move(session)), socket_(std::move(socket)), shared_(std::move(shared)), max_workers_(1), first_lane_(false) {
+  if (shared_ != nullptr) session_->AddShared(*shared_);
+}
+
 Connection::~Connection() {
+  if (shared_ != nullptr) session_->RemoveShared(*shared_);
   if (!first_lane_) session_->lane_count.fetch_sub(1);
+}
+
+// The session's other workers see the end too. A client that has gone closes every socket; those who sleep on shared memory are told by
+// the worker of the first lane.
+void Connection::Close() {
+  if (socket_.valid()) socket_.Shutdown();
+  if (first_lane_) session_->InterruptShared();
 }
 
 Result<void> Connection::Start() { return StartWorker(); }
@@ -65,7 +78,7 @@ void Connection::Work() {
     auto received = Receive(in);
     if (!received.ok()) {
       if (received.error() != Errno::kEPIPE) Log(LogLevel::kWarning, "session ended: %s", ErrnoText(received.error()));
-      socket_.Shutdown();  // so that the other workers see it too
+      Close();
       return;
     }
     if (!received->answer_later) {
@@ -83,7 +96,7 @@ void Connection::Work() {
 
 Result<Connection::Received> Connection::Receive(MutableBytes buffer) {
   absl::MutexLock lock(&read_mutex_);
-  auto size = socket_.Receive(buffer, nullptr);
+  auto size = shared_ != nullptr ? shared_->ReceiveRequest(buffer) : socket_.Receive(buffer, nullptr);
   idle_.fetch_sub(1);
   if (!size.ok()) return size.error();
   Received received;
@@ -121,7 +134,11 @@ void Connection::Reply(const Frame& request, const Call& call, size_t size) {
       in_flight_.erase(it);
     }
   }
-  if (!socket_.Send(Bytes(call.out).first(size), call.fds).ok()) socket_.Shutdown();
+  if (shared_ != nullptr) {
+    (void)shared_->SendReply(Bytes(call.out).first(size), call.fds);  // one request at a time: a Tflush has nothing to wait for
+    return;
+  }
+  if (!socket_.Send(Bytes(call.out).first(size), call.fds).ok()) Close();
   SendFlushes(flushes);
 }
 
@@ -130,7 +147,7 @@ void Connection::SendFlushes(const std::vector<uint16_t>& tags) {
   for (const uint16_t tag : tags) {
     std::byte reply[kHeaderSize];
     const size_t size = EncodeMessage(tag, Rflush{}, reply);
-    if (!socket_.Send(Bytes(reply).first(size), none).ok()) socket_.Shutdown();
+    if (!socket_.Send(Bytes(reply).first(size), none).ok()) Close();
   }
 }
 
@@ -144,7 +161,7 @@ void Server::Serve() {
   for (GoferChannel& channel : config_.channels) {
     Ref<Session> session = MakeRef<Session>(host_, config_.attach_points, config_.max_fids, this);
     const uint32_t workers = std::max(config_.max_workers, 1u);
-    auto started = MakeRef<Connection>(*this, std::move(session), MessageSocket(std::move(channel.fd), channel.kind), workers, true)->Start();
+    auto started = MakeRef<Connection>(*this, std::move(session), MessageSocket(std::move(channel.fd), channel.kind), workers)->Start();
     if (!started.ok()) Log(LogLevel::kError, "cannot serve a channel: %s", ErrnoText(started.error()));
   }
   absl::MutexLock lock(&mutex_);
@@ -163,20 +180,31 @@ void Server::WorkerEnded() {
 }
 
 Result<void> Server::MakeLane(Session& session, bool shared, FdList& fds, uint32_t& shared_size) {
-  if (shared) return Errno::kEOPNOTSUPP;
-  shared_size = 0;
   if (session.lane_count.fetch_add(1) >= kMaxLanes) {
     session.lane_count.fetch_sub(1);
     return Errno::kEMFILE;
   }
-  auto pair = MakeSocketPair(SocketKind::kSeqPacket);
-  if (!pair.ok()) {
-    session.lane_count.fetch_sub(1);
-    return pair.error();
+  auto made = StartLane(session, shared, fds);
+  if (!made.ok() && made.error() != Errno::kEAGAIN) session.lane_count.fetch_sub(1);  // else the Connection's end gave it back
+  shared_size = made.ok() && shared ? SharedLane::kWindowSize : 0;
+  return made;
+}
+
+// EAGAIN: no thread, and the lane's place has been given back.
+Result<void> Server::StartLane(Session& session, bool shared, FdList& fds) {
+  auto pair = TRY(MakeSocketPair(SocketKind::kSeqPacket));
+  MessageSocket socket(std::move(pair[0]), SocketKind::kSeqPacket);
+  UniqueFd window;
+  std::unique_ptr<SharedLane> lane;
+  if (shared) {
+    window = TRY(SharedLane::MakeWindow());
+    lane = TRY(SharedLane::Create(window, std::move(socket)));
+    socket = MessageSocket();
   }
-  MessageSocket socket(std::move((*pair)[0]), SocketKind::kSeqPacket);
-  TRY(MakeRef<Connection>(*this, ShareRef(&session), std::move(socket), 1u, false)->Start());  // its end gives the lane back
-  fds.Add(std::move((*pair)[1]));
+  const auto started = MakeRef<Connection>(*this, ShareRef(&session), std::move(socket), std::move(lane))->Start();
+  if (!started.ok()) return Errno::kEAGAIN;
+  fds.Add(std::move(pair[1]));
+  if (shared) fds.Add(std::move(window));
   return Ok();
 }
 

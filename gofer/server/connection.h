@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "gofer/protocol/shared_lane.h"
 #include "gofer/server/session.h"
 
 namespace rampart::gofer {
@@ -22,8 +23,11 @@ class Server;
 
 class Connection final : public RefCounted {
  public:
-  Connection(Server& server, Ref<Session> session, MessageSocket socket, uint32_t max_workers, bool first_lane)
-      : server_(server), session_(std::move(session)), socket_(std::move(socket)), max_workers_(max_workers), first_lane_(first_lane) {}
+  // The socket that a session begins with.
+  Connection(Server& server, Ref<Session> session, MessageSocket socket, uint32_t max_workers)
+      : server_(server), session_(std::move(session)), socket_(std::move(socket)), max_workers_(max_workers), first_lane_(true) {}
+  // A further lane, served by one worker: through `shared` if that is not null, else through `socket`.
+  Connection(Server& server, Ref<Session> session, MessageSocket socket, std::unique_ptr<SharedLane> shared);
   ~Connection() override;
   // Starts the first worker. EAGAIN when the host gives no thread.
   Result<void> Start();
@@ -39,11 +43,13 @@ class Connection final : public RefCounted {
   Result<Received> Receive(MutableBytes buffer);
   void Reply(const Frame& request, const Call& call, size_t size);
   void SendFlushes(const std::vector<uint16_t>& tags) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  void Close();
   bool Register(const Frame& frame) ABSL_LOCKS_EXCLUDED(tags_mutex_);
 
   Server& server_;
   const Ref<Session> session_;
   const MessageSocket socket_;
+  const std::unique_ptr<SharedLane> shared_;
   const uint32_t max_workers_;
   const bool first_lane_;
   std::atomic<uint32_t> workers_{0};
@@ -66,6 +72,8 @@ class Server final : public LaneMaker {
   void WorkerEnded();
 
  private:
+  Result<void> StartLane(Session& session, bool shared, FdList& fds);
+
   GoferConfig config_;
   Host host_;
   absl::Mutex mutex_;

@@ -23,6 +23,7 @@ constexpr AllowedCall kCalls[] = {
     CALL(sendmsg, "replies, with donated descriptors"),
     CALL(shutdown, "ends a broken session"),
     CALL(socketpair, "further lanes into a session", {{0, kLow32, AF_UNIX}}),
+    CALL(memfd_create, "lanes through shared memory"),
     CALL(write, "the log"),
     // Files. No open, openat, execve, mount, ptrace, or any call that takes a path from the working directory.
     CALL(openat2, "every open: beneath a directory's descriptor, or a descriptor again through /proc/self/fd"),
@@ -53,6 +54,8 @@ constexpr AllowedCall kCalls[] = {
     CALL(flistxattr, "extended attributes"),
     CALL(fremovexattr, "extended attributes"),
     CALL(fcntl, "a duplicate of an attach point's root", {{1, kLow32, F_DUPFD_CLOEXEC}}),
+    CALL(fcntl, "the seals of shared memory", {{1, kLow32, F_ADD_SEALS}}),
+    CALL(fcntl, "the seals of shared memory", {{1, kLow32, F_GET_SEALS}}),
     CALL(fcntl, "Tlock", {{1, kLow32, F_OFD_SETLK}}),
     CALL(fcntl, "Tgetlock", {{1, kLow32, F_OFD_GETLK}}),
     // The host's UNIX sockets, where an attach point allows them.

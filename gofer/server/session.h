@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gofer/protocol/codec.h"
+#include "gofer/protocol/shared_lane.h"
 #include "gofer/server/config.h"
 #include "gofer/server/fid.h"
 
@@ -37,6 +38,27 @@ class Session final : public RefCounted {
   std::atomic<uint32_t> msize{0};
   std::atomic<bool> extended{false};
   std::atomic<uint32_t> lane_count{0};
+
+  // The session's lanes through shared memory, so that they can be told of its end.
+  void AddShared(SharedLane& lane) {
+    absl::MutexLock lock(&shared_mutex_);
+    shared_.push_back(&lane);
+    if (ended_) lane.Interrupt();
+  }
+  void RemoveShared(SharedLane& lane) {
+    absl::MutexLock lock(&shared_mutex_);
+    std::erase(shared_, &lane);
+  }
+  void InterruptShared() {
+    absl::MutexLock lock(&shared_mutex_);
+    ended_ = true;
+    for (SharedLane* lane : shared_) lane->Interrupt();
+  }
+
+ private:
+  absl::Mutex shared_mutex_;  // leaf
+  std::vector<SharedLane*> shared_ ABSL_GUARDED_BY(shared_mutex_);
+  bool ended_ ABSL_GUARDED_BY(shared_mutex_) = false;
 };
 
 struct Call {

@@ -61,7 +61,7 @@ std::vector<AllowedSyscall> Base() {
       {Sysno::fdatasync, "donated files"},
       {Sysno::fsync, "donated files"},
       {Sysno::fcntl, "flags and duplicates of descriptors",
-       {{Int(1, {F_GETFL, F_GETFD, F_DUPFD_CLOEXEC})}}},
+       {{Int(1, {F_GETFL, F_GETFD, F_DUPFD_CLOEXEC, F_GET_SEALS})}}},
       {Sysno::ioctl, "the caller's terminal",
        {{Int(1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, TCFLSH, TCXONC, TCSBRK, FIONREAD, TIOCOUTQ})}}},
       {Sysno::ppoll, "waiting for standard streams and the channels"},
