@@ -119,8 +119,6 @@ Result<void> MessageSocket::Send(Bytes message, const FdList& fds) const {
   return Ok();
 }
 
-void MessageSocket::Shutdown() const { ::shutdown(fd_.get(), SHUT_RDWR); }
-
 Result<std::array<UniqueFd, 2>> MakeSocketPair(SocketKind kind) {
   int fds[2] = {-1, -1};
   const int type = kind == SocketKind::kSeqPacket ? SOCK_SEQPACKET : SOCK_STREAM;

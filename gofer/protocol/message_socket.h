@@ -56,8 +56,6 @@ class MessageSocket {
 
   bool valid() const { return fd_.valid(); }
   int fd() const { return fd_.get(); }
-  // Wakes whoever is blocked in Receive or Send, here and at the peer, for good.
-  void Shutdown() const;
 
  private:
   Result<size_t> ReceiveSome(MutableBytes buffer, FdList* fds, int flags = 0) const;

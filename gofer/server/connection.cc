@@ -30,10 +30,9 @@ Connection::~Connection() {
   if (!first_lane_) session_->lane_count.fetch_sub(1);
 }
 
-// The session's other workers see the end too. A client that has gone closes every socket; those who sleep on shared memory are told by
-// the worker of the first lane.
+// The session's other workers wait for the right to read, and find out when they get it. Those who sleep on shared memory must be told.
 void Connection::Close() {
-  if (socket_.valid()) socket_.Shutdown();
+  closed_.store(true);
   if (first_lane_) session_->InterruptShared();
 }
 
@@ -96,9 +95,13 @@ void Connection::Work() {
 
 Result<Connection::Received> Connection::Receive(MutableBytes buffer) {
   absl::MutexLock lock(&read_mutex_);
+  if (closed_.load()) return Errno::kEPIPE;
   auto size = shared_ != nullptr ? shared_->ReceiveRequest(buffer) : socket_.Receive(buffer, nullptr);
   idle_.fetch_sub(1);
-  if (!size.ok()) return size.error();
+  if (!size.ok()) {
+    closed_.store(true);
+    return size.error();
+  }
   Received received;
   received.frame = TRY(ParseFrame(Bytes(buffer).first(*size)));
   // Before the next request is read, which may be the Tflush for this one.
@@ -135,10 +138,13 @@ void Connection::Reply(const Frame& request, const Call& call, size_t size) {
     }
   }
   if (shared_ != nullptr) {
-    (void)shared_->SendReply(Bytes(call.out).first(size), call.fds);  // one request at a time: a Tflush has nothing to wait for
+    // One request at a time: a Tflush has nothing to wait for.
+    const auto replied = shared_->SendReply(Bytes(call.out).first(size), call.fds);
+    if (!replied.ok()) SendError(request.tag, replied.error());
     return;
   }
-  if (!socket_.Send(Bytes(call.out).first(size), call.fds).ok()) Close();
+  const auto sent = socket_.Send(Bytes(call.out).first(size), call.fds);
+  if (!sent.ok() && call.fds.size() != 0) SendError(request.tag, sent.error());  // ETOOMANYREFS: the client takes no descriptors off
   SendFlushes(flushes);
 }
 
@@ -147,7 +153,17 @@ void Connection::SendFlushes(const std::vector<uint16_t>& tags) {
   for (const uint16_t tag : tags) {
     std::byte reply[kHeaderSize];
     const size_t size = EncodeMessage(tag, Rflush{}, reply);
-    if (!socket_.Send(Bytes(reply).first(size), none).ok()) Close();
+    (void)socket_.Send(Bytes(reply).first(size), none);  // a client that has gone ends the session when it is read from
+  }
+}
+
+void Connection::SendError(uint16_t tag, Errno error) {
+  std::byte reply[kHeaderSize + sizeof(uint32_t)];
+  const size_t size = EncodeMessage(tag, Rlerror{static_cast<uint32_t>(error)}, reply);
+  if (shared_ != nullptr) {
+    (void)shared_->SendReply(Bytes(reply).first(size), FdList());
+  } else {
+    (void)socket_.Send(Bytes(reply).first(size), FdList());
   }
 }
 

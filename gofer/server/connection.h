@@ -43,6 +43,7 @@ class Connection final : public RefCounted {
   Result<Received> Receive(MutableBytes buffer);
   void Reply(const Frame& request, const Call& call, size_t size);
   void SendFlushes(const std::vector<uint16_t>& tags) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+  void SendError(uint16_t tag, Errno error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   void Close();
   bool Register(const Frame& frame) ABSL_LOCKS_EXCLUDED(tags_mutex_);
 
@@ -52,6 +53,7 @@ class Connection final : public RefCounted {
   const std::unique_ptr<SharedLane> shared_;
   const uint32_t max_workers_;
   const bool first_lane_;
+  std::atomic<bool> closed_{false};
   std::atomic<uint32_t> workers_{0};
   std::atomic<uint32_t> idle_{0};  // workers that read or queue to read
   absl::Mutex read_mutex_ ABSL_ACQUIRED_BEFORE(write_mutex_);

@@ -136,7 +136,8 @@ Result<void> MakeLink(Node& dir, std::string_view name, Node& file);
 Result<void> Rename(Node& old_dir, std::string_view old_name, Node& new_dir, std::string_view new_name, uint32_t flags);
 Result<void> Unlink(Node& dir, std::string_view name, bool directory);
 
-// Extended attributes of regular files and directories; the others have none. Names outside "user." can be read but not changed (EPERM).
+// Extended attributes of regular files and directories; the others have none. Names outside
+// "user." can be read but not changed (EPERM); access control lists ("system.") are EOPNOTSUPP.
 Result<std::string> GetXattr(Node& node, std::string_view name);
 Result<void> SetXattr(Node& node, std::string_view name, Bytes value, uint32_t flags);
 Result<std::string> ListXattr(Node& node);

@@ -20,19 +20,32 @@ Result<timespec> WantedTime(const SetAttr& set, uint32_t bit, uint32_t value_bit
 }
 
 constexpr std::string_view kUserPrefix = "user.";
+constexpr std::string_view kSystemPrefix = "system.";  // access control lists, which the sandbox does not know
 
 // A checked, NUL-terminated attribute name.
 Result<std::string> XattrName(std::string_view name) {
   if (name.empty() || name.size() > kMaxName) return Errno::kERANGE;
   if (name.find('\0') != std::string_view::npos) return Errno::kEINVAL;
+  if (name.starts_with(kSystemPrefix)) return Errno::kEOPNOTSUPP;
   return std::string(name);
+}
+
+std::string WithoutSystemNames(std::string_view names) {
+  std::string out;
+  while (!names.empty()) {
+    const size_t length = std::min(names.find('\0'), names.size() - 1) + 1;
+    if (!names.starts_with(kSystemPrefix)) out += names.substr(0, length);
+    names.remove_prefix(length);
+  }
+  return out;
 }
 
 Result<std::string> ChangeableXattrName(Node& node, std::string_view name) {
   TRY(node.CheckWritable());
+  std::string key = TRY(XattrName(name));
   if (!name.starts_with(kUserPrefix)) return Errno::kEPERM;
   if (!node.is_dir() && !node.is_regular()) return Errno::kEPERM;  // xattr(7): user attributes are for these only
-  return XattrName(name);
+  return key;
 }
 
 }  // namespace
@@ -102,7 +115,7 @@ Result<std::string> ListXattr(Node& node) {
   const ssize_t n = ::flistxattr(file.get(), names.data(), names.size());
   if (n < 0) return ErrnoFromHost(errno);
   names.resize(static_cast<size_t>(n));
-  return names;
+  return WithoutSystemNames(names);
 }
 
 Result<void> RemoveXattr(Node& node, std::string_view name) {

@@ -1,4 +1,5 @@
-// The host calls that a serving Gofer makes, each with its reason and what is checked of its arguments. Everything else kills it.
+// The host calls that a serving Gofer makes, each with its reason and what is checked of its arguments. Everything else kills it,
+// except clone3, which must fail with ENOSYS.
 // The runner builds the filter from this table; with it on, ServeGofer needs nothing more.
 #pragma once
 

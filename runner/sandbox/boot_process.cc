@@ -12,6 +12,7 @@
 #include "runner/namespaces/mounts.h"
 #include "runner/sandbox/child_config.h"
 #include "runner/sandbox/confine.h"
+#include "runner/seccomp/install.h"
 #include "runner/util/status.h"
 #include "sentry/boot/control.h"
 #include "sentry/boot/seccomp_table.h"
@@ -95,6 +96,7 @@ int BootMain() {
                : 1;
   }
   if (config->self_test != SelfTest::kOff) return RunSelfTest(*config);
+  seccomp::PrimeAllocator();  // before RunSandbox makes threads
   return sentry::boot::RunSandbox(config->boot, {.confine = InstallFilter});
 }
 

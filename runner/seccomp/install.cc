@@ -1,6 +1,7 @@
 #include "runner/seccomp/install.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "absl/base/internal/sysinfo.h"
 #include "runner/seccomp/compile.h"
 
 namespace rampart::seccomp {
@@ -25,6 +27,13 @@ Result<void> Install(const Policy& policy) {
 void PrimeAllocator() {
   // A fixed number of arenas keeps malloc from counting processors.
   ::mallopt(M_ARENA_MAX, 4);
+  // absl::Mutex counts them too, at the first contention, reads their frequency in /sys, and asks for its thread's priority. All answers are
+  // remembered, the last by the thread and by those that it makes from now on.
+  absl::base_internal::NumCPUs();
+  absl::base_internal::NominalCPUFrequency();
+  int policy = 0;
+  sched_param param{};
+  ::pthread_getschedparam(::pthread_self(), &policy, &param);
   std::thread([] {
     // Below the mmap threshold and together above the trim threshold: freeing them shrinks this thread's arena.
     constexpr size_t kBlock = 64 << 10;

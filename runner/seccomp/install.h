@@ -11,8 +11,9 @@ namespace rampart::seccomp {
 // synchronised: it has a filter of its own).
 Result<void> Install(const Policy& policy);
 
-// Makes glibc decide now what it would otherwise look up in /proc under the filter, in the middle of a free() (malloc/arena.c,
-// check_may_shrink_heap; arena limits). Call once before Install; starts and joins one thread.
+// Makes glibc and Abseil decide now what they would otherwise ask the host under the filter, in the middle of a free() or of waiting for a
+// mutex (malloc/arena.c, check_may_shrink_heap; arena limits; number of processors; priority of the thread). Call it before other threads
+// are made: what threads inherit they inherit from the caller. Idempotent; starts and joins one thread.
 void PrimeAllocator();
 
 }  // namespace rampart::seccomp
