@@ -24,14 +24,14 @@ enum class VdsoClock : uint8_t { kRealtime, kMonotonic, kBoottime, kMonotonicRaw
 
 class Vdso final : public RefCounted {
  public:
-  // Copies the image in, and calibrates once. `use_tsc`: the platform shows the application the host's own TSC (ptrace, systrap: yes).
+  // Copies the image in, and calibrates once (which takes 1 ms). `use_tsc`: the platform shows the application the host's own TSC (ptrace, systrap: yes).
   // Called at boot before confinement: it reads the host's clocksource from sysfs. Errors: ENOMEM.
   static Result<Ref<Vdso>> Create(Ref<mm::MemoryFile> memory_file, bool use_tsc);
 
-  // Compares with the host's clocks and publishes new parameters: the owner of timers calls it about once a second. No host call (the
-  // host's own vDSO). The published time is continuous: a difference is worked off by slope, except a step of CLOCK_REALTIME (> 1 ms), which
-  // is taken over at once as settimeofday would.
-  void Recalibrate();
+  // Compares with the host's clocks and publishes new parameters. Returns when it wants to be called again (10 ms at first, later 1 s); the
+  // owner of timers does that. No host call (the host's own vDSO answers). The published time is continuous: a difference is worked off by
+  // slope, except steps of CLOCK_REALTIME, which are taken over at once as after settimeofday.
+  Nanos Recalibrate();
 
   // The clock as the application sees it.
   Nanos Now(VdsoClock clock) const;
