@@ -49,7 +49,8 @@ Result<Rversion> On(Session& session, const Tversion& request, Call& call) {
   return Rversion{msize, kVersionRampart};
 }
 
-Result<Rauth> On(Session&, const Tauth&, Call&) { return Errno::kEOPNOTSUPP; }  // no authentication: the channel is the right
+// No authentication: the channel is the right. ENOENT is how 9P2000.L clients expect to hear that.
+Result<Rauth> On(Session&, const Tauth&, Call&) { return Errno::kENOENT; }
 
 Result<Rattach> On(Session& session, const Tattach& request, Call&) {
   if (request.afid != kNoFid) return Errno::kEINVAL;

@@ -10,8 +10,8 @@ Result<Rwalk> On(Session& session, const Twalk& request, Call&) {
   Ref<Node> at = fid->node;
   Rwalk reply;
   for (const std::string_view name : request.names) {
-    if (name == "..") {
-      at = at->Parent();
+    if (name == ".." || name == ".") {
+      if (name == "..") at = at->Parent();
       reply.qids.push_back(QidOf(TRY(at->Stat())));
       continue;
     }

@@ -10,7 +10,6 @@
 namespace rampart::gofer {
 namespace {
 
-constexpr uint64_t kAll = ~uint64_t{0};
 constexpr uint64_t kLow32 = 0xffffffff;
 constexpr int kSysFchmodat2 = 452;
 
