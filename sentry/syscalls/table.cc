@@ -3,6 +3,7 @@
 
 #include "sentry/syscalls/epoll.h"
 #include "sentry/syscalls/event.h"
+#include "sentry/syscalls/mm.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/poll.h"
 
@@ -137,26 +138,26 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::quotactl, "Planned."),
     Missing(Sysno::quotactl_fd, "Planned."),
     // --- Memory (mm)
-    Missing(Sysno::mmap, "Planned."),
-    Missing(Sysno::mprotect, "Planned."),
-    Missing(Sysno::munmap, "Planned."),
-    Missing(Sysno::brk, "Planned."),
-    Missing(Sysno::mremap, "Planned."),
-    Missing(Sysno::msync, "Planned."),
-    Missing(Sysno::mincore, "Planned."),
-    Missing(Sysno::madvise, "Planned."),
-    Missing(Sysno::mlock, "Planned."),
-    Missing(Sysno::mlock2, "Planned."),
-    Missing(Sysno::munlock, "Planned."),
-    Missing(Sysno::mlockall, "Planned."),
-    Missing(Sysno::munlockall, "Planned."),
-    Missing(Sysno::membarrier, "Planned."),
+    Partial<SysMmap>(Sysno::mmap, "No huge-page pool: MAP_HUGETLB fails with ENOMEM."),
+    Full<SysMprotect>(Sysno::mprotect),
+    Full<SysMunmap>(Sysno::munmap),
+    Full<SysBrk>(Sysno::brk),
+    Full<SysMremap>(Sysno::mremap),
+    Full<SysMsync>(Sysno::msync),
+    Partial<SysMincore>(Sysno::mincore, "A file's pages always count as cached."),
+    Partial<SysMadvise>(Sysno::madvise, "MADV_REMOVE is EOPNOTSUPP; FREE drops at once; COLD, PAGEOUT, WILLNEED, HUGEPAGE, MERGEABLE have no effect."),
+    Full<SysMlock>(Sysno::mlock),
+    Full<SysMlock2>(Sysno::mlock2),
+    Full<SysMunlock>(Sysno::munlock),
+    Full<SysMlockall>(Sysno::mlockall),
+    Full<SysMunlockall>(Sysno::munlockall),
+    Missing(Sysno::membarrier, "Needs a barrier in other address spaces that no platform offers yet."),
     Missing(Sysno::process_madvise, "Planned."),
     Missing(Sysno::process_mrelease, "Planned."),
-    Missing(Sysno::remap_file_pages, "Planned."),
-    Missing(Sysno::pkey_mprotect, "Planned."),
-    Missing(Sysno::pkey_alloc, "Planned."),
-    Missing(Sysno::pkey_free, "Planned."),
+    Missing(Sysno::remap_file_pages, "Deprecated on Linux."),
+    Partial<SysPkeyMprotect>(Sysno::pkey_mprotect, "As on a processor without protection keys."),
+    Partial<SysPkeyAlloc>(Sysno::pkey_alloc, "As on a processor without protection keys."),
+    Partial<SysPkeyFree>(Sysno::pkey_free, "As on a processor without protection keys."),
     Missing(Sysno::mseal, "Planned."),
     Missing(Sysno::mbind, "Planned."),
     Missing(Sysno::set_mempolicy, "Planned."),
