@@ -1,6 +1,7 @@
 #include <sys/stat.h>
 
 #include "gofer/server/handlers.h"
+#include "gofer/server/host_calls.h"
 
 namespace rampart::gofer {
 
@@ -34,6 +35,11 @@ Result<Rwalk> On(Session& session, const Twalk& request, Call&) {
 
 namespace {
 
+void End(Errno error, Rewalk& reply) {
+  reply.end = error == Errno::kENOENT ? WalkEnd::kMissing : WalkEnd::kError;
+  reply.ecode = static_cast<uint32_t>(error);
+}
+
 // Resolves one step and binds its fid; returns the node, or says in `reply` why the walk ends.
 RefPtr<Node> Step(Session& session, const Fid& origin, Node& at, const WalkStep& step, Rewalk& reply) {
   auto found = at.Child(step.name);
@@ -43,10 +49,23 @@ RefPtr<Node> Step(Session& session, const Fid& origin, Node& at, const WalkStep&
     reply.attrs.push_back(found->attr);
     return found->node;
   }
-  const Errno error = found.ok() ? bound.error() : found.error();
-  reply.end = error == Errno::kENOENT ? WalkEnd::kMissing : WalkEnd::kError;
-  reply.ecode = static_cast<uint32_t>(error);
+  End(found.ok() ? bound.error() : found.error(), reply);
   return nullptr;
+}
+
+// The last step of a walk that wants no fid: attributes, and a link's text, without opening anything.
+Result<void> Look(const Node& at, std::string_view name, Call& call, Rewalk& reply) {
+  if (!IsValidName(name)) return name.size() > kMaxName ? Errno::kENAMETOOLONG : Errno::kEINVAL;
+  if (!at.is_dir()) return Errno::kENOTDIR;
+  const CName c_name(name);
+  const FileAttr attr = TRY(StatAt(at.fd(), c_name.c_str()));
+  if (S_ISLNK(attr.mode)) {
+    call.text = TRY(ReadLinkAt(at.fd(), c_name.c_str()));
+    reply.target = call.text;
+    reply.end = WalkEnd::kSymlink;
+  }
+  reply.attrs.push_back(attr);
+  return Ok();
 }
 
 }  // namespace
@@ -58,6 +77,11 @@ Result<Rewalk> On(Session& session, const Tewalk& request, Call& call) {
   Rewalk reply;
   reply.end = WalkEnd::kDone;
   for (size_t i = 0; i < request.steps.size(); ++i) {
+    if (i + 1 == request.steps.size() && request.steps[i].newfid == kNoFid) {
+      const auto looked = Look(*at, request.steps[i].name, call, reply);
+      if (!looked.ok()) End(looked.error(), reply);
+      return reply;
+    }
     RefPtr<Node> next = Step(session, *fid, *at, request.steps[i], reply);
     if (!next) return reply;
     at = std::move(next).ToRef();

@@ -154,8 +154,12 @@ void Node::MovedTo(const Ref<Node>& directory, std::string_view name) {
 
 Result<std::string> Node::ReadLink() const {
   if (!is_symlink()) return Errno::kEINVAL;
+  return ReadLinkAt(fd_.get(), "");
+}
+
+Result<std::string> ReadLinkAt(int dirfd, const char* name) {
   std::string target(kMaxTarget + 1, '\0');
-  const ssize_t n = ::readlinkat(fd_.get(), "", target.data(), target.size());
+  const ssize_t n = ::readlinkat(dirfd, name, target.data(), target.size());
   if (n < 0) return ErrnoFromHost(errno);
   if (static_cast<size_t>(n) > kMaxTarget) return Errno::kENAMETOOLONG;
   target.resize(static_cast<size_t>(n));

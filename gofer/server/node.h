@@ -145,6 +145,8 @@ Result<void> RemoveXattr(Node& node, std::string_view name);
 
 // The host's view of `name` in the directory `dirfd`, not following it; of `dirfd` itself for "".
 Result<FileAttr> StatAt(int dirfd, const char* name);
+// The text of the symbolic link `name` in `dirfd`; of the link that `dirfd` is for "".
+Result<std::string> ReadLinkAt(int dirfd, const char* name);
 Qid QidOf(const FileAttr& attr);
 
 }  // namespace rampart::gofer
