@@ -92,7 +92,7 @@ class App {
       space().ApplyNow();
       const auto m = space().Find(a);
       if (m && (access == Prot::kRead ? platform::Any(m->prot) : platform::Allows(m->prot, access))) {
-        const auto window = TRY(m->file->Window(m->offset, 4096, false));
+        const auto window = TRY(m->file->Window(m->offset, 4096, access == Prot::kWrite));
         return window.data() + (a & 4095);
       }
       ++faults;

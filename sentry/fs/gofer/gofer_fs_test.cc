@@ -13,6 +13,7 @@
 
 #include "gofer/server/testing/test_server.h"
 #include "sentry/fs/gofer/gofer_inode.h"
+#include "sentry/mm/testing_app.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
@@ -278,6 +279,39 @@ TEST_P(GoferFs, TranslatesForMappings) {
   ASSERT_TRUE(t.ok());
   (*t->file->Window(0, 4096, true))[0] = std::byte{'W'};
   EXPECT_EQ(Read(**file).substr(0, 2), "Wm");
+}
+
+// Through the real MemoryManager: shared writes reach the host, private ones do not, truncation takes pages away.
+TEST_P(GoferFs, ApplicationsMapFiles) {
+  namespace mmt = mm::testing;
+  WriteFile(Host("f"), std::string(10000, 'a'));
+  auto file = Open("/f", abi::kORdWr);
+  ASSERT_TRUE(file.ok());
+  platform::testing::FakePlatform platform;
+  mmt::App app(platform, mm::MemoryManager::Create(platform, mmt::NewMemoryFile()).value(), true);
+  const auto map = [&](bool shared) {
+    mm::MMapArgs args;
+    args.length = 12288;
+    args.prot = platform::Prot::kRead | platform::Prot::kWrite;
+    args.shared = shared;
+    EXPECT_TRUE((*file)->ConfigureMMap(caller_, args).ok());
+    return *app.mm().MMap(caller_, args);
+  };
+  const uint64_t shared = map(true), priv = map(false);
+  EXPECT_EQ(*app.Read(priv), 0x6161616161616161u);
+  ASSERT_TRUE(app.Write(shared + 8, 0x6262626262626262).ok());
+  EXPECT_EQ(ReadFile(Host("f")).substr(0, 20), "aaaaaaaabbbbbbbbaaaa");
+  ASSERT_TRUE(app.Write(priv, 0x6363636363636363).ok());
+  EXPECT_EQ(ReadFile(Host("f"))[0], 'a');
+  // The system calls see the same.
+  std::byte text[4];
+  ASSERT_EQ(*app.mm().CopyInPartial(shared + 8, text), 4u);
+  EXPECT_EQ(text[0], std::byte{'b'});
+  ASSERT_TRUE((*file)->Truncate(caller_, 100).ok());
+  EXPECT_FALSE(app.Read(shared + 8192).ok());
+  EXPECT_FALSE(app.Read(priv + 8192).ok());
+  EXPECT_EQ(*app.Read(shared + 4088 - 8), 0u);
+  app.mm().Clear();
 }
 
 TEST_P(GoferFs, ManyThreadsWorkInOneTree) {
