@@ -78,8 +78,9 @@ Result<void> MapSegment(mm::MemoryManager& mm, const Caller& caller, ExecutableF
     TRY(CopyIn(mm, caller, file, args, s.file_size + in_page));
   }
   if (end > file_end) {
-    // The rest of the last page holds other bytes of the file. As Linux, only a writable segment is cleaned.
-    const uint64_t tail = std::min(PageUp(file_end), end) - file_end;
+    // The rest of the last page holds other bytes of the file. As Linux, only a writable segment is cleaned, and that to the end of the page:
+    // ld.so allocates from what follows its bss and takes it to be zero.
+    const uint64_t tail = PageUp(file_end) - file_end;
     if (tail != 0 && platform::Allows(s.prot, Prot::kWrite)) TRY(mm.ZeroOut(file_end, tail));
     TRY(MapAnonymous(mm, caller, PageUp(file_end), PageUp(end), s.prot));
   }
