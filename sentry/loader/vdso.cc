@@ -20,7 +20,7 @@
 namespace rampart::loader {
 namespace {
 
-constexpr Nanos kFirstInterval = kNanosPerMilli;
+constexpr Nanos kFirstInterval = 300'000;  // good to some 100 ppm; the next call, soon after, is better
 constexpr Nanos kLongestInterval = kNanosPerSecond;
 constexpr Nanos kRealtimeNoise = 20'000;       // differences of two host readings below this mean nothing
 constexpr Nanos kTooFarBehind = 10 * kNanosPerMilli;  // a paused machine: step forward instead of slewing
@@ -134,7 +134,7 @@ struct Vdso::State {
     __atomic_store_n(&p.sequence, p.sequence + 1, __ATOMIC_RELEASE);
   }
 
-  // The first parameters, from two samples 1 ms apart.
+  // The first parameters, from two samples a little apart.
   void Start() {
     absl::MutexLock lock(&mu);
     Sample first, second;

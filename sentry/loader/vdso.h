@@ -24,7 +24,7 @@ enum class VdsoClock : uint8_t { kRealtime, kMonotonic, kBoottime, kMonotonicRaw
 
 class Vdso final : public RefCounted {
  public:
-  // Copies the image in, and calibrates once (which takes 1 ms). `use_tsc`: the platform shows the application the host's own TSC (ptrace, systrap: yes).
+  // Copies the image in, and calibrates once (which takes 0.3 ms). `use_tsc`: the platform shows the application the host's own TSC (ptrace, systrap: yes).
   // Called at boot before confinement: it reads the host's clocksource from sysfs. Errors: ENOMEM.
   static Result<Ref<Vdso>> Create(Ref<mm::MemoryFile> memory_file, bool use_tsc);
 

@@ -12,7 +12,7 @@ namespace {
 constexpr uint32_t kFirstWindow = 16;
 constexpr uint32_t kMaxWindow = 512;
 constexpr uint32_t kFirstCopyWindow = 4;
-constexpr uint32_t kFirstFileCopyWindow = 16;
+constexpr uint32_t kFirstFileCopyWindow = 32;
 constexpr uint32_t kMaxCopyWindow = 64;
 constexpr uint64_t kTakeOverReach = 1024 * kPageSize;
 // What mmap and brk bring in at once: small mappings are made to be used.

@@ -120,8 +120,8 @@ Result<void> MemoryManager::MSync(UserAddr address, uint64_t length, uint32_t fl
   std::vector<Piece> pieces;
   bool hole = false;
   {
-    absl::MutexLock lock(&impl_->mu);
     Impl& m = *impl_;
+    absl::MutexLock lock(&m.mu);
     hole = !m.RangeCovered(range);
     for (auto v = m.VmaAtOrAfter(range.start); v != m.vmas.end() && v->first < range.end; ++v) {
       const Vma& vma = v->second;

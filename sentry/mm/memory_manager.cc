@@ -163,8 +163,8 @@ std::optional<VmaInfo> MemoryManager::FindVma(UserAddr address) const {
 }
 
 MemoryStats MemoryManager::stats() const {
-  absl::ReaderMutexLock lock(&impl_->mu);
   const Impl& m = *impl_;
+  absl::ReaderMutexLock lock(&m.mu);
   MemoryStats s{};
   s.virtual_bytes = m.total_bytes;
   s.resident_bytes = m.resident_bytes;

@@ -111,8 +111,8 @@ Result<void> MemoryManager::MProtect(UserAddr address, uint64_t length, Prot pro
   if (!PageAligned(address)) return Errno::kEINVAL;
   if (length == 0) return Ok();
   AddrRange range = TRY(impl_->CheckRange(address, length, Errno::kENOMEM));
-  absl::MutexLock lock(&impl_->mu);
   Impl& m = *impl_;
+  absl::MutexLock lock(&m.mu);
   m.NoteThread();
   if (grows_down) {
     const auto v = m.FindVma(address);
@@ -139,8 +139,8 @@ Result<void> MemoryManager::MProtect(UserAddr address, uint64_t length, Prot pro
 }
 
 UserAddr MemoryManager::Brk(const Caller& caller, UserAddr want) {
-  absl::MutexLock lock(&impl_->mu);
   Impl& m = *impl_;
+  absl::MutexLock lock(&m.mu);
   m.NoteThread();
   if (want < m.brk_start || m.brk_start == 0 || want > m.max_address - kPageSize) return m.brk;
   const UserAddr old_end = PageUp(m.brk);
