@@ -19,7 +19,7 @@ Result<Ref<MemoryManager>> MemoryManager::Create(platform::Platform& platform, R
   return MakeRef<MemoryManager>(platform, std::move(memory_file), std::move(space));
 }
 
-Result<Ref<MemoryManager>> MemoryManager::Fork() {
+Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context) {
   Ref<MemoryManager> child = TRY(Create(impl_->platform, impl_->memory_file));
   Impl& from = *impl_;
   Impl& to = *child->impl_;
@@ -46,6 +46,7 @@ Result<Ref<MemoryManager>> MemoryManager::Fork() {
     // A shared mapping finds its pages again through its file.
     if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, to);
   }
+  if (context != nullptr && result.ok()) result = context->Commit(*from.space);
   from.FinishChange();
   if (!result.ok()) return result.error();
   return child;

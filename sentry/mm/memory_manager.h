@@ -92,9 +92,10 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
  public:
   // An empty address space.
   static Result<Ref<MemoryManager>> Create(platform::Platform& platform, Ref<MemoryFile> memory_file);
-  // fork: a copy of this one, sharing pages copy-on-write. The caller must Commit this mm's space before the child runs: until then other
-  // threads of the parent could still write to pages that are shared now.
-  Result<Ref<MemoryManager>> Fork();
+  // fork: a copy of this one, sharing pages copy-on-write. `context`: the calling task's; through it the loss of write permission is
+  // applied before anybody can copy a page or the child can run, so that no write of another thread goes astray. Null only where no other thread
+  // runs in this space; then the caller must Commit before the child runs. Errors: ENOMEM, and Commit's.
+  Result<Ref<MemoryManager>> Fork(platform::Context* context = nullptr);
 
   platform::AddressSpace& space();
 

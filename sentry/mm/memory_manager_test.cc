@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "abi/mman.h"
 #include "base/safe_math.h"
 #include "sentry/mm/safe_copy.h"
@@ -326,6 +329,69 @@ TEST_F(MemoryManagerTest, ForkAdvice) {
   EXPECT_EQ(child.Read(gone).error(), Errno::kEFAULT);
   EXPECT_EQ(*child.Read(wiped), 0u);
   EXPECT_EQ(*app.Read(wiped), 2u);
+}
+
+TEST_F(MemoryManagerTest, ForkCommitsWhileItHoldsTheLock) {
+  App app = NewApp();
+  const UserAddr a = MapAnon(app, kPageSize);
+  ASSERT_TRUE(app.Write(a, 1).ok());
+  app.space().HoldChanges(true);
+  auto context = platform_.NewContext();
+  ASSERT_TRUE(app.mm().Fork(context->get()).ok());
+  EXPECT_EQ(app.space().applied(), app.space().queued());
+  app.space().FailNextApply(Errno::kENOMEM);
+  EXPECT_EQ(app.mm().Fork(context->get()).error(), Errno::kENOMEM);
+}
+
+TEST_F(MemoryManagerTest, ManyThreadsAtOnce) {
+  App app = NewApp();
+  const UserAddr shared = MapAnon(app, 64 * kPageSize);
+  std::atomic<bool> stop{false};
+  std::atomic<uint32_t> total{0};
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      App mine(platform_, app.ref(), t % 2 == 0);
+      for (uint64_t round = 0; round < 300; ++round) {
+        MMapArgs args;
+        args.length = 40 * kPageSize;
+        args.prot = Prot::kReadWrite;
+        const UserAddr a = *mine.mm().MMap(caller_, args);
+        for (uint64_t i = 0; i < 40; i += 3) {
+          const uint64_t value = t << 32 | round << 8 | i;
+          ASSERT_TRUE(mine.mm().CopyOutBytes(a + i * kPageSize, std::as_bytes(std::span(&value, 1))).ok());
+        }
+        (void)mine.Read(a + 5 * kPageSize);
+        auto src = mine.mm().NewSrc({AddrRange{a, a + 40 * kPageSize}});
+        std::vector<std::byte> bytes(40 * kPageSize);
+        ASSERT_EQ(*src->Read(bytes), bytes.size());
+        for (uint64_t i = 0; i < 40; i += 3) {
+          uint64_t value = 0;
+          std::memcpy(&value, bytes.data() + i * kPageSize, 8);
+          ASSERT_EQ(value, t << 32 | round << 8 | i);
+        }
+        ASSERT_TRUE(mine.mm().Atomic32(shared + round % 64 * kPageSize, Atomic32Op::kAdd, 1, 0).ok());
+        total.fetch_add(1);
+        ASSERT_TRUE(mine.mm().MUnmap(a, 40 * kPageSize).ok());
+      }
+    });
+  }
+  std::thread forker([&] {
+    while (!stop) {
+      auto child = app.mm().Fork();
+      ASSERT_TRUE(child.ok());
+      ASSERT_TRUE((*child)->Atomic32(shared, Atomic32Op::kAdd, 1000000, 0).ok());
+      (*child)->Clear();
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  stop = true;
+  forker.join();
+  uint32_t sum = 0;
+  for (uint64_t i = 0; i < 64; ++i) sum += *app.mm().Atomic32(shared + i * kPageSize, Atomic32Op::kLoad, 0, 0);
+  EXPECT_EQ(sum, total.load());
+  app.mm().Clear();
+  EXPECT_EQ(UsedPages(), 0u);
 }
 
 class LimitedCaller : public Caller {
