@@ -132,6 +132,7 @@ struct MemoryFile::State {
   uint64_t reserved = 0;               // bytes of address space, immutable
   std::atomic<uint32_t>* counts = nullptr;  // one a page of the reservation, immutable pointer
   uint64_t limit = 0;
+  uint64_t total = 0;                  // immutable
   uint64_t frontier ABSL_GUARDED_BY(mu) = 0;  // never handed out at and above
   uint64_t file_size ABSL_GUARDED_BY(mu) = 0;
   uint64_t used ABSL_GUARDED_BY(mu) = 0;
@@ -161,6 +162,9 @@ Result<Ref<MemoryFile>> MemoryFile::Create(UniqueFd fd, uint64_t limit) {
     madvise(base, size, MADV_DONTDUMP);
     Ref<MemoryFile> file = MakeRef<MemoryFile>(std::move(fd), static_cast<std::byte*>(base), limit);
     file->state_->reserved = size;
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    const uint64_t host = pages > 0 ? static_cast<uint64_t>(pages) * kPageSize : size;
+    file->state_->total = limit == 0 ? host : std::min(limit, host);
     // SAFETY: zero-filled memory of the right size and alignment; a zero atomic is all zero bits.
     file->state_->counts = static_cast<std::atomic<uint32_t>*>(counts);
     return file;
@@ -282,6 +286,8 @@ MemoryFile::Usage MemoryFile::usage() const {
   absl::MutexLock lock(&state_->mu);
   return Usage{state_->used, state_->dirty.bytes() + state_->clean.bytes(), state_->limit};
 }
+
+uint64_t MemoryFile::total_bytes() const { return state_->total; }
 
 void MemoryFile::Trim() {
   State& s = *state_;

@@ -44,6 +44,9 @@ class MemoryFile final : public platform::BackingFile {
     uint64_t limit_bytes;  // 0: none
   };
   Usage usage() const;
+  // Memory that there is at all: the limit, or the host's. A single private mapping that is larger is refused, as Linux refuses obvious
+  // overcommitment (vm.overcommit_memory = 0).
+  uint64_t total_bytes() const;
   // Gives unreferenced memory back to the host. Happens by itself when much is kept.
   void Trim();
 

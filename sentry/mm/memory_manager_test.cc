@@ -446,6 +446,19 @@ TEST_F(MemoryManagerTest, MemoryLimitGivesEnomemAndRecovers) {
   EXPECT_TRUE(app.Write(a + 64 * kPageSize, 1).ok());
 }
 
+TEST_F(MemoryManagerTest, ObviousOvercommitmentIsRefused) {
+  App app = NewApp();
+  MMapArgs args;
+  args.length = uint64_t{1} << 44;
+  args.prot = Prot::kReadWrite;
+  EXPECT_EQ(app.mm().MMap(caller_, args).error(), Errno::kENOMEM);
+  args.noreserve = true;
+  EXPECT_TRUE(app.mm().MMap(caller_, args).ok());
+  args.noreserve = false;
+  args.prot = Prot::kNone;
+  EXPECT_TRUE(app.mm().MMap(caller_, args).ok());
+}
+
 TEST_F(MemoryManagerTest, FixedMappingReplaces) {
   App app = NewApp();
   const UserAddr a = MapAnon(app, 8 * kPageSize);

@@ -119,6 +119,7 @@ void MemoryManager::Impl::Account(const Vma& vma, uint64_t bytes, bool add) {
 Result<void> MemoryManager::Impl::CheckLimits(const Caller& caller, const Vma& vma, uint64_t more) {
   const uint64_t space_limit = caller.limit(abi::Resource::kAs);
   if (more > space_limit || total_bytes > space_limit - more) return Errno::kENOMEM;
+  if (!vma.shared && platform::Allows(vma.prot, Prot::kWrite) && !vma.noreserve && more > memory_file->total_bytes()) return Errno::kENOMEM;
   if (!vma.shared && !vma.grows_down && platform::Allows(vma.prot, Prot::kWrite)) {
     const uint64_t data_limit = caller.limit(abi::Resource::kData);
     if (more > data_limit || data_bytes > data_limit - more) return Errno::kENOMEM;
