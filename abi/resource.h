@@ -16,4 +16,14 @@ struct Rlimit {
   uint64_t max;
 };
 
+
+// struct rusage of getrusage(2) and wait4(2). Times are timevals; maxrss is in KiB.
+struct Rusage {
+  int64_t utime_sec = 0, utime_usec = 0, stime_sec = 0, stime_usec = 0;
+  int64_t maxrss = 0, ixrss = 0, idrss = 0, isrss = 0, minflt = 0, majflt = 0, nswap = 0, inblock = 0, oublock = 0, msgsnd = 0, msgrcv = 0,
+          nsignals = 0, nvcsw = 0, nivcsw = 0;
+};
+static_assert(sizeof(Rusage) == 144);
+inline constexpr int kRusageSelf = 0, kRusageChildren = -1, kRusageThread = 1;
+
 }  // namespace rampart::abi

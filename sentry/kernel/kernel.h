@@ -3,6 +3,7 @@
 // Lock order and thread safety: see task.h.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -15,11 +16,9 @@
 #include "platform/platform.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/loader/vdso.h"
 #include "sentry/mm/memory_file.h"
 
-namespace rampart::loader {
-class Vdso;
-}  // namespace rampart::loader
 namespace rampart::time {
 class TimerQueue;
 }  // namespace rampart::time
@@ -47,6 +46,9 @@ struct KernelConfig {
   RefPtr<loader::Vdso> vdso;
   SyscallHooks hooks;
   KernelLimits limits;
+  // PID 1 ignores signals that it has no handler for, even SIGKILL, unless they come from the runner: as the first process of a PID namespace
+  // does. Off: it behaves like a command that was run directly.
+  bool protect_init = false;
   std::string hostname = "rampart";
 };
 
@@ -57,6 +59,14 @@ struct InitArgs {
   Ref<vfs::FsContext> fs;
   Ref<vfs::FdTable> fds;
   Ref<const auth::Credentials> creds;
+  std::array<abi::Rlimit, abi::kResourceCount> limits = kNoLimits;
+  abi::SigSet ignored_signals = 0, blocked_signals = 0;   // inherited from the caller (nohup)
+
+  static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
+    std::array<abi::Rlimit, abi::kResourceCount> all{};
+    for (abi::Rlimit& limit : all) limit = {abi::kRlimInfinity, abi::kRlimInfinity};
+    return all;
+  }();
 };
 
 class Kernel {
@@ -72,6 +82,8 @@ class Kernel {
   // Waits until PID 1 has exited (everything else was then killed, as in a PID namespace) and returns its wait status
   // (exit code << 8, or signal number | 0x80 core).
   int WaitForInit();
+  // Called when PID 1 stops (with the signal) or continues (with 0), from a task's thread; must not block.
+  void SetStopObserver(std::function<void(int signo)> observer);
   // From the runner: a signal for PID 1 / for the foreground process group of the console / SIGKILL to everything.
   void SignalInit(int signo);
   void KillAll();
@@ -80,6 +92,7 @@ class Kernel {
   RefPtr<Task> FindTask(abi::Pid tid) const;
   RefPtr<ThreadGroup> FindGroup(abi::Pid pid) const;
   std::vector<Ref<ThreadGroup>> Groups() const;     // all processes, ascending pid
+  size_t task_count() const;
   // A signal to a process group (kill(-pgid), terminals). ESRCH when empty. `sender` null: the kernel.
   Result<void> SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info, const Task* sender);
 
@@ -98,11 +111,18 @@ class Kernel {
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
   uint64_t forks() const;           // for /proc/stat
 
+  // kill(2) with pid -1: every process but PID 1 and the sender's own. ESRCH when there is none; EPERM when none may be signalled.
+  Result<void> SignalAll(const abi::SigInfo& info, const Task& sender);
+
   struct State;
   State& state() { return *state_; }
 
  private:
+  friend class Task;
+  friend class ThreadGroup;
   Kernel();
+  void ReportInitStop(int signo);
+  static Result<void> SignalEach(const std::vector<Ref<ThreadGroup>>& targets, const abi::SigInfo& info, const Task* sender);
   std::unique_ptr<State> state_;
 };
 

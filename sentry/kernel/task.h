@@ -29,6 +29,8 @@
 #include "sentry/auth/credentials.h"
 #include "sentry/context/caller.h"
 #include "sentry/kernel/signals.h"
+#include "sentry/kernel/task_usage.h"
+#include "sentry/kernel/use_count.h"
 #include "sentry/mm/memory_manager.h"
 #include "sentry/mm/user_memory.h"
 #include "sentry/mm/user_ptr.h"
@@ -39,14 +41,21 @@ namespace rampart::kernel {
 class Kernel;
 class PidNamespace;
 class ThreadGroup;
+struct CloneRequest;
+struct ExecRequest;
 struct SyscallHooks;
+struct WaitAnswer;
+struct WaitRequest;
+class VforkGate;
+struct ExecImage;
+struct InitArgs;
 
 class Task final : public RefCounted, public Caller {
  public:
   Kernel& kernel() const { return kernel_; }
   ThreadGroup& group() const { return *group_; }
   // Thread id as seen from the sandbox's root PID namespace; from `ns`, 0 if not visible.
-  abi::Pid tid() const { return tid_; }
+  abi::Pid tid() const { return tid_.load(std::memory_order_relaxed); }
   abi::Pid TidIn(const PidNamespace& ns) const;
 
   // --- Caller
@@ -100,37 +109,199 @@ class Task final : public RefCounted, public Caller {
   // For ppoll, pselect, epoll_pwait, sigsuspend: the mask during the call; the old one comes back after the handler ran.
   void SetTemporaryMask(abi::SigSet mask);              // task thread
 
+  // Pending for this thread or its process; also those that are blocked. Any thread.
+  abi::SigSet PendingSet() const;
+  abi::SigSet OwnPendingSet() const;   // of the thread alone
+  // Takes one pending signal of `wanted`, as signalfd and sigtimedwait do. signo 0: none. Task thread.
+  abi::SigInfo DequeueSignal(abi::SigSet wanted);
+  // rt_sigtimedwait(2): waits for one of `wanted` (blocked or not) and takes it. EAGAIN at the deadline, EINTR for another signal.
+  Result<abi::SigInfo> WaitForSignal(abi::SigSet wanted, Deadline deadline);
+  // sigaltstack(2), task thread. EPERM while running on it, EINVAL (flags), ENOMEM (too small).
+  abi::SigStack AltStack() const;
+  Result<void> SetAltStack(const abi::SigStack& stack);
+  // rt_sigreturn(2): takes the state from the frame on the stack. Returns rax. A bad frame forces SIGSEGV.
+  Result<Word> SignalReturn();
+  // Whether `sender` may send `signo` to this task (kill(2)). EPERM.
+  Result<void> CheckKillPermission(const Task& sender, int signo) const;
+
+  // --- life; task thread
+  // Returns the child's tid. EAGAIN, EINVAL, ENOMEM, EPERM, kERESTARTNOINTR. (task_clone.cc)
+  Result<abi::Pid> Clone(const CloneRequest& request);
+  // On success the task runs the new program when the call returns. (task_exec.cc)
+  Result<void> Exec(ExecRequest request);
+  // Opens a file for execution: EACCES for what is not a regular executable file on a mount that allows it. An empty `path`: `start` itself.
+  Result<Ref<vfs::FileDescription>> OpenForExec(vfs::Path start, const std::string& path, bool follow_last);
+  // exit(2) / exit_group(2): takes effect when the call returns. `status` is a wait status. (task_exit.cc)
+  void PrepareExit(int status);
+  void PrepareGroupExit(int status);
+  // ECHILD, EINVAL, kERESTARTSYS. (task_wait.cc)
+  Result<WaitAnswer> Wait(const WaitRequest& request);
+  // unshare(2) of descriptors and of root, cwd and umask.
+  Result<void> UnshareFds();
+  Result<void> UnshareFs();
+  // set_tid_address(2), CLONE_CHILD_CLEARTID.
+  UserAddr clear_child_tid() const { return clear_child_tid_; }
+  void SetClearChildTid(UserAddr address) { clear_child_tid_ = address; }
+  // set_robust_list(2): kept here, used by robust_list.cc. Any thread may read.
+  UserAddr robust_list() const { return robust_list_.load(std::memory_order_relaxed); }
+  void SetRobustList(UserAddr head) { robust_list_.store(head, std::memory_order_relaxed); }
+  // PR_SET_PDEATHSIG: 0 is none. Task thread; read by the dying parent.
+  int parent_death_signal() const { return parent_death_signal_.load(std::memory_order_relaxed); }
+  void SetParentDeathSignal(int signo) { parent_death_signal_.store(signo, std::memory_order_relaxed); }
+
   // What a call that sleeps with a relative time-out leaves for restart_syscall(2): returned with kERESTART_RESTARTBLOCK.
   void SetRestart(std::function<Result<Word>(Task&)> restart) { restart_ = std::move(restart); }  // task thread
+  // restart_syscall(2). EINTR when nothing was left.
+  Result<Word> Restart();
 
   // --- name (prctl PR_SET_NAME, comm): at most 15 bytes.
   std::string name() const;
   void SetName(std::string name);
 
-  // CPU time of the thread so far, in ns (the host's: Sentry thread plus stub).
-  Nanos user_time() const;
-  Nanos system_time() const;
+  // --- what /proc shows; any thread
+  // 'R' running, 'S' sleeping, 'T' stopped, 'Z' zombie, 'X' dead.
+  char StateLetter() const;
+  bool alive() const { return !exiting_.load(std::memory_order_acquire); }
+  Nanos start_time() const { return start_time_; }   // CLOCK_MONOTONIC
+  int nice() const { return nice_.load(std::memory_order_relaxed); }
+  void SetNice(int nice) { nice_.store(nice, std::memory_order_relaxed); }
+  // CLOCK_MONOTONIC-rounding of short sleeps (PR_SET_TIMERSLACK), ns; kept, not used.
+  std::atomic<uint64_t> timer_slack{50000};
+
+  // CPU time of the thread so far, in ns; see task_usage.h.
+  Nanos user_time() const { return TicksToNanos(clock_.user_ticks()); }
+  Nanos system_time() const { return TicksToNanos(clock_.system_ticks()); }
+  ResourceTotals Usage() const;
+
+  // Runs the task on its host thread until it exits; called by the thread pool.
+  void Run(platform::Context& context);
+  // The host has no Context for it: the process is killed.
+  void RunWithoutContext();
 
  private:
   friend class ThreadGroup;
   friend class Kernel;
-  friend struct TaskInternals;   // the owner's own files (task_*.cc)
+  friend class WorkerPool;
+  friend struct TaskTestPeer;
+  template <class T, class... A>
+  friend Ref<T> rampart::MakeRef(A&&...);
 
-  explicit Task(Kernel& kernel, Ref<ThreadGroup> group, abi::Pid tid);
+  // What the next signal asks of the loop.
+  struct Delivery {
+    enum Kind { kNone, kHandler, kExit } kind = kNone;
+    abi::SigInfo info;
+    abi::SigAction action;
+  };
+  // x86 details of the last fault, for signal frames.
+  struct FaultDetail {
+    uint64_t trapno = 0, error_code = 0, cr2 = 0;
+  };
+
+  Task(Kernel& kernel, Ref<ThreadGroup> group, abi::Pid tid);
   ~Task() override;
 
+  // task_run.cc
+  bool LoopOnce();
+  void HandleSyscall();
+  void HandlePageFault(const platform::Exit& exit);
+  void HandleException(const platform::Exit& exit);
+  bool HandleInterrupts(Errno restart);
+  void PlatformFailed(Errno error);
+  void StartRegisters();
+
+  // task_signals.cc; …Locked: group's signal_mu_ held.
+  Delivery NextSignal();
+  bool TakeDefaultAction(int signo);
+  void SignalTaken(abi::SigInfo& info);
+  void InterruptLocked();
+  void KillLocked();
+  void RecalcInterruptLocked();
+  bool HasDeliverableLocked() const;
+  abi::SigInfo DequeueLocked(abi::SigSet wanted);
+  void Stop(int signo);
+  void ParticipateInStop();
+  void SetMaskLocked(abi::SigSet mask);
+  // Runs a handler: builds its frame. False: the frame cannot be written. (signals_frame.cc)
+  bool EnterHandler(const Delivery& delivery);
+  bool BuildFrame(const abi::SigInfo& info, const abi::SigAction& action);
+  Result<void> RestoreXstate(UserAddr address);
+  bool OnAltStack(uint64_t sp) const;
+
+  // task_clone.cc
+  Result<Ref<ThreadGroup>> GroupForChild(const CloneRequest& request, abi::Pid pid);
+  Result<void> CopyResources(const CloneRequest& request, Task& child);
+  Result<void> CopyState(const CloneRequest& request, Task& child);
+  Result<void> CheckTaskLimits() const;
+  Result<void> Publish(const CloneRequest& request, Task& child);
+  void WithdrawUnstarted(Task& child);
+  void WaitForVfork(VforkGate& gate);
+
+  // task_exec.cc
+  Result<void> LoadFirstProgram(const InitArgs& args);
+  Result<ExecImage> LoadImage(ExecRequest request);
+  Result<void> KillSiblings();
+  void TakeLeadership();
+  void InstallImage(ExecImage& image);
+
+  // task_exit.cc
+  void Exit();
+  void ExitSignals();
+  void ReleaseRobustFutexes();
+  void KillRemaining();
+  void ReleaseMm();
+  void ReleaseFds();
+  void ReleaseVforkParent();
+  void ExitNotify();
+
   Kernel& kernel_;
-  Ref<ThreadGroup> group_;
-  abi::Pid tid_;
+  const Ref<ThreadGroup> group_;
+  std::atomic<abi::Pid> tid_;                                  // changes only when exec takes the leader's place
+  const Nanos start_time_;
   wait::Sleeper sleeper_;
-  std::unique_ptr<platform::Context> context_;                 // task thread
   mutable absl::Mutex mu_;
-  RefPtr<mm::MemoryManager> mm_;                               // written under mu_ by the task thread
+  RefPtr<mm::MemoryManager> mm_;                               // this and the next five: written under mu_ by the task thread
   RefPtr<vfs::FdTable> fds_;
   RefPtr<vfs::FsContext> fs_;
   RefPtr<const auth::Credentials> creds_;
-  std::atomic<abi::SigSet> signal_mask_{0};
-  std::function<Result<Word>(Task&)> restart_;                 // task thread
+  RefPtr<UseCount> mm_users_;
+  RefPtr<UseCount> fds_users_;
+  std::string name_ ABSL_GUARDED_BY(mu_);
+
+  // Task thread.
+  platform::Context* context_ = nullptr;                       // of the host thread that runs it
+  std::function<Result<Word>(Task&)> restart_;
+  UserAddr clear_child_tid_ = 0;
+  abi::SigStack alt_stack_;
+  abi::SigSet saved_mask_ = 0;                                 // valid while restore_mask_
+  bool restore_mask_ = false;
+  bool exit_requested_ = false;
+  bool replaced_registers_ = false;                            // the call set all registers itself (exec, sigreturn)
+  bool secure_exec_ = false;
+  int exit_status_ = 0;
+  FaultDetail fault_;
+  abi::UserRegs start_regs_{};                                 // set by the parent before the thread starts
+  std::vector<std::byte> start_xstate_;
+  RefPtr<VforkGate> vfork_gate_;                               // the parent that waits for our exec or exit
+
+  // Any thread.
+  std::atomic<platform::Context*> running_{nullptr};           // non-null while in Switch
+  std::atomic<abi::SigSet> signal_mask_{0};                    // written under signal_mu_ by the task thread
+  std::atomic<UserAddr> robust_list_{0};
+  std::atomic<int> parent_death_signal_{0};
+  std::atomic<int> nice_{0};
+  std::atomic<bool> exiting_{false};                           // written under signal_mu_
+  TaskClock clock_;
+  std::atomic<uint64_t> minor_faults_{0}, sleeps_{0};
+
+  // Guarded by group_->signal_mu_.
+  PendingSignals pending_;
+  abi::SigSet awaited_ = 0;                                    // sigtimedwait: blocked signals that it waits for
+  bool killed_ = false;
+  bool stop_pending_ = false;
+  bool stopped_ = false;
+
+  // Guarded by Kernel::tree_mu_.
+  bool zombie_ = false;                                        // a leader that waits for the rest of its group, or to be reaped
 };
 
 }  // namespace rampart::kernel

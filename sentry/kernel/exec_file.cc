@@ -1,0 +1,84 @@
+#include "sentry/kernel/exec_file.h"
+
+#include <utility>
+
+#include "sentry/mm/io.h"
+
+namespace rampart::kernel {
+
+VfsExecutable::VfsExecutable(Ref<vfs::FileDescription> file, const Caller& caller) : file_(std::move(file)) {
+  mm::MMapArgs args;
+  args.length = kPageSize;
+  args.prot = platform::Prot::kReadExec;
+  if (file_->ConfigureMMap(caller, args).ok()) mappable_ = args.file;
+}
+
+Result<size_t> VfsExecutable::PRead(std::span<std::byte> bytes, uint64_t offset) {
+  KernelCaller caller;
+  mm::BufferDst dst(bytes);
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const size_t n = TRY(file_->PRead(caller, dst, offset + done, 0));
+    if (n == 0) break;
+    done += n;
+  }
+  return done;
+}
+
+Result<Ref<vfs::FileDescription>> OpenExecutableFile(Caller& caller, vfs::MountNamespace& mounts, vfs::Path root, vfs::Path start,
+                                                     std::string_view path, bool follow_last) {
+  const vfs::Walk walk{caller, mounts, std::move(root), std::move(start)};
+  const vfs::WalkArgs args{.follow_last = follow_last, .allow_empty = path.empty()};
+  const vfs::Path found = TRY(vfs::Lookup(walk, path, args));
+  const RefPtr<vfs::Inode> inode = found.dentry->inode();
+  if (!inode) return Errno::kENOENT;
+  if (inode->type() == vfs::FileType::kSymlink) return Errno::kELOOP;
+  if (inode->type() != vfs::FileType::kRegular) return Errno::kEACCES;
+  if (found.mount->flags().no_exec) return Errno::kEACCES;
+  TRY(vfs::CheckAccess(caller, found, vfs::Access::kExecute));
+  // The kernel reads it, whether or not the caller may.
+  KernelCaller kernel;
+  return vfs::OpenPath(kernel, found, abi::kORdOnly);
+}
+
+Result<Ref<loader::ExecutableFile>> VfsOpener::OpenExecutable(std::string_view path) {
+  const Ref<vfs::MountNamespace> mounts = fs_.mounts();
+  const Ref<vfs::FileDescription> file = TRY(OpenExecutableFile(caller_, *mounts, fs_.root(), fs_.cwd(), path, true));
+  return Ref<loader::ExecutableFile>(MakeRef<VfsExecutable>(file, caller_));
+}
+
+// Linux: bprm_fill_uid, cap_bprm_creds_from_file (no file capabilities).
+ExecIdentity CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid) {
+  auth::CredentialValues v = old;
+  bool setid = false;
+  if (!nosuid && !old.no_new_privs) {
+    if ((attr.permissions & abi::kIsUid) != 0) {
+      setid = setid || attr.uid != old.euid;
+      v.euid = attr.uid;
+    }
+    constexpr uint32_t kGroupExecute = 010;
+    if ((attr.permissions & (abi::kIsGid | kGroupExecute)) == (abi::kIsGid | kGroupExecute)) {
+      setid = setid || attr.gid != old.egid;
+      v.egid = attr.gid;
+    }
+  }
+  v.suid = v.fsuid = v.euid;
+  v.sgid = v.fsgid = v.egid;
+  const bool rootless = (old.securebits & abi::kSecbitNoroot) != 0;
+  abi::CapabilitySet file_permitted = 0, file_inheritable = 0;
+  bool file_effective = false;
+  if (!rootless) {
+    if (v.euid == 0 || v.ruid == 0) file_permitted = file_inheritable = abi::kAllCapabilities;
+    file_effective = v.euid == 0;
+  }
+  if (setid) v.ambient = 0;
+  const bool privileged_file = file_permitted != 0;
+  if (privileged_file) v.ambient = 0;
+  v.permitted = (old.inheritable & file_inheritable) | (file_permitted & old.bounding) | v.ambient;
+  v.effective = file_effective ? v.permitted : v.ambient;
+  v.keep_caps = false;
+  const bool secure = v.euid != old.ruid || v.egid != old.rgid || (v.ruid != 0 && (file_effective || (v.permitted & ~v.ambient) != 0));
+  return {MakeRef<const auth::Credentials>(std::move(v)), secure};
+}
+
+}  // namespace rampart::kernel

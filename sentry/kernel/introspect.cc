@@ -1,0 +1,33 @@
+#include "sentry/kernel/introspect.h"
+
+#include "sentry/kernel/thread_group.h"
+
+namespace rampart::kernel {
+
+TaskView ViewOf(const Task& task) {
+  const ThreadGroup& group = task.group();
+  TaskView view;
+  view.state = group.exited() ? 'Z' : task.StateLetter();
+  view.threads = static_cast<int>(std::max<size_t>(1, group.Tasks().size()));
+  view.nice = task.nice();
+  view.pending = task.OwnPendingSet();
+  view.shared_pending = group.PendingSet();
+  view.blocked = task.signal_mask();
+  view.ignored = group.IgnoredSet();
+  view.caught = group.CaughtSet();
+  view.signal_queue_size = group.QueuedSignals();
+  view.exit_signal = group.exit_signal();
+  view.start_time = task.start_time();
+  view.user_time = task.user_time();
+  view.system_time = task.system_time();
+  const ResourceTotals usage = group.Usage();
+  view.group_user_time = usage.user_time;
+  view.group_system_time = usage.system_time;
+  const ResourceTotals children = group.ChildrenUsage();
+  view.children_user_time = children.user_time;
+  view.children_system_time = children.system_time;
+  view.dumpable = group.dumpable.load(std::memory_order_relaxed) != 0;
+  return view;
+}
+
+}  // namespace rampart::kernel

@@ -1,0 +1,207 @@
+#include "sentry/kernel/kernel.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/task_ops.h"
+
+namespace rampart::kernel {
+
+Kernel::Kernel() = default;
+Kernel::~Kernel() = default;
+
+Result<std::unique_ptr<Kernel>> Kernel::Create(KernelConfig config) {
+  StartTickClock();
+  if (config.limits.cpus == 0) {
+    cpu_set_t set;
+    const bool known = sched_getaffinity(0, sizeof(set), &set) == 0;
+    config.limits.cpus = known ? static_cast<uint32_t>(std::max(1, CPU_COUNT(&set))) : 1;
+  }
+  auto kernel = std::unique_ptr<Kernel>(new Kernel());
+  kernel->state_ = std::make_unique<State>(std::move(config));
+  absl::MutexLock lock(&kernel->state_->names_mu);
+  kernel->state_->hostname = kernel->state_->config.hostname;
+  return kernel;
+}
+
+platform::Platform& Kernel::platform() const { return *state_->config.platform; }
+const Ref<mm::MemoryFile>& Kernel::memory_file() const { return state_->config.memory_file; }
+const KernelConfig& Kernel::config() const { return state_->config; }
+
+Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
+  const Ref<SignalActions> actions = MakeRef<SignalActions>();
+  for (int signo = 1; signo <= abi::kSigMax; ++signo) {
+    if ((args.ignored_signals & ~abi::kUnblockable & abi::SigBit(signo)) != 0) {
+      (void)actions->Exchange(signo, abi::SigAction{.handler = abi::kSigIgn});
+    }
+  }
+  State& state = *state_;
+  abi::Pid pid = 0;
+  {
+    absl::MutexLock lock(&state.tree_mu);
+    CHECK(!state.init);
+    pid = TRY(state.pids.Allocate());
+  }
+  const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, pid, actions);
+  for (size_t i = 0; i < args.limits.size(); ++i) group->SetLimit(static_cast<abi::Resource>(i), args.limits[i]);
+  const Ref<Task> task = MakeRef<Task>(*this, group, pid);
+  {
+    absl::MutexLock lock(&task->mu_);
+    task->fds_ = args.fds;
+    task->fs_ = args.fs;
+    task->creds_ = args.creds;
+    task->fds_users_ = MakeRef<UseCount>();
+    task->signal_mask_.store(args.blocked_signals & ~abi::kUnblockable, std::memory_order_relaxed);
+  }
+  TRY(task->LoadFirstProgram(args));
+  {
+    absl::MutexLock lock(&state.tree_mu);
+    state.pids.AddTask(task);
+    state.pids.At(pid).group = group;
+    state.init = group;
+    const Ref<Session> session = MakeRef<Session>(pid);
+    state.pids.At(pid).session = session;
+    const Ref<ProcessGroup> process_group = MakeRef<ProcessGroup>(pid, session);
+    ++session->groups_;
+    state.pids.At(pid).process_group = process_group;
+    group->JoinProcessGroupTreeLocked(process_group);
+    absl::MutexLock signal_lock(&group->signal_mu_);
+    group->tasks_.push_back(task.get());
+    group->leader_ = task;
+  }
+  TRY(state.workers.Start(platform(), task, &task->mm().space()));
+  return group;
+}
+
+int Kernel::WaitForInit() {
+  State& state = *state_;
+  absl::MutexLock lock(&state.tree_mu);
+  state.tree_mu.Await(absl::Condition(&state.init_done));
+  return state.init->exit_status();
+}
+
+void Kernel::SetStopObserver(std::function<void(int)> observer) {
+  absl::MutexLock lock(&state_->names_mu);
+  state_->stop_observer = std::move(observer);
+}
+
+void Kernel::ReportInitStop(int signo) {
+  std::function<void(int)> observer;
+  {
+    absl::MutexLock lock(&state_->names_mu);
+    observer = state_->stop_observer;
+  }
+  if (observer) observer(signo);
+}
+
+void Kernel::SignalInit(int signo) {
+  if (!abi::ValidSignal(signo)) return;
+  RefPtr<ThreadGroup> init;
+  {
+    absl::MutexLock lock(&state_->tree_mu);
+    init = state_->init;
+  }
+  if (!init) return;
+  abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
+  absl::MutexLock lock(&init->signal_mu_);
+  (void)init->SendLocked(info, nullptr, /*force=*/true);
+}
+
+void Kernel::KillAll() {
+  for (const Ref<ThreadGroup>& group : Groups()) group->Kill(abi::KilledStatus(abi::kSigKill, false));
+}
+
+RefPtr<Task> Kernel::FindTask(abi::Pid tid) const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  const PidTable::Entry* entry = std::as_const(state_->pids).Find(tid);
+  return entry == nullptr ? nullptr : entry->task;
+}
+
+RefPtr<ThreadGroup> Kernel::FindGroup(abi::Pid pid) const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  const PidTable::Entry* entry = std::as_const(state_->pids).Find(pid);
+  return entry == nullptr ? nullptr : entry->group;
+}
+
+std::vector<Ref<ThreadGroup>> Kernel::Groups() const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return state_->pids.Groups();
+}
+
+size_t Kernel::task_count() const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return state_->pids.tasks();
+}
+
+Result<void> Kernel::SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info, const Task* sender) {
+  std::vector<Ref<ThreadGroup>> members;
+  {
+    absl::ReaderMutexLock lock(&state_->tree_mu);
+    const PidTable::Entry* entry = std::as_const(state_->pids).Find(pgid);
+    if (entry == nullptr || !entry->process_group) return Errno::kESRCH;
+    for (ThreadGroup* member : entry->process_group->members_) members.push_back(ShareRef(member));
+  }
+  return SignalEach(members, info, sender);
+}
+
+Result<void> Kernel::SignalAll(const abi::SigInfo& info, const Task& sender) {
+  std::vector<Ref<ThreadGroup>> targets = Groups();
+  std::erase_if(targets, [&sender](const Ref<ThreadGroup>& g) { return g->pid() == 1 || g.get() == &sender.group(); });
+  return SignalEach(targets, info, &sender);
+}
+
+// Linux's rule for several targets: success if one got it; otherwise the last error; ESRCH if there was none.
+Result<void> Kernel::SignalEach(const std::vector<Ref<ThreadGroup>>& targets, const abi::SigInfo& info, const Task* sender) {
+  bool success = false;
+  Errno error = Errno::kESRCH;
+  for (const Ref<ThreadGroup>& group : targets) {
+    const RefPtr<Task> leader = group->leader();
+    if (!leader) continue;
+    if (sender != nullptr) {
+      const Result<void> allowed = leader->CheckKillPermission(*sender, info.signo);
+      if (!allowed.ok()) {
+        error = allowed.error();
+        continue;
+      }
+    }
+    const Result<void> sent = info.signo == 0 ? Ok() : group->SendSignal(info);
+    if (sent.ok()) {
+      success = true;
+    } else {
+      error = sent.error();
+    }
+  }
+  if (success) return Ok();
+  return error;
+}
+
+std::string Kernel::hostname() const {
+  absl::MutexLock lock(&state_->names_mu);
+  return state_->hostname;
+}
+std::string Kernel::domainname() const {
+  absl::MutexLock lock(&state_->names_mu);
+  return state_->domainname;
+}
+void Kernel::SetHostname(std::string name) {
+  absl::MutexLock lock(&state_->names_mu);
+  state_->hostname = std::move(name);
+}
+void Kernel::SetDomainname(std::string name) {
+  absl::MutexLock lock(&state_->names_mu);
+  state_->domainname = std::move(name);
+}
+
+FutexManager& Kernel::futexes() const { return state_->futexes; }
+time::TimerQueue& Kernel::timers() const { return state_->timers; }
+loader::Vdso& Kernel::vdso() const { return *state_->config.vdso; }
+
+uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
+Nanos Kernel::boot_time() const { return state_->boot_time; }
+uint64_t Kernel::forks() const { return state_->forks.load(std::memory_order_relaxed); }
+
+}  // namespace rampart::kernel

@@ -1,0 +1,46 @@
+// Kernel::State: the private part of the kernel object: PID table, process tree lock, worker threads. Only for kernel/*.cc.
+// Thread safety: tree_mu_ first of kernel/'s locks; see task.h.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "sentry/kernel/futex.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/kernel_threads.h"
+#include "sentry/kernel/pid_table.h"
+#include "sentry/time/timer_queue.h"
+
+namespace rampart::kernel {
+
+struct Kernel::State {
+  explicit State(KernelConfig c) : config(std::move(c)) {}
+
+  KernelConfig config;
+  Nanos boot_time = MonotonicNow();
+  std::atomic<uint64_t> forks{0};
+  FutexManager futexes;
+  time::TimerQueue timers;
+
+  absl::Mutex tree_mu;
+  PidTable pids ABSL_GUARDED_BY(tree_mu);
+  RefPtr<ThreadGroup> init ABSL_GUARDED_BY(tree_mu);
+  std::atomic<bool> dying{false};                      // PID 1 has gone: no more clones; set under tree_mu
+  bool init_done ABSL_GUARDED_BY(tree_mu) = false;
+  absl::flat_hash_map<const RefCounted*, Session*> terminals ABSL_GUARDED_BY(tree_mu);  // who controls what
+  wait::WaitQueue task_gone;                           // a task was removed from the table
+
+  absl::Mutex names_mu;
+  std::string hostname ABSL_GUARDED_BY(names_mu);
+  std::string domainname ABSL_GUARDED_BY(names_mu) = "(none)";
+  std::function<void(int)> stop_observer ABSL_GUARDED_BY(names_mu);
+
+  WorkerPool workers;                                  // last: its threads stop before the rest goes
+};
+
+}  // namespace rampart::kernel

@@ -1,0 +1,33 @@
+#include "sentry/kernel/pidfd.h"
+
+#include "sentry/vfs/operations.h"
+
+namespace rampart::kernel {
+
+Ref<Pidfd> Pidfd::Create(Ref<ThreadGroup> group, uint32_t flags) {
+  vfs::Path path = vfs::NewAnonymousPath(vfs::NewAnonymousInode(vfs::FileType::kRegular, 0600, 0, 0), "anon_inode:[pidfd]");
+  return MakeRef<Pidfd>(std::move(path), std::move(group), flags | abi::kORdWr);
+}
+
+Pidfd::Pidfd(vfs::Path path, Ref<ThreadGroup> group, uint32_t flags) : vfs::FileDescription(std::move(path), flags), group_(std::move(group)) {}
+
+wait::EventMask Pidfd::Readiness(wait::EventMask mask) {
+  return group_->exited() ? mask & (abi::kPollIn | abi::kPollRdNorm) : 0;
+}
+
+void Pidfd::EventRegister(wait::WaitEntry& entry, wait::EventMask mask) { group_->exit_events().Register(entry, mask); }
+void Pidfd::EventUnregister(wait::WaitEntry& entry) { group_->exit_events().Unregister(entry); }
+
+std::string Pidfd::FdInfo() const {
+  const bool reaped = !group_->leader();
+  const std::string pid = std::to_string(reaped ? -1 : group_->pid());
+  return "Pid:\t" + pid + "\nNSpid:\t" + pid + "\n";
+}
+
+Result<Ref<ThreadGroup>> GroupOfPidfd(vfs::FileDescription& file) {
+  const Pidfd* pidfd = dynamic_cast<const Pidfd*>(&file);
+  if (pidfd == nullptr) return Errno::kEBADF;
+  return pidfd->group();
+}
+
+}  // namespace rampart::kernel

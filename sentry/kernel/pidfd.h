@@ -1,0 +1,33 @@
+// Pidfd: a descriptor that means a process (pidfd_open(2), CLONE_PIDFD). Readable when the process has exited.
+// Thread safety: any thread. Ownership: counted; keeps the ThreadGroup object, not the process's number.
+#pragma once
+
+#include <string>
+
+#include "sentry/kernel/thread_group.h"
+#include "sentry/vfs/file_description.h"
+
+namespace rampart::kernel {
+
+class Pidfd final : public vfs::FileDescription {
+ public:
+  // `flags`: O_NONBLOCK or 0.
+  static Ref<Pidfd> Create(Ref<ThreadGroup> group, uint32_t flags);
+  Pidfd(vfs::Path path, Ref<ThreadGroup> group, uint32_t flags);
+  const Ref<ThreadGroup>& group() const { return group_; }
+
+  bool seekable() const override { return false; }
+  bool pollable() const override { return true; }
+  wait::EventMask Readiness(wait::EventMask mask) override;
+  void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override;
+  void EventUnregister(wait::WaitEntry& entry) override;
+  std::string FdInfo() const override;
+
+ private:
+  const Ref<ThreadGroup> group_;
+};
+
+// The process that a descriptor means; EBADF when it is not a pidfd.
+Result<Ref<ThreadGroup>> GroupOfPidfd(vfs::FileDescription& file);
+
+}  // namespace rampart::kernel

@@ -1,0 +1,115 @@
+#include "sentry/kernel/task.h"
+
+#include <utility>
+
+#include "sentry/kernel/kernel_state.h"
+
+namespace rampart::kernel {
+
+Task::Task(Kernel& kernel, Ref<ThreadGroup> group, abi::Pid tid)
+    : kernel_(kernel), group_(std::move(group)), tid_(tid), start_time_(MonotonicNow()) {}
+
+Task::~Task() = default;
+
+abi::Pid Task::TidIn(const PidNamespace&) const { return tid(); }
+
+uint64_t Task::limit(abi::Resource resource) const { return group_->limit(resource); }
+
+uint32_t Task::umask() const { return fs_ ? fs_->umask() : 0; }
+
+RefPtr<mm::MemoryManager> Task::GetMm() const {
+  absl::MutexLock lock(&mu_);
+  return mm_;
+}
+RefPtr<vfs::FdTable> Task::GetFds() const {
+  absl::MutexLock lock(&mu_);
+  return fds_;
+}
+RefPtr<vfs::FsContext> Task::GetFs() const {
+  absl::MutexLock lock(&mu_);
+  return fs_;
+}
+Ref<const auth::Credentials> Task::GetCreds() const {
+  absl::MutexLock lock(&mu_);
+  return creds_.ToRef();
+}
+
+void Task::SetCreds(Ref<const auth::Credentials> creds) {
+  RefPtr<const auth::Credentials> old(std::move(creds));
+  absl::MutexLock lock(&mu_);
+  std::swap(creds_, old);
+}
+
+void Task::SetFds(Ref<vfs::FdTable> fds) {
+  ReleaseFds();
+  absl::MutexLock lock(&mu_);
+  fds_ = std::move(fds);
+  fds_users_ = MakeRef<UseCount>();
+}
+
+void Task::SetFs(Ref<vfs::FsContext> fs) {
+  RefPtr<vfs::FsContext> old(std::move(fs));
+  absl::MutexLock lock(&mu_);
+  std::swap(fs_, old);
+}
+
+Result<void> Task::UnshareFds() {
+  if (fds_users_->shared()) SetFds(fds_->Clone());
+  return Ok();
+}
+
+Result<void> Task::UnshareFs() {
+  SetFs(fs_->Clone());
+  return Ok();
+}
+
+Result<void> Task::Sleep(Deadline deadline) {
+  sleeps_.fetch_add(1, std::memory_order_relaxed);
+  clock_.Enter(TaskClock::State::kAsleep);
+  const wait::Sleeper::Outcome outcome = sleeper_.Sleep(deadline);
+  clock_.Enter(TaskClock::State::kSentry);
+  switch (outcome) {
+    case wait::Sleeper::Outcome::kWoken:
+      return Ok();
+    case wait::Sleeper::Outcome::kInterrupted:
+      return Errno::kERESTARTSYS;
+    case wait::Sleeper::Outcome::kTimedOut:
+      return Errno::kETIMEDOUT;
+  }
+  UNREACHABLE();
+}
+
+Result<Word> Task::Restart() {
+  const std::function<Result<Word>(Task&)> restart = std::exchange(restart_, nullptr);
+  if (!restart) return Errno::kEINTR;
+  return restart(*this);
+}
+
+std::string Task::name() const {
+  absl::MutexLock lock(&mu_);
+  return name_;
+}
+
+void Task::SetName(std::string name) {
+  name.resize(std::min<size_t>(name.size(), 15));
+  absl::MutexLock lock(&mu_);
+  name_ = std::move(name);
+}
+
+char Task::StateLetter() const {
+  if (!alive()) return 'Z';
+  {
+    absl::MutexLock lock(&group_->signal_mu_);
+    if (stopped_) return 'T';
+  }
+  return clock_.state() == TaskClock::State::kAsleep ? 'S' : 'R';
+}
+
+ResourceTotals Task::Usage() const {
+  ResourceTotals totals{.user_time = user_time(), .system_time = system_time()};
+  totals.minor_faults = minor_faults_.load(std::memory_order_relaxed);
+  totals.voluntary_switches = sleeps_.load(std::memory_order_relaxed);
+  return totals;
+}
+
+}  // namespace rampart::kernel

@@ -1,0 +1,151 @@
+// The end of a task (Linux kernel/exit.c: do_exit, do_group_exit).
+#include <utility>
+
+#include "sentry/kernel/futex.h"
+#include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/robust.h"
+#include "sentry/kernel/task.h"
+#include "sentry/kernel/thread_group.h"
+#include "sentry/kernel/vfork_gate.h"
+
+namespace rampart::kernel {
+
+void Task::PrepareExit(int status) {
+  exit_requested_ = true;
+  exit_status_ = status;
+  sleeper_.Interrupt();  // so that the loop looks
+}
+
+void Task::PrepareGroupExit(int status) {
+  {
+    absl::MutexLock lock(&group_->signal_mu_);
+    group_->BeginExitLocked(status, this);
+    status = group_->exit_status_;
+  }
+  PrepareExit(status);
+}
+
+void Task::Exit() {
+  ExitSignals();
+  ReleaseRobustFutexes();
+  ReleaseVforkParent();
+  ReleaseFds();
+  RefPtr<vfs::FsContext> fs;
+  {
+    absl::MutexLock lock(&mu_);
+    fs = std::exchange(fs_, nullptr);
+  }
+  fs = nullptr;
+  const bool last_of_init = group_->pid() == 1 && [this] {
+    absl::MutexLock lock(&group_->signal_mu_);
+    return group_->tasks_.size() == 1;
+  }();
+  if (last_of_init) KillRemaining();
+  clock_.Enter(TaskClock::State::kIdle);
+  // The parent may go on while we take the address space down: nothing of it can be seen any more.
+  const RefPtr<mm::MemoryManager> mm = mm_;
+  platform::Context* context = context_;
+  ExitNotify();
+  if (mm && context != nullptr) context->Leave(mm->space());
+  ReleaseMm();
+  if (last_of_init) {
+    Kernel::State& state = kernel_.state();
+    absl::MutexLock lock(&state.tree_mu);
+    state.init_done = true;
+  }
+}
+
+// From here on no signal is given to this task.
+void Task::ExitSignals() {
+  bool stop_complete = false;
+  {
+    absl::MutexLock lock(&group_->signal_mu_);
+    exiting_.store(true, std::memory_order_release);
+    if (std::exchange(stop_pending_, false)) stop_complete = group_->CountStopLocked();
+    stopped_ = false;
+    // Signals for the process that we were told to take.
+    const abi::SigSet shared = group_->pending_.set() & ~signal_mask();
+    for (Task* other : group_->tasks_) {
+      if (other != this && (shared & ~other->signal_mask()) != 0 && !other->exiting_.load(std::memory_order_relaxed)) other->InterruptLocked();
+    }
+  }
+  if (stop_complete) group_->NotifyParentOfStop(abi::kCldStopped);
+}
+
+// What other threads learn through memory that we share with them. Linux: futex_exit_release, mm_release.
+void Task::ReleaseRobustFutexes() {
+  if (!mm_) return;
+  FutexManager& futexes = kernel_.futexes();
+  const auto wake = [&](UserAddr address) {
+    const Result<mm::FutexKey> key = mm_->GetFutexKey(address, /*process_private=*/false);
+    if (key.ok()) (void)futexes.Wake(*key, 1, kFutexBitsetAny);
+  };
+  ReleaseRobustList(*mm_, robust_list_.exchange(0), tid(), wake);
+  futexes.OwnerExited(tid());
+  const UserAddr clear = std::exchange(clear_child_tid_, 0);
+  if (clear != 0 && mm_users_->shared()) {
+    (void)mm_->CopyOut(UserOut<int32_t>(clear), int32_t{0});
+    wake(clear);
+  }
+}
+
+void Task::ReleaseVforkParent() {
+  if (const RefPtr<VforkGate> gate = std::exchange(vfork_gate_, nullptr)) gate->Open();
+}
+
+void Task::ReleaseFds() {
+  if (!fds_) return;
+  if (fds_users_->Leave()) {
+    for (const Ref<vfs::FileDescription>& file : fds_->RemoveRange(0, ~uint32_t{0}, false)) (void)file->OnClose(*this);
+  }
+  RefPtr<vfs::FdTable> table;
+  absl::MutexLock lock(&mu_);
+  table = std::exchange(fds_, nullptr);
+  fds_users_ = nullptr;
+}
+
+void Task::ReleaseMm() {
+  RefPtr<mm::MemoryManager> mm;
+  RefPtr<UseCount> users;
+  {
+    absl::MutexLock lock(&mu_);
+    mm = std::exchange(mm_, nullptr);
+    users = std::exchange(mm_users_, nullptr);
+  }
+  if (mm && users->Leave()) mm->Clear();
+}
+
+// PID 1 is going: everybody else goes first, as in a PID namespace. Linux: zap_pid_ns_processes.
+void Task::KillRemaining() {
+  Kernel::State& state = kernel_.state();
+  std::vector<Ref<ThreadGroup>> others;
+  {
+    absl::MutexLock lock(&state.tree_mu);
+    state.dying.store(true);
+    for (const Ref<ThreadGroup>& group : state.pids.Groups()) {
+      if (group.get() == group_.get()) continue;
+      if (group->zombie_) {
+        group->ReleaseTreeLocked();
+      } else {
+        others.push_back(group);
+      }
+    }
+  }
+  for (const Ref<ThreadGroup>& group : others) group->Kill(abi::KilledStatus(abi::kSigKill, false));
+  others.clear();
+  wait::SleeperEntry entry(sleeper_);
+  state.task_gone.Register(entry, abi::kPollIn);
+  while (kernel_.Groups().size() > 1) (void)sleeper_.SleepUninterruptible(Deadline::Never());
+  state.task_gone.Unregister(entry);
+}
+
+void Task::ExitNotify() {
+  Kernel::State& state = kernel_.state();
+  {
+    absl::MutexLock lock(&state.tree_mu);
+    group_->ThreadLeavesTreeLocked(*this);
+  }
+  state.task_gone.Notify(abi::kPollIn);
+}
+
+}  // namespace rampart::kernel

@@ -1,0 +1,198 @@
+// The loop of a task: deliver signals, run application code, handle what stopped it.
+#include <cstring>
+
+#include "abi/sysno.h"
+#include "base/log.h"
+#include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/task.h"
+
+namespace rampart::kernel {
+namespace {
+
+constexpr uint64_t kNoSyscall = ~uint64_t{0};  // orig_rax outside system calls
+constexpr uint64_t kSyscallInstructionLength = 2;
+constexpr uint64_t kTrapPageFault = 14;
+
+bool IsRestart(Errno e) { return static_cast<int>(e) >= static_cast<int>(Errno::kERESTARTSYS); }
+uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int64_t>(e)); }
+
+}  // namespace
+
+void Task::Run(platform::Context& context) {
+  context_ = &context;
+  clock_.Enter(TaskClock::State::kSentry);
+  StartRegisters();
+  while (LoopOnce()) {
+  }
+  Exit();
+  clock_.Enter(TaskClock::State::kIdle);
+  context_ = nullptr;
+}
+
+void Task::RunWithoutContext() {
+  PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
+  Exit();
+}
+
+void Task::StartRegisters() {
+  context_->regs() = start_regs_;
+  if (start_xstate_.empty()) return;
+  const Result<void> set = context_->SetExtendedState(start_xstate_);
+  if (!set.ok()) PlatformFailed(set.error());
+  start_xstate_ = {};
+}
+
+// One round. False: the task exits.
+bool Task::LoopOnce() {
+  if (sleeper_.interrupted()) [[unlikely]] {
+    if (!HandleInterrupts(Errno{})) return false;
+  }
+  // Whoever interrupts sets the sleeper's bit first and looks at running_ afterwards; we do it the other way round. One of us sees the other.
+  running_.store(context_, std::memory_order_seq_cst);
+  if (sleeper_.interrupted()) [[unlikely]] {
+    running_.store(nullptr, std::memory_order_release);
+    return true;
+  }
+  clock_.Enter(TaskClock::State::kApplication);
+  const Result<platform::Exit> exit = context_->Switch(mm_->space(), platform::Step::kRun);
+  clock_.Enter(TaskClock::State::kSentry);
+  running_.store(nullptr, std::memory_order_release);
+  if (!exit.ok()) [[unlikely]] {
+    PlatformFailed(exit.error());
+    return true;
+  }
+  switch (exit->reason) {
+    case platform::ExitReason::kSyscall:
+      HandleSyscall();
+      break;
+    case platform::ExitReason::kFault:
+      HandlePageFault(*exit);
+      break;
+    case platform::ExitReason::kException:
+      HandleException(*exit);
+      break;
+    case platform::ExitReason::kInterrupted:
+      break;
+  }
+  return true;
+}
+
+void Task::HandleSyscall() {
+  abi::UserRegs& regs = context_->regs();
+  const Result<Word> result = kernel_.config().hooks.dispatch(*this, static_cast<uint32_t>(regs.orig_rax));
+  if (replaced_registers_) [[unlikely]] {
+    // exec and sigreturn: all registers were set; a failed sigreturn has forced a signal.
+    replaced_registers_ = false;
+    regs.rax = result.ok() ? *result : regs.rax;
+    regs.orig_rax = kNoSyscall;
+    return;
+  }
+  if (result.ok()) [[likely]] {
+    regs.rax = *result;
+  } else {
+    regs.rax = NegativeErrno(result.error());
+    if (IsRestart(result.error())) {
+      if (HandleInterrupts(result.error())) regs.orig_rax = kNoSyscall;
+      return;
+    }
+  }
+  if (restore_mask_) [[unlikely]] {
+    // A call with a mask of its own that a signal did not end: the mask goes before signals are looked at. One that was ended by a signal keeps it
+    // until the handler is entered.
+    if (result.ok() || result.error() != Errno::kEINTR) {
+      restore_mask_ = false;
+      SetSignalMask(saved_mask_);
+    } else if (HandleInterrupts(Errno{})) {
+      regs.orig_rax = kNoSyscall;
+      return;
+    }
+  }
+  regs.orig_rax = kNoSyscall;
+}
+
+void Task::HandlePageFault(const platform::Exit& exit) {
+  minor_faults_.fetch_add(1, std::memory_order_relaxed);
+  const Result<void> handled = mm_->HandleFault(exit.address, exit.access, exit.page_was_mapped, context_->regs().rsp);
+  if (handled.ok()) return;
+  fault_ = {.trapno = kTrapPageFault, .error_code = exit.error_code, .cr2 = exit.address};
+  if (fault_.error_code == 0) {
+    constexpr uint64_t kPresent = 1, kWrite = 2, kUser = 4, kFetch = 16;
+    fault_.error_code = kUser | (handled.error() == Errno::kEACCES ? kPresent : 0) |
+                        (platform::Any(exit.access & platform::Prot::kWrite) ? kWrite : 0) |
+                        (platform::Any(exit.access & platform::Prot::kExec) ? kFetch : 0);
+  }
+  abi::SigInfo info;
+  info.SetAddress(exit.address);
+  switch (handled.error()) {
+    case Errno::kEACCES:
+      info.signo = abi::kSigSegv;
+      info.code = abi::kSegvAccErr;
+      break;
+    case Errno::kEIO:
+      info.signo = abi::kSigBus;
+      info.code = abi::kBusAdrErr;
+      break;
+    case Errno::kENOMEM:
+      Log(LogLevel::kWarning, "kernel: out of memory: process %d (%s) is killed", group_->pid(), name().c_str());
+      PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
+      return;
+    default:
+      info.signo = abi::kSigSegv;
+      info.code = abi::kSegvMapErr;
+      break;
+  }
+  ForceSignal(info);
+}
+
+void Task::HandleException(const platform::Exit& exit) {
+  fault_ = {.trapno = exit.trapno, .error_code = exit.error_code, .cr2 = 0};
+  abi::SigInfo info{.signo = exit.signo, .code = exit.code};
+  info.SetAddress(exit.address);
+  ForceSignal(info);
+}
+
+void Task::PlatformFailed(Errno error) {
+  Log(LogLevel::kError, "kernel: the host cannot run process %d (%s) any longer: %s", group_->pid(), name().c_str(), ErrnoName(error));
+  PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
+}
+
+// Delivers what is pending. `restart`: the internal code that a system call ended with, or none. False: the task exits.
+// Linux: arch_do_signal_or_restart.
+bool Task::HandleInterrupts(Errno restart) {
+  abi::UserRegs& regs = context_->regs();
+  while (true) {
+    if (exit_requested_) return false;
+    const Delivery delivery = NextSignal();
+    if (delivery.kind == Delivery::kExit) return false;
+    if (delivery.kind == Delivery::kNone) break;
+    if (restart != Errno{}) {
+      const bool again = restart == Errno::kERESTARTNOINTR ||
+                         (restart == Errno::kERESTARTSYS && (delivery.action.flags & abi::kSaRestart) != 0);
+      if (again) {
+        regs.rax = regs.orig_rax;
+        regs.rip -= kSyscallInstructionLength;
+      } else {
+        regs.rax = NegativeErrno(Errno::kEINTR);
+      }
+      restart = Errno{};
+      regs.orig_rax = kNoSyscall;
+    }
+    if (!EnterHandler(delivery)) {
+      // The frame cannot be written: SIGSEGV, or death if that is the one that failed (Linux: force_sigsegv).
+      abi::SigInfo info{.signo = abi::kSigSegv, .code = abi::kSiKernel};
+      if (delivery.info.signo == abi::kSigSegv) (void)group_->SetAction(abi::kSigSegv, abi::SigAction{});
+      ForceSignal(info);
+    }
+  }
+  if (restart != Errno{}) {
+    regs.rax = restart == Errno::kERESTART_RESTARTBLOCK ? static_cast<uint64_t>(abi::Sysno::restart_syscall) : regs.orig_rax;
+    regs.rip -= kSyscallInstructionLength;
+  }
+  if (restore_mask_) {
+    restore_mask_ = false;
+    SetSignalMask(saved_mask_);
+  }
+  return true;
+}
+
+}  // namespace rampart::kernel
