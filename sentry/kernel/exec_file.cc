@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "abi/process.h"
 #include "sentry/mm/io.h"
 
 namespace rampart::kernel {
@@ -50,17 +51,10 @@ Result<Ref<loader::ExecutableFile>> VfsOpener::OpenExecutable(std::string_view p
 // Linux: bprm_fill_uid, cap_bprm_creds_from_file (no file capabilities).
 ExecIdentity CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid) {
   auth::CredentialValues v = old;
-  bool setid = false;
   if (!nosuid && !old.no_new_privs) {
-    if ((attr.permissions & abi::kIsUid) != 0) {
-      setid = setid || attr.uid != old.euid;
-      v.euid = attr.uid;
-    }
+    if ((attr.permissions & abi::kIsUid) != 0) v.euid = attr.uid;
     constexpr uint32_t kGroupExecute = 010;
-    if ((attr.permissions & (abi::kIsGid | kGroupExecute)) == (abi::kIsGid | kGroupExecute)) {
-      setid = setid || attr.gid != old.egid;
-      v.egid = attr.gid;
-    }
+    if ((attr.permissions & (abi::kIsGid | kGroupExecute)) == (abi::kIsGid | kGroupExecute)) v.egid = attr.gid;
   }
   v.suid = v.fsuid = v.euid;
   v.sgid = v.fsgid = v.egid;
@@ -71,13 +65,12 @@ ExecIdentity CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr&
     if (v.euid == 0 || v.ruid == 0) file_permitted = file_inheritable = abi::kAllCapabilities;
     file_effective = v.euid == 0;
   }
+  const bool setid = v.euid != old.ruid || v.egid != old.rgid;
   if (setid) v.ambient = 0;
-  const bool privileged_file = file_permitted != 0;
-  if (privileged_file) v.ambient = 0;
   v.permitted = (old.inheritable & file_inheritable) | (file_permitted & old.bounding) | v.ambient;
   v.effective = file_effective ? v.permitted : v.ambient;
   v.keep_caps = false;
-  const bool secure = v.euid != old.ruid || v.egid != old.rgid || (v.ruid != 0 && (file_effective || (v.permitted & ~v.ambient) != 0));
+  const bool secure = setid || (v.ruid != 0 && (file_effective || (v.permitted & ~v.ambient) != 0));
   return {MakeRef<const auth::Credentials>(std::move(v)), secure};
 }
 

@@ -8,6 +8,8 @@
 namespace rampart::kernel {
 
 struct WorkerPool::Worker {
+  Worker(WorkerPool& p, platform::Platform& host, Ref<Task> first) : pool(p), platform(host), task(std::move(first)) {}
+
   WorkerPool& pool;
   platform::Platform& platform;
   RefPtr<Task> task;                               // handed over before `ready` is woken
@@ -53,7 +55,7 @@ Result<void> WorkerPool::Start(platform::Platform& platform, Ref<Task> task, con
 }
 
 Result<void> WorkerPool::StartNew(platform::Platform& platform, Ref<Task> task) {
-  auto worker = std::unique_ptr<Worker>(new Worker{.pool = *this, .platform = platform, .task = std::move(task)});
+  auto worker = std::unique_ptr<Worker>(new Worker(*this, platform, std::move(task)));
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return Errno::kEAGAIN;
   pthread_attr_setstacksize(&attributes, kStackBytes);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/vfork_gate.h"
 
 namespace rampart::kernel {
 

@@ -18,6 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "abi/process.h"
 #include "abi/regs.h"
 #include "abi/resource.h"
 #include "abi/signal.h"

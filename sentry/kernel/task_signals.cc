@@ -146,7 +146,7 @@ Task::Delivery Task::NextSignal() {
       if (killed_) {
         exit_requested_ = true;
         exit_status_ = group_->exiting_ ? group_->exit_status_ : abi::KilledStatus(abi::kSigKill, false);
-        return {.kind = Delivery::kExit};
+        return Delivery{.kind = Delivery::kExit, .info = {}, .action = {}};
       }
       notice = std::exchange(group_->parent_notice_, 0);
       if (notice == 0) stop = stop_pending_;
@@ -170,7 +170,7 @@ Task::Delivery Task::NextSignal() {
     const abi::SigAction action = group_->actions_->TakeForDelivery(info.signo);
     if (action.handler == abi::kSigIgn) continue;
     if (action.handler != abi::kSigDfl) return {.kind = Delivery::kHandler, .info = info, .action = action};
-    if (TakeDefaultAction(info.signo)) return {.kind = Delivery::kExit};
+    if (TakeDefaultAction(info.signo)) return Delivery{.kind = Delivery::kExit, .info = {}, .action = {}};
   }
 }
 
