@@ -4,6 +4,7 @@
 #include "sentry/syscalls/epoll.h"
 #include "sentry/syscalls/event.h"
 #include "sentry/syscalls/mm.h"
+#include "sentry/syscalls/inotify.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/poll.h"
 
@@ -312,10 +313,10 @@ constexpr SyscallTable kAmd64({
     Full<SysEventfd2>(Sysno::eventfd2),
     Missing(Sysno::signalfd, "Planned."),
     Missing(Sysno::signalfd4, "Planned."),
-    Missing(Sysno::inotify_init, "Planned."),
-    Missing(Sysno::inotify_init1, "Planned."),
-    Missing(Sysno::inotify_add_watch, "Planned."),
-    Missing(Sysno::inotify_rm_watch, "Planned."),
+    Full<SysInotifyInit>(Sysno::inotify_init),
+    Full<SysInotifyInit1>(Sysno::inotify_init1),
+    Full<SysInotifyAddWatch>(Sysno::inotify_add_watch),
+    Full<SysInotifyRmWatch>(Sysno::inotify_rm_watch),
     Missing(Sysno::fanotify_init, "Planned."),
     Missing(Sysno::fanotify_mark, "Planned."),
     Full<SysPipe>(Sysno::pipe),
