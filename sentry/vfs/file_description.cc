@@ -99,6 +99,8 @@ Result<void> FileDescription::Allocate(const Caller&, uint32_t, uint64_t, uint64
 
 Result<void> FileDescription::Truncate(Caller& caller, uint64_t size) { return TruncateOpened(caller, path_, size); }
 
+Result<uint64_t> FileDescription::Fcntl(Caller&, uint32_t, uint64_t) { return Errno::kEINVAL; }
+
 Result<void> FileDescription::OnClose(Caller&) { return Ok(); }
 
 std::string FileDescription::MappedName() const { return GlobalPathText(path_); }

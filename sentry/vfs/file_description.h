@@ -98,6 +98,8 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   virtual Result<void> Sync(bool /*data_only*/) { return Ok(); }
   virtual Result<void> Allocate(const Caller& caller, uint32_t mode, uint64_t offset, uint64_t length);
   virtual Result<void> Truncate(Caller& caller, uint64_t size);     // default: SetAttr on the inode
+  // fcntl(2) commands of particular kinds of files: F_GETPIPE_SZ, F_SETPIPE_SZ (pipes: EBADF elsewhere), F_ADD_SEALS, F_GET_SEALS (memfd). Default EINVAL.
+  virtual Result<uint64_t> Fcntl(Caller& caller, uint32_t command, uint64_t argument);
   // close(2) of one descriptor of it (POSIX locks, flush errors). The last reference runs the destructor.
   virtual Result<void> OnClose(Caller& caller);
   // Extra lines in /proc/PID/fdinfo/N (epoll, eventfd, inotify…), each ending in '\n'.
