@@ -19,13 +19,17 @@ constexpr size_t kMaxCached = 4;
 
 }  // namespace
 
-PtraceContext::PtraceContext(PtracePlatform& platform) : platform_(platform), owner_(gettid()) { platform_.Add(this); }
+PtraceContext::PtraceContext(PtracePlatform& platform) : platform_(platform), owner_(gettid()) {
+  platform_.Add(this);
+  platform_.placement().Add(pair_);
+}
 
 PtraceContext::~PtraceContext() {
   // A tracer that ends before its Context takes its stubs with it (EXITKILL); here their ends must still be seen by their tracer.
   CHECK(owner_ == gettid());
   Unbind();
   cache_.clear();
+  platform_.placement().Remove(pair_);
   platform_.Remove(this);
 }
 
@@ -55,6 +59,7 @@ Result<void> PtraceContext::Bind(PtraceAddressSpace& space) {
   in_stub_valid_ = false;
   xstate_due_ = true;
   target_.store(static_cast<uint64_t>(thread_->process().pid()) << 32 | static_cast<uint32_t>(thread_->tid()), std::memory_order_release);
+  platform_.placement().OwnerSetsStub(pair_, thread_->tid(), thread_->cpu());
   space.AddContext(this);
   return Ok();
 }
@@ -99,7 +104,11 @@ void PtraceContext::Unbind() {
   if (!space_) return;
   space_->RemoveContext(this);
   target_.store(0, std::memory_order_release);
-  if (thread_) Keep(std::move(thread_));
+  const int cpu = platform_.placement().OwnerSetsStub(pair_, 0, Placement::kUnknown);
+  if (thread_) {
+    thread_->set_cpu(cpu);
+    Keep(std::move(thread_));
+  }
   xstate_due_ = true;
   xstate_.clear();
   space_ = nullptr;
@@ -112,6 +121,7 @@ void PtraceContext::Leave(AddressSpace& space) {
 
 Errno PtraceContext::ThreadDied() {
   target_.store(0, std::memory_order_release);
+  platform_.placement().OwnerSetsStub(pair_, 0, Placement::kUnknown);
   thread_->ReapAfterKill();
   thread_ = nullptr;
   return Errno::kESRCH;

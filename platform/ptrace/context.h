@@ -22,6 +22,7 @@
 
 #include "platform/platform.h"
 #include "platform/ptrace/address_space.h"
+#include "platform/ptrace/placement.h"
 #include "platform/ptrace/stub_process.h"
 #include "platform/ptrace/tracee.h"
 
@@ -81,6 +82,8 @@ class PtraceContext final : public Context {
   const pid_t owner_;  // host thread
   std::atomic<uint32_t> state_{0};
   std::atomic<uint64_t> target_{0};  // pid << 32 | tid of thread_, for Interrupt()
+
+  Placement::Pair pair_;
 
   // Owner thread only.
   abi::UserRegs regs_{};

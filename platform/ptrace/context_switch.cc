@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "platform/ptrace/context.h"
+#include "platform/ptrace/platform_impl.h"
 #include "platform/ptrace/xstate.h"
 
 namespace rampart::platform::ptrace {
@@ -73,6 +74,7 @@ Result<Exit> PtraceContext::SwitchBound(PtraceAddressSpace& space, Step step) {
     }
   }
   TRY(Load());
+  if (pair_.OwnerCountsSwitch()) [[unlikely]] platform_.placement().OwnerPins(pair_);
   counters_.switches.store(counters_.switches.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return RunUntilExit(step == Step::kRun ? PTRACE_SYSEMU : PTRACE_SYSEMU_SINGLESTEP);
 }

@@ -2,7 +2,6 @@
 // Thread safety: any thread. Lock order: mu_ is a leaf.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "platform/platform.h"
+#include "platform/ptrace/placement.h"
 #include "platform/ptrace/pristine.h"
 #include "platform/ptrace/stub_process.h"
 
@@ -32,6 +32,7 @@ class PtracePlatform final : public Platform {
 
   // For contexts.
   Result<Ref<StubProcess>> NewProcess();
+  Placement& placement() { return placement_; }
   void Add(PtraceContext* context);
   void Remove(PtraceContext* context);
 
@@ -39,7 +40,7 @@ class PtracePlatform final : public Platform {
   explicit PtracePlatform(std::unique_ptr<Pristine> pristine);
 
   const std::unique_ptr<Pristine> pristine_;
-  std::atomic<uint64_t> processes_{0};
+  Placement placement_;
   mutable absl::Mutex mu_;
   absl::flat_hash_set<PtraceContext*> contexts_ ABSL_GUARDED_BY(mu_);
   PlatformStats gone_ ABSL_GUARDED_BY(mu_);  // sums of contexts that are gone

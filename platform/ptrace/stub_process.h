@@ -26,6 +26,7 @@
 #include "abi/regs.h"
 #include "base/ref.h"
 #include "base/result.h"
+#include "platform/ptrace/placement.h"
 #include "platform/ptrace/pristine.h"
 
 namespace rampart::platform::ptrace {
@@ -92,6 +93,9 @@ class StubThread {
 
   StubProcess& process() const { return *process_; }
   pid_t tid() const { return tid_; }
+  // The CPU that the thread was bound to when it was put away (Placement).
+  int cpu() const { return cpu_; }
+  void set_cpu(int cpu) { cpu_ = cpu; }
 
   // Runs a routine of stub.S that ends in int3, natively, with these registers. Interrupt signals that come meanwhile are
   // swallowed: the caller looks at its own flag afterwards. Errors: ESRCH (killed), EIO (it ended elsewhere: never expected).
@@ -113,6 +117,7 @@ class StubThread {
 
   Ref<StubProcess> process_;
   const pid_t tid_;
+  int cpu_ = Placement::kUnknown;
   bool reaped_ = false;
 };
 
