@@ -68,7 +68,7 @@ struct LoadArgs {
   // Called once, when scripts are resolved, with the file that will really run (set-id bits count there only), before the stack is built.
   absl::FunctionRef<Result<ExecCredentials>(ExecutableFile& executable)> credentials;
   bool randomize = true;                    // false: personality(ADDR_NO_RANDOMIZE)
-  bool read_implies_exec = false;           // personality(READ_IMPLIES_EXEC)
+  bool read_implies_exec = false;           // personality(READ_IMPLIES_EXEC): without effect here, as Linux clears it for 64-bit programs
 };
 
 struct LoadedImage {

@@ -19,39 +19,6 @@ Result<Ref<MemoryManager>> MemoryManager::Create(platform::Platform& platform, R
   return MakeRef<MemoryManager>(platform, std::move(memory_file), std::move(space));
 }
 
-Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context) {
-  Ref<MemoryManager> child = TRY(Create(impl_->platform, impl_->memory_file));
-  Impl& from = *impl_;
-  Impl& to = *child->impl_;
-  absl::MutexLock lock(&from.mu);
-  absl::MutexLock child_lock(&to.mu);
-  from.NoteThread();
-  to.mmap_base = from.mmap_base;
-  to.brk_start = from.brk_start;
-  to.brk = from.brk;
-  to.layout = from.layout;
-  to.executable = from.executable;
-  to.stack_limit = from.stack_limit;
-  to.as_limit = from.as_limit;
-  Result<void> result;
-  for (auto v = from.vmas.begin(); v != from.vmas.end(); ++v) {
-    if (v->second.dont_fork) continue;
-    Vma copy = v->second;
-    copy.locked = copy.lock_on_fault = false;
-    copy.window = 0;
-    if (const auto inserted = to.InsertVma(v->first, std::move(copy)); !inserted.ok()) {
-      result = inserted.error();
-      break;
-    }
-    // A shared mapping finds its pages again through its file.
-    if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, to);
-  }
-  if (context != nullptr && result.ok()) result = context->Commit(*from.space);
-  from.FinishChange();
-  if (!result.ok()) return result.error();
-  return child;
-}
-
 void MemoryManager::Clear() {
   Impl& m = *impl_;
   absl::MutexLock lock(&m.mu);

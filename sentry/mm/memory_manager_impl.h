@@ -2,6 +2,7 @@
 //
 //   vma_map.cc   vmas: finding gaps, inserting, splitting, merging, removing
 //   page_map.cc  pages: runs, platform mappings, deferred release
+//   fork.cc      sharing pages with a child
 //   fault.cc     bringing pages in, copy-on-write, windows, stack growth
 //   mmap.cc, mremap.cc, madvise.cc, mlock.cc   the system calls
 //   access.cc, user_io.cc   the kernel's own access
@@ -196,8 +197,13 @@ struct MemoryManager::Impl {
   void ReprotectPmas(const Vma& vma, AddrRange r) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // Shows the run to the Sentry. EFAULT when its file cannot.
   Result<void> EnsureHost(Pma& pma, uint64_t length) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  // Copies the vma's owned pages into `child`, copy-on-write on both sides.
-  void SharePages(VmaMap::iterator v, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
+
+  // --- fork.cc
+  // What both sides of a fork will surely write next: they get a copy each at once, and neither faults.
+  using HotPages = absl::InlinedVector<AddrRange, 2>;
+  // Gives the child the vma's private pages: copy-on-write on both sides, but for the hot ones.
+  void SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
+  bool CopyRun(const Vma& vma, PmaMap::iterator p, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
 
   // --- fault.cc
   // Makes `required` present and usable for `access` (one of read, write, exec; rights of the vma have been checked), and more of

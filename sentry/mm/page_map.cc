@@ -208,20 +208,4 @@ Result<void> MemoryManager::Impl::EnsureHost(Pma& pma, uint64_t length) {
   return Ok();
 }
 
-void MemoryManager::Impl::SharePages(VmaMap::iterator v, Impl& child) {
-  const Vma& vma = v->second;
-  IsolatePmas(AddrRange{v->first, vma.end});
-  for (auto p = PmaAtOrAfter(v->first); p != pmas.end() && p->first < vma.end; ++p) {
-    Pma& pma = p->second;
-    if (pma.owned) pma.cow = true;
-    if (pma.counted) memory_file->IncRef(FileRange{pma.offset, pma.offset + (pma.end - p->first)});
-    Pma copy = pma;
-    copy.mapped = false;
-    child.SetRights(vma, copy);
-    child.InsertPma(p->first, std::move(copy));
-  }
-  // Takes the write permission away where it was.
-  ReprotectPmas(vma, AddrRange{v->first, vma.end});
-}
-
 }  // namespace rampart::mm
