@@ -1,0 +1,219 @@
+#include "sentry/syscalls/sched.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "sentry/auth/identity.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/thread_group.h"
+
+namespace rampart::syscalls {
+namespace {
+
+using kernel::Task;
+using kernel::ThreadGroup;
+
+constexpr int kMinNice = -20, kMaxNice = 19;
+constexpr uint64_t kMaxOpenFiles = 1048576;  // fs.nr_open
+
+// ESRCH.
+Result<Ref<Task>> Target(Task& task, abi::Pid pid) {
+  if (pid < 0) return Errno::kEINVAL;
+  if (pid == 0 || pid == task.tid()) return ShareRef(&task);
+  RefPtr<Task> found = task.kernel().FindTask(pid);
+  if (found == nullptr) return Errno::kESRCH;
+  return std::move(found).ToRef();
+}
+
+Result<void> CheckLimit(const Task& task, abi::Resource resource, const abi::Rlimit& old, const abi::Rlimit& wanted) {
+  if (wanted.cur > wanted.max) return Errno::kEINVAL;
+  if (resource == abi::Resource::kNofile && wanted.max > kMaxOpenFiles) return Errno::kEPERM;
+  if (wanted.max > old.max && !task.creds().HasCapability(abi::Capability::kSysResource)) return Errno::kEPERM;
+  return Ok();
+}
+
+// Tasks that getpriority's and ioprio's `which` and `who` mean.
+Result<std::vector<Ref<Task>>> Selected(Task& task, int32_t which, int32_t who) {
+  std::vector<Ref<Task>> out;
+  if (which == abi::kPrioProcess) {
+    out.push_back(TRY(Target(task, who)));
+    return out;
+  }
+  if (which != abi::kPrioPgrp && which != abi::kPrioUser) return Errno::kEINVAL;
+  const abi::Pid group_id = who != 0 ? who : task.group().ProcessGroupId();
+  const auto uid = who != 0 ? static_cast<abi::Uid>(who) : task.creds().ruid;
+  for (const Ref<ThreadGroup>& group : task.kernel().Groups()) {
+    if (which == abi::kPrioPgrp && group->ProcessGroupId() != group_id) continue;
+    for (Ref<Task>& t : group->Tasks()) {
+      if (which == abi::kPrioPgrp || t->GetCreds()->ruid == uid) out.push_back(std::move(t));
+    }
+  }
+  if (out.empty()) return Errno::kESRCH;
+  return out;
+}
+
+Result<void> SetOneNice(Task& task, Task& target, int nice) {
+  if (!auth::MaySchedule(task.creds(), *target.GetCreds())) return Errno::kEPERM;
+  const bool may_raise = static_cast<uint64_t>(20 - nice) <= target.group().limit(abi::Resource::kNice) ||
+                         task.creds().HasCapability(abi::Capability::kSysNice);
+  if (nice < target.nice() && !may_raise) return Errno::kEACCES;
+  target.SetNice(nice);
+  return Ok();
+}
+
+bool KnownPolicy(int32_t policy) {
+  return policy == abi::kSchedOther || policy == abi::kSchedFifo || policy == abi::kSchedRr || policy == abi::kSchedBatch ||
+         policy == abi::kSchedIdle;
+}
+bool RealTime(int32_t policy) { return policy == abi::kSchedFifo || policy == abi::kSchedRr; }
+
+}  // namespace
+
+Result<Word> SysPrlimit64(Task& task, abi::Pid pid, int32_t number, UserIn<abi::Rlimit> limit, UserOut<abi::Rlimit> old_out) {
+  if (number < 0 || number >= abi::kResourceCount) return Errno::kEINVAL;
+  const auto resource = static_cast<abi::Resource>(number);
+  abi::Rlimit wanted{};
+  if (limit) wanted = TRY(task.CopyIn(limit));
+  const Ref<Task> target = TRY(Target(task, pid));
+  ThreadGroup& group = target->group();
+  if (&group != &task.group() && !auth::MayTouchLimits(task.creds(), *target->GetCreds())) return Errno::kEPERM;
+  const abi::Rlimit old = group.Limit(resource);
+  if (limit) {
+    TRY(CheckLimit(task, resource, old, wanted));
+    group.SetLimit(resource, wanted);
+  }
+  if (old_out) TRY(task.CopyOut(old_out, old));
+  return Word{0};
+}
+
+Result<Word> SysGetrlimit(Task& task, int32_t resource, UserOut<abi::Rlimit> out) {
+  if (resource < 0 || resource >= abi::kResourceCount) return Errno::kEINVAL;
+  TRY(task.CopyOut(out, task.group().Limit(static_cast<abi::Resource>(resource))));
+  return Word{0};
+}
+
+Result<Word> SysSetrlimit(Task& task, int32_t resource, UserIn<abi::Rlimit> limit) {
+  const abi::Rlimit wanted = TRY(task.CopyIn(limit));
+  if (resource < 0 || resource >= abi::kResourceCount) return Errno::kEINVAL;
+  const auto r = static_cast<abi::Resource>(resource);
+  TRY(CheckLimit(task, r, task.group().Limit(r), wanted));
+  task.group().SetLimit(r, wanted);
+  return Word{0};
+}
+
+Result<Word> SysGetpriority(Task& task, int32_t which, int32_t who) {
+  const std::vector<Ref<Task>> tasks = TRY(Selected(task, which, who));
+  int best = kMaxNice;
+  for (const Ref<Task>& t : tasks) best = std::min(best, t->nice());
+  return static_cast<Word>(20 - best);
+}
+
+Result<Word> SysSetpriority(Task& task, int32_t which, int32_t who, int32_t nice) {
+  nice = std::clamp(nice, kMinNice, kMaxNice);
+  const std::vector<Ref<Task>> tasks = TRY(Selected(task, which, who));
+  Result<void> result;
+  for (const Ref<Task>& t : tasks) {
+    const Result<void> one = SetOneNice(task, *t, nice);
+    if (!one.ok()) result = one;
+  }
+  if (!result.ok()) return result.error();
+  return Word{0};
+}
+
+Result<Word> SysSchedYield(Task&) { return Word{0}; }
+
+Result<Word> SysSchedGetparam(Task& task, abi::Pid pid, UserOut<abi::SchedParam> out) {
+  if (!out) return Errno::kEINVAL;
+  TRY(Target(task, pid));
+  TRY(task.CopyOut(out, abi::SchedParam{0}));
+  return Word{0};
+}
+
+Result<Word> SysSchedSetscheduler(Task& task, abi::Pid pid, int32_t policy, UserIn<abi::SchedParam> param) {
+  policy &= ~abi::kSchedResetOnForkFlag;
+  if (policy < 0 || !param) return Errno::kEINVAL;
+  const abi::SchedParam given = TRY(task.CopyIn(param));
+  const Ref<Task> target = TRY(Target(task, pid));
+  if (!KnownPolicy(policy) || given.priority < 0 || given.priority > 99 || RealTime(policy) != (given.priority > 0)) return Errno::kEINVAL;
+  if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
+  // No real-time class here, as on a Linux whose group has no real-time budget.
+  if (RealTime(policy)) return Errno::kEPERM;
+  return Word{0};
+}
+
+Result<Word> SysSchedSetparam(Task& task, abi::Pid pid, UserIn<abi::SchedParam> param) {
+  return SysSchedSetscheduler(task, pid, abi::kSchedOther, param);
+}
+
+Result<Word> SysSchedGetscheduler(Task& task, abi::Pid pid) {
+  TRY(Target(task, pid));
+  return Word{static_cast<uint64_t>(abi::kSchedOther)};
+}
+
+Result<Word> SysSchedGetPriorityMax(Task&, int32_t policy) {
+  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline) return Errno::kEINVAL;
+  return Word{RealTime(policy) ? 99u : 0u};
+}
+
+Result<Word> SysSchedGetPriorityMin(Task&, int32_t policy) {
+  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline) return Errno::kEINVAL;
+  return Word{RealTime(policy) ? 1u : 0u};
+}
+
+Result<Word> SysSchedRrGetInterval(Task& task, abi::Pid pid, UserOut<abi::Timespec> out) {
+  TRY(Target(task, pid));
+  TRY(task.CopyOut(out, abi::Timespec{0, 4 * kNanosPerMilli}));
+  return Word{0};
+}
+
+Result<Word> SysSchedGetaffinity(Task& task, abi::Pid pid, uint32_t size, UserOut<uint64_t> mask) {
+  const uint32_t cpus = task.kernel().cpus();
+  if (uint64_t{size} * 8 < cpus || size % 8 != 0) return Errno::kEINVAL;
+  TRY(Target(task, pid));
+  std::vector<uint64_t> words((cpus + 63) / 64);
+  for (uint32_t i = 0; i < cpus; ++i) words[i / 64] |= uint64_t{1} << (i % 64);
+  TRY(task.mm().CopyOutArray(mask, std::span<const uint64_t>(words)));
+  return Word{words.size() * 8};
+}
+
+Result<Word> SysSchedSetaffinity(Task& task, abi::Pid pid, uint32_t size, uint64_t mask) {
+  std::array<uint8_t, 1024> bytes{};
+  const size_t n = std::min<size_t>(size, bytes.size());
+  TRY(task.mm().CopyInBytes(mask, std::as_writable_bytes(std::span(bytes)).first(n)));
+  const Ref<Task> target = TRY(Target(task, pid));
+  if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
+  for (uint32_t i = 0; i < std::min<uint32_t>(task.kernel().cpus(), 8 * 1024); ++i) {
+    if ((bytes[i / 8] >> (i % 8) & 1) != 0) return Word{0};
+  }
+  return Errno::kEINVAL;
+}
+
+Result<Word> SysSchedGetattr(Task& task, abi::Pid pid, UserOut<abi::SchedAttr> out, uint32_t size, uint32_t flags) {
+  if (!out || flags != 0 || size < abi::kSchedAttrSizeVer0 || size > 4096) return Errno::kEINVAL;
+  const Ref<Task> target = TRY(Target(task, pid));
+  abi::SchedAttr attr;
+  attr.size = std::min<uint32_t>(size, sizeof(attr));
+  attr.nice = target->nice();
+  TRY(task.mm().CopyOutBytes(out.address(), std::as_bytes(std::span(&attr, 1)).first(attr.size)));
+  return Word{0};
+}
+
+Result<Word> SysIoprioGet(Task& task, int32_t which, int32_t who) {
+  constexpr int32_t kIoprioWhoProcess = 1;
+  TRY(Selected(task, which - kIoprioWhoProcess, who));
+  return Word{0};  // IOPRIO_CLASS_NONE
+}
+
+Result<Word> SysIoprioSet(Task& task, int32_t which, int32_t who, int32_t priority) {
+  constexpr int32_t kIoprioWhoProcess = 1;
+  const int32_t io_class = priority >> 13;
+  if (io_class < 0 || io_class > 3 || (io_class == 0 && (priority & 7) != 0)) return Errno::kEINVAL;
+  if (io_class == 1 && !task.creds().HasCapability(abi::Capability::kSysAdmin) && !task.creds().HasCapability(abi::Capability::kSysNice)) {
+    return Errno::kEPERM;
+  }
+  TRY(Selected(task, which - kIoprioWhoProcess, who));
+  return Word{0};
+}
+
+}  // namespace rampart::syscalls
