@@ -11,3 +11,22 @@ pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3)
 
 set(RAMPART_ABSL absl::synchronization absl::flat_hash_map absl::flat_hash_set absl::btree absl::inlined_vector
     absl::strings absl::status absl::statusor absl::function_ref absl::span)
+
+# Debian's Abseil is found as shared libraries; what ships is static, so there their archives, which lie beside them, are linked.
+if(RAMPART_STATIC)
+  get_directory_property(rampart_imported IMPORTED_TARGETS)
+  foreach(target IN LISTS rampart_imported)
+    get_target_property(type ${target} TYPE)
+    if(NOT target MATCHES "^absl::" OR NOT type STREQUAL "SHARED_LIBRARY")
+      continue()
+    endif()
+    get_target_property(configs ${target} IMPORTED_CONFIGURATIONS)
+    foreach(config IN LISTS configs)
+      get_target_property(location ${target} IMPORTED_LOCATION_${config})
+      string(REGEX REPLACE "\\.so[.0-9]*$" ".a" archive "${location}")
+      if(EXISTS "${archive}")
+        set_target_properties(${target} PROPERTIES IMPORTED_LOCATION_${config} "${archive}")
+      endif()
+    endforeach()
+  endforeach()
+endif()
