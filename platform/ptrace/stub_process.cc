@@ -189,10 +189,19 @@ Result<void> StubThread::WaitForInt3() {
       MarkReaped();
       return Errno::kESRCH;
     }
-    if (status.signal() == SIGTRAP) return Ok();
-    if (status.signal() == SIGSEGV || status.signal() == SIGBUS || status.signal() == SIGILL || status.signal() == SIGSYS) {
-      Log(LogLevel::kError, "ptrace: a stub routine ended with signal %d", status.signal());
-      return Errno::kEIO;
+    const int signal = status.signal();
+    if (signal == SIGTRAP || signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGSYS) {
+      siginfo_t info{};
+      if (!GetSigInfo(tid_, info).ok()) {
+        ReapAfterKill();
+        return Errno::kESRCH;
+      }
+      const bool foreign = info.si_code <= 0;  // somebody on the host sent it
+      if (signal == SIGTRAP && !foreign) return Ok();
+      if (!foreign) {
+        Log(LogLevel::kError, "ptrace: a stub routine ended with signal %d", signal);
+        return Errno::kEIO;
+      }
     }
     const Result<void> resumed = Resume(tid_, PTRACE_CONT);
     if (!resumed.ok()) {

@@ -3,8 +3,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -17,6 +21,23 @@ namespace {
 constexpr Code kSpin = CODE("\xeb\xfe");
 // lock incq (%rbx); syscall; jmp back
 constexpr Code kCount = CODE("\xf0\x48\xff\x03\x0f\x05\xeb\xf8");
+
+// Process and thread ids of the youngest child of this process: leader first.
+std::vector<pid_t> YoungestStub() {
+  std::vector<pid_t> ids{0};
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::FILE* stat = std::fopen((entry.path() / "stat").c_str(), "re");
+    if (stat == nullptr) continue;
+    int pid = 0, parent = 0;
+    if (std::fscanf(stat, "%d (%*[^)]) %*c %d", &pid, &parent) == 2 && parent == getpid()) ids[0] = std::max(ids[0], pid);
+    (void)std::fclose(stat);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(ids[0]) + "/task")) {
+    const pid_t tid = std::stoi(entry.path().filename());
+    if (tid != ids[0]) ids.push_back(tid);
+  }
+  return ids;
+}
 
 TEST(Threads, SiblingsShareTheSpace) {
   Machine machine(kCount);
@@ -182,8 +203,54 @@ TEST(Interrupt, ForeignSignalsAreSwallowed) {
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
   context->regs().rbx = kData;
-  for (int i = 0; i < 100; ++i) ASSERT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kSyscall);
-  EXPECT_EQ(machine.data(0), 100u);
+  RunOn(*context, *machine.space);
+  const std::vector<pid_t> stub = YoungestStub();
+  ASSERT_EQ(stub.size(), 2u);  // the leader and ours
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop.load()) {
+      for (const int signal : {SIGTERM, SIGSEGV, SIGTRAP, SIGSTOP, SIGCHLD, SIGURG}) syscall(SYS_tgkill, stub[0], stub[1], signal);
+    }
+  });
+  for (int i = 0; i < 1000; ++i) {
+    const Result<Exit> exit = context->Switch(*machine.space, Step::kRun);
+    ASSERT_TRUE(exit.ok());
+    ASSERT_EQ(exit->reason, ExitReason::kSyscall);
+    if (i % 10 == 0) machine.space->Protect(kStackTop - kStackSize, kPageSize, i % 20 == 0 ? Prot::kRead : Prot::kReadWrite);
+  }
+  stop = true;
+  other.join();
+  EXPECT_EQ(machine.data(0), 1001u);
+}
+
+TEST(Threads, KilledStubEndsAllItsThreadsAndLeavesNothing) {
+  ThePlatform();
+  std::vector<pid_t> stub;
+  std::thread main([&] {
+    Machine machine(kSpin);
+    auto idle = NewContext();  // has a thread in the process, but does not run when the signal comes
+    SetEntry(idle->regs(), kCode);
+    idle->Interrupt();
+    ASSERT_TRUE(idle->Commit(*machine.space).ok());
+    stub = YoungestStub();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(idle->PrepareSibling(*machine.space).ok());
+      threads.emplace_back([&] {
+        auto context = NewContext();
+        SetEntry(context->regs(), kCode);
+        EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    kill(stub[0], SIGKILL);
+    for (std::thread& thread : threads) thread.join();  // none waits for the idle one
+    Result<Exit> exit = idle->Switch(*machine.space, Step::kRun);
+    if (exit.ok()) exit = idle->Switch(*machine.space, Step::kRun);  // the interrupt from above
+    EXPECT_EQ(exit.error(), Errno::kESRCH);
+  });
+  main.join();
+  EXPECT_EQ(kill(stub[0], 0), -1);  // not even a zombie
 }
 
 TEST(Kick, MakesThreadsApplyChanges) {
