@@ -14,6 +14,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/kernel_threads.h"
 #include "sentry/kernel/pid_table.h"
+#include "sentry/loader/vdso_keeper.h"
 #include "sentry/time/timer_queue.h"
 
 namespace rampart::kernel {
@@ -26,6 +27,7 @@ struct Kernel::State {
   std::atomic<uint64_t> forks{0};
   FutexManager futexes;
   time::TimerQueue timers;
+  loader::VdsoKeeper vdso_keeper{timers, config.vdso};
 
   absl::Mutex tree_mu;
   PidTable pids ABSL_GUARDED_BY(tree_mu);

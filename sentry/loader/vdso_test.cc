@@ -10,6 +10,7 @@
 #include "base/safe_math.h"
 #include "sentry/loader/testing_files.h"
 #include "sentry/loader/vdso_blob.h"
+#include "sentry/loader/vdso_keeper.h"
 
 namespace rampart::loader {
 namespace {
@@ -111,6 +112,16 @@ TEST_P(VdsoTest, NeverGoesBackwardsAgainstNow) {
   calibrator.join();
   EXPECT_LT(std::abs(vdso_->Now(VdsoClock::kMonotonic) - Host(CLOCK_MONOTONIC)), 20'000);
   EXPECT_LT(std::abs(vdso_->Now(VdsoClock::kMonotonicRaw) - Host(CLOCK_MONOTONIC_RAW)), 20'000);
+}
+
+TEST_P(VdsoTest, KeeperWorksAndStops) {
+  time::TimerQueue queue;
+  queue.Start();
+  {
+    VdsoKeeper keeper(queue, vdso_);
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  }
+  EXPECT_LT(std::abs(vdso_->Now(VdsoClock::kMonotonic) - Host(CLOCK_MONOTONIC)), 20'000);
 }
 
 }  // namespace
