@@ -100,6 +100,12 @@ absl::StatusOr<ParsedCommandLine> ParseCommandLine(const std::vector<std::string
   if (const auto unknown = app.remaining(); !unknown.empty()) {
     return UsageError(absl::StrCat("unknown option '", unknown[0], "' (see sentry-run --help; a command that begins with '-' goes after '--')"));
   }
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_min() == 0) continue;
+    for (const std::string& value : option->results()) {
+      if (value.empty()) return UsageError(absl::StrCat(option->get_name(), " needs a value (see sentry-run --help)"));
+    }
+  }
   out.line.strace = strace;
   const size_t first = command < args.size() && args[command] == "--" ? command + 1 : command;
   out.line.command.assign(args.begin() + static_cast<ptrdiff_t>(std::min(first, args.size())), args.end());
