@@ -71,7 +71,9 @@ Result<std::unique_ptr<StubThread>> PtraceContext::ThreadForNewSpace() {
     if (process.Acquire()) {
       std::unique_ptr<StubThread> thread = std::move(*it);
       cache_.erase(it);
-      return thread;
+      if (thread->Alive()) return thread;
+      thread->ReapAfterKill();  // the host's out-of-memory killer prefers what idles
+      continue;
     }
     if (process.dead()) cache_.erase(it);
   }

@@ -167,6 +167,11 @@ void StubThread::ParkOrExit() {
   }
 }
 
+bool StubThread::Alive() const {
+  abi::UserRegs regs;
+  return !reaped_ && GetRegs(tid_, regs).ok();
+}
+
 void StubThread::MarkReaped() {
   reaped_ = true;
   process_->Kill();

@@ -93,6 +93,8 @@ class StubThread {
 
   StubProcess& process() const { return *process_; }
   pid_t tid() const { return tid_; }
+  // False when the process was killed from outside while nothing ran in it.
+  bool Alive() const;
   // The CPU that the thread was bound to when it was put away (Placement).
   int cpu() const { return cpu_; }
   void set_cpu(int cpu) { cpu_ = cpu; }

@@ -253,6 +253,25 @@ TEST(Threads, KilledStubEndsAllItsThreadsAndLeavesNothing) {
   EXPECT_EQ(kill(stub[0], 0), -1);  // not even a zombie
 }
 
+TEST(Threads, IdleStubKilledFromOutsideIsReplaced) {
+  auto context = NewContext();
+  {
+    Machine machine(kCount);
+    SetEntry(context->regs(), kCode);
+    context->regs().rbx = kData;
+    RunOn(*context, *machine.space);
+    context->Leave(*machine.space);
+  }
+  const pid_t stub = YoungestStub()[0];
+  kill(stub, SIGKILL);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  Machine machine(kCount);
+  SetEntry(context->regs(), kCode);
+  context->regs().rbx = kData;
+  EXPECT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kSyscall);
+  EXPECT_NE(YoungestStub()[0], stub);
+}
+
 TEST(Kick, MakesThreadsApplyChanges) {
   // mov (%rbx),%rdi; jmp back: faults once the page is gone.
   Machine machine(CODE("\x48\x8b\x3b\xeb\xfb"));
