@@ -27,7 +27,9 @@ struct StaleFault {
   const void* mm = nullptr;
   UserAddr page = 0;
   uint64_t queued = 0;
+  int times = 0;
 };
+constexpr int kMaxStale = 8;  // with others changing the space all the time
 thread_local StaleFault t_stale;
 
 }  // namespace
@@ -304,8 +306,10 @@ Result<void> MemoryManager::Impl::ResolveUnknownFault(VmaMap::iterator v, UserAd
     if (!page_was_mapped || !can_gain) {
       // Everything that the vma grants is granted. Either the fault is older than that, or it is a violation.
       if (page_was_mapped && !several_threads) return Errno::kEACCES;
-      const StaleFault now{this, page.start, space->queued()};
-      const bool again = t_stale.mm == now.mm && t_stale.page == now.page && t_stale.queued == now.queued;
+      StaleFault now{this, page.start, space->queued(), 0};
+      const bool same_page = t_stale.mm == now.mm && t_stale.page == now.page;
+      now.times = same_page ? t_stale.times + 1 : 0;
+      const bool again = same_page && (t_stale.queued == now.queued || now.times > kMaxStale);
       t_stale = now;
       if (!again) return Ok();
       t_stale = StaleFault{};
