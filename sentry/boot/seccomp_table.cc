@@ -54,7 +54,7 @@ std::vector<AllowedSyscall> Base() {
       {Sysno::preadv, "donated files"},
       {Sysno::pwritev, "donated files"},
       {Sysno::close, "donated files"},
-      {Sysno::fstat, "donated files and standard streams"},
+      {Sysno::newfstatat, "fstat(3) of donated files and standard streams; the root is empty", {{Int(3, {AT_EMPTY_PATH})}}},
       {Sysno::lseek, "standard streams; holes of donated files"},
       {Sysno::ftruncate, "the memory file, donated files"},
       {Sysno::fallocate, "punching holes in the memory file"},
