@@ -17,6 +17,7 @@
 #include "sentry/syscalls/thread.h"
 #include "sentry/syscalls/time.h"
 #include "sentry/syscalls/wait.h"
+#include "sentry/syscalls/socket.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -332,24 +333,24 @@ constexpr SyscallTable kAmd64({
     Full<SysPipe>(Sysno::pipe),
     Full<SysPipe2>(Sysno::pipe2),
     // --- Sockets (net)
-    Missing(Sysno::socket, "Planned."),
-    Missing(Sysno::socketpair, "Planned."),
-    Missing(Sysno::bind, "Planned."),
-    Missing(Sysno::listen, "Planned."),
-    Missing(Sysno::accept, "Planned."),
-    Missing(Sysno::accept4, "Planned."),
-    Missing(Sysno::connect, "Planned."),
-    Missing(Sysno::getsockname, "Planned."),
-    Missing(Sysno::getpeername, "Planned."),
-    Missing(Sysno::sendto, "Planned."),
-    Missing(Sysno::recvfrom, "Planned."),
-    Missing(Sysno::sendmsg, "Planned."),
-    Missing(Sysno::recvmsg, "Planned."),
+    Partial<SysSocket>(Sysno::socket, "AF_UNIX; AF_INET and AF_INET6 streams and datagrams over loopback."),
+    Full<SysSocketpair>(Sysno::socketpair),
+    Full<SysBind>(Sysno::bind),
+    Full<SysListen>(Sysno::listen),
+    Full<SysAccept>(Sysno::accept),
+    Full<SysAccept4>(Sysno::accept4),
+    Partial<SysConnect>(Sysno::connect, "Local families connect at once, without EINPROGRESS."),
+    Full<SysGetsockname>(Sysno::getsockname),
+    Full<SysGetpeername>(Sysno::getpeername),
+    Partial<SysSendto>(Sysno::sendto, "No urgent data."),
+    Partial<SysRecvfrom>(Sysno::recvfrom, "No urgent data."),
+    Partial<SysSendmsg>(Sysno::sendmsg, "No urgent data; descriptors that are in flight in a circle are not collected."),
+    Partial<SysRecvmsg>(Sysno::recvmsg, "No urgent data, no error queue."),
     Missing(Sysno::sendmmsg, "Planned."),
     Missing(Sysno::recvmmsg, "Planned."),
-    Missing(Sysno::shutdown, "Planned."),
-    Missing(Sysno::setsockopt, "Planned."),
-    Missing(Sysno::getsockopt, "Planned."),
+    Full<SysShutdown>(Sysno::shutdown),
+    Partial<SysSetsockopt>(Sysno::setsockopt, "Common options; buffer sizes are fixed; SO_LINGER with a time is refused."),
+    Partial<SysGetsockopt>(Sysno::getsockopt, "Common options."),
     // --- System V and POSIX IPC (ipc)
     Missing(Sysno::shmget, "Planned."),
     Missing(Sysno::shmat, "Planned."),

@@ -1,0 +1,13 @@
+// AF_INET and AF_INET6 over loopback, wholly inside: TCP as a connected pair of queues, UDP as datagrams. There is no other interface: other
+// destinations are ENETUNREACH.
+// Thread safety: any thread. Lock order: the port table's lock is taken before NetMutex, or alone.
+#pragma once
+
+#include "sentry/net/socket/socket.h"
+
+namespace rampart::net {
+
+// EPROTONOSUPPORT, ESOCKTNOSUPPORT (raw sockets).
+Result<Ref<Socket>> NewInetSocket(const Caller& caller, abi::Ucred owner, int family, int type, int protocol, uint32_t flags);
+
+}  // namespace rampart::net

@@ -1,0 +1,171 @@
+#include "sentry/syscalls/socket.h"
+
+#include <algorithm>
+#include <array>
+
+#include "sentry/kernel/blocking.h"
+#include "sentry/kernel/thread_group.h"
+#include "sentry/net/inet/inet_socket.h"
+#include "sentry/net/unix/unix_socket.h"
+#include "sentry/syscalls/socket_common.h"
+
+namespace rampart::syscalls {
+namespace {
+
+constexpr int64_t kMaxAddress = 128;  // sockaddr_storage
+
+Result<uint32_t> FlagsOf(uint32_t type) {
+  const uint32_t flags = type & ~abi::kSockTypeMask;
+  if ((flags & ~(abi::kSockNonblock | abi::kSockCloexec)) != 0) return Errno::kEINVAL;
+  return flags;
+}
+
+Result<Fd> Install(kernel::Task& task, Ref<net::Socket> socket, uint32_t flags) {
+  return task.fds().Install(std::move(socket), (flags & abi::kSockCloexec) != 0, task.limit(abi::Resource::kNofile));
+}
+
+template <class F>
+auto WithWalk(kernel::Task& task, F f) {
+  const Ref<vfs::MountNamespace> mounts = task.fs().mounts();
+  return f(vfs::Walk{task, *mounts, task.fs().root(), task.fs().cwd()});
+}
+
+}  // namespace
+
+Result<Ref<net::Socket>> GetSocket(kernel::Task& task, Fd fd) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  auto* const socket = dynamic_cast<net::Socket*>(file.get());
+  if (socket == nullptr) return Errno::kENOTSOCK;
+  return ShareRef(socket);
+}
+
+abi::Ucred OwnerOf(kernel::Task& task) { return {task.group().pid(), task.creds().euid, task.creds().egid}; }
+
+Result<std::string> ReadAddress(kernel::Task& task, UserAddr address, int64_t length) {
+  if (length < 0 || length > kMaxAddress) return Errno::kEINVAL;
+  std::string text(static_cast<size_t>(length), '\0');
+  TRY(task.mm().CopyInBytes(address, std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+Result<void> WriteAddress(kernel::Task& task, UserAddr address, UserInOut<int32_t> length, const std::string& name) {
+  if (address == 0) return Ok();
+  const int32_t room = TRY(task.CopyIn(UserIn<int32_t>(length)));
+  if (room < 0) return Errno::kEINVAL;
+  const size_t n = std::min(static_cast<size_t>(room), name.size());
+  TRY(task.mm().CopyOutBytes(address, std::as_bytes(std::span(name)).first(n)));
+  return task.CopyOut(UserOut<int32_t>(length), static_cast<int32_t>(name.size()));
+}
+
+Deadline SocketDeadline(const net::Socket& socket, Nanos timeout, uint32_t message_flags) {
+  if (socket.nonblocking() || (message_flags & abi::kMsgDontwait) != 0) return Deadline::Immediately();
+  return timeout == 0 ? Deadline::Never() : Deadline::After(timeout);
+}
+
+Result<Word> SysSocket(kernel::Task& task, int32_t family, uint32_t type, int32_t protocol) {
+  const uint32_t flags = TRY(FlagsOf(type));
+  const int kind = static_cast<int>(type & abi::kSockTypeMask);
+  Result<Ref<net::Socket>> made = Errno::kEAFNOSUPPORT;
+  if (family == abi::kAfUnix) made = net::NewUnixSocket(task, OwnerOf(task), kind, protocol, flags);
+  if (family == abi::kAfInet || family == abi::kAfInet6) made = net::NewInetSocket(task, OwnerOf(task), family, kind, protocol, flags);
+  const Ref<net::Socket> socket = TRY(std::move(made));
+  const Fd fd = TRY(Install(task, socket, flags));
+  return static_cast<Word>(fd);
+}
+
+Result<Word> SysSocketpair(kernel::Task& task, int32_t family, uint32_t type, int32_t protocol, UserOut<int32_t> fds) {
+  const uint32_t flags = TRY(FlagsOf(type));
+  if (family != abi::kAfUnix) return family == abi::kAfInet || family == abi::kAfInet6 ? Errno::kEOPNOTSUPP : Errno::kEAFNOSUPPORT;
+  auto pair = TRY(net::NewUnixPair(task, OwnerOf(task), static_cast<int>(type & abi::kSockTypeMask), protocol, flags));
+  const auto numbers =
+      TRY(task.fds().InstallPair(pair.first, pair.second, (flags & abi::kSockCloexec) != 0, task.limit(abi::Resource::kNofile)));
+  const std::array<int32_t, 2> both{static_cast<int32_t>(numbers.first), static_cast<int32_t>(numbers.second)};
+  const Result<void> told = task.mm().CopyOutArray<int32_t>(fds, both);
+  if (!told.ok()) {
+    (void)task.fds().Remove(numbers.first);
+    (void)task.fds().Remove(numbers.second);
+    return told.error();
+  }
+  return Word{0};
+}
+
+Result<Word> SysBind(kernel::Task& task, Fd fd, UserBytes address, int32_t length) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  const std::string name = TRY(ReadAddress(task, address, length));
+  TRY(WithWalk(task, [&](const vfs::Walk& walk) { return socket->Bind(walk, name); }));
+  return Word{0};
+}
+
+Result<Word> SysListen(kernel::Task& task, Fd fd, int32_t backlog) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  TRY(socket->Listen(task, backlog));
+  return Word{0};
+}
+
+Result<Word> SysAccept(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length) {
+  return SysAccept4(task, fd, address, length, 0);
+}
+
+Result<Word> SysAccept4(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length, uint32_t flags) {
+  if ((flags & ~(abi::kSockNonblock | abi::kSockCloexec)) != 0) return Errno::kEINVAL;
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  if (socket->type() == abi::kSockDgram) return Errno::kEOPNOTSUPP;
+  const Nanos timeout = socket->receive_timeout.load();
+  Result<Ref<net::Endpoint>> end = Errno::kEAGAIN;
+  if (const Deadline deadline = SocketDeadline(*socket, timeout, 0); deadline.Passed()) {
+    end = socket->endpoint().Accept();
+  } else {
+    end = NoRestart(kernel::BlockOn<Ref<net::Endpoint>>(task, *socket, abi::kPollIn, deadline, [&] { return socket->endpoint().Accept(); }),
+                    timeout);
+  }
+  const Ref<net::Endpoint> taken = TRY(std::move(end));
+  const Ref<net::Socket> accepted = socket->Accepted(task, taken, flags);
+  const std::string peer = taken->peer_name();
+  const std::string unnamed{static_cast<char>(abi::kAfUnix), '\0'};
+  TRY(WriteAddress(task, address, length, peer.empty() ? unnamed : peer));
+  const Fd made = TRY(Install(task, accepted, flags));
+  return static_cast<Word>(made);
+}
+
+Result<Word> SysConnect(kernel::Task& task, Fd fd, UserBytes address, int32_t length) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  const std::string name = TRY(ReadAddress(task, address, length));
+  const Nanos timeout = socket->send_timeout.load();
+  const Deadline deadline = SocketDeadline(*socket, timeout, 0);
+  while (true) {
+    const Result<void> done = WithWalk(task, [&](const vfs::Walk& walk) { return socket->Connect(walk, name); });
+    if (done.ok()) return Word{0};
+    if (done.error() != Errno::kEAGAIN || deadline.Passed()) return done.error();
+    // The listener's backlog is full. Nothing tells the connecting side when it has room, so it asks again.
+    const Result<void> slept = task.Sleep(Deadline::After(2 * kNanosPerMilli));
+    if (!slept.ok() && slept.error() != Errno::kETIMEDOUT) return timeout != 0 ? Errno::kEINTR : slept.error();
+  }
+}
+
+Result<Word> SysGetsockname(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  std::string name = socket->LocalName();
+  if (name.empty()) name = {static_cast<char>(socket->family()), '\0'};
+  if (address == 0) return Errno::kEFAULT;
+  TRY(WriteAddress(task, address, length, name));
+  return Word{0};
+}
+
+Result<Word> SysGetpeername(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  if (!socket->endpoint().connected()) return Errno::kENOTCONN;
+  std::string name = socket->endpoint().peer_name();
+  if (name.empty()) name = {static_cast<char>(socket->family()), '\0'};
+  if (address == 0) return Errno::kEFAULT;
+  TRY(WriteAddress(task, address, length, name));
+  return Word{0};
+}
+
+Result<Word> SysShutdown(kernel::Task& task, Fd fd, int32_t how) {
+  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  TRY(socket->endpoint().Shutdown(how));
+  return Word{0};
+}
+
+}  // namespace rampart::syscalls
