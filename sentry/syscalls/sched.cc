@@ -82,6 +82,9 @@ Result<Word> SysPrlimit64(Task& task, abi::Pid pid, int32_t number, UserIn<abi::
   if (limit) {
     TRY(CheckLimit(task, resource, old, wanted));
     group.SetLimit(resource, wanted);
+    if (const RefPtr<mm::MemoryManager> mm = target->GetMm()) {
+      mm->SetGrowthLimits(group.Limit(abi::Resource::kStack).cur, group.Limit(abi::Resource::kAs).cur);
+    }
   }
   if (old_out) TRY(task.CopyOut(old_out, old));
   return Word{0};
@@ -99,6 +102,7 @@ Result<Word> SysSetrlimit(Task& task, int32_t resource, UserIn<abi::Rlimit> limi
   const auto r = static_cast<abi::Resource>(resource);
   TRY(CheckLimit(task, r, task.group().Limit(r), wanted));
   task.group().SetLimit(r, wanted);
+  task.mm().SetGrowthLimits(task.limit(abi::Resource::kStack), task.limit(abi::Resource::kAs));
   return Word{0};
 }
 
