@@ -1,0 +1,51 @@
+#include "sentry/boot/control_channel.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include "base/log.h"
+
+namespace rampart::sentry::boot {
+
+bool ControlChannel::Send(ControlType type, uint32_t value, uint32_t detail, std::string_view text) {
+  ControlMessage message{.type = type, .value = value, .detail = detail};
+  message.text_length = static_cast<uint32_t>(std::min<size_t>(text.size(), kControlTextBytes));
+  std::memcpy(message.text, text.data(), message.text_length);
+  iovec segment{&message, sizeof(message)};
+  msghdr header{};
+  header.msg_iov = &segment;
+  header.msg_iovlen = 1;
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(fd_, &header, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent == static_cast<ssize_t>(sizeof(message));
+}
+
+void ControlChannel::StartReader(std::function<void(int, SignalTarget)> on_signal, std::function<void()> on_gone) {
+  std::thread([fd = fd_, on_signal = std::move(on_signal), on_gone = std::move(on_gone)] {
+    while (true) {
+      ControlMessage message;
+      iovec segment{&message, sizeof(message)};
+      msghdr header{};
+      header.msg_iov = &segment;
+      header.msg_iovlen = 1;
+      const ssize_t n = ::recvmsg(fd, &header, 0);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;
+      if (n != static_cast<ssize_t>(sizeof(message)) || message.type != ControlType::kSignal || message.value < 1 || message.value > 64 ||
+          message.detail > static_cast<uint32_t>(SignalTarget::kForeground)) {
+        Log(LogLevel::kWarning, "control: a malformed message was dropped");
+        continue;
+      }
+      on_signal(static_cast<int>(message.value), static_cast<SignalTarget>(message.detail));
+    }
+    on_gone();
+  }).detach();
+}
+
+}  // namespace rampart::sentry::boot
