@@ -1,0 +1,222 @@
+// Pty's ioctls: settings, sessions, and what only the master has.
+#include "sentry/fs/tty/pty.h"
+#include "sentry/kernel/session.h"
+
+namespace rampart::fs::tty {
+namespace {
+
+constexpr uint32_t kTcGets2 = 0x802c542a, kTcSets2 = 0x402c542b, kTcSetsW2 = 0x402c542c, kTcSetsF2 = 0x402c542d, kTiocGpkt = 0x80045438,
+                   kTiocGexcl = 0x80045440, kTiocSig = 0x40045436, kTiocGetd = 0x5424, kTiocSetd = 0x5423;
+constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;
+
+// struct termios2: termios and two speeds.
+struct Termios2 {
+  abi::Termios base;
+  uint32_t ispeed;
+  uint32_t ospeed;
+};
+static_assert(sizeof(Termios2) == 44);
+
+Result<uint64_t> PutInt(mm::UserMemory& memory, uint64_t argument, int32_t value) {
+  TRY(memory.CopyOut(UserOut<int32_t>(argument), value));
+  return uint64_t{0};
+}
+
+Result<kernel::Task*> TaskOf(Caller& caller) {
+  if (caller.task() == nullptr) return Errno::kENOTTY;
+  return caller.task();
+}
+
+}  // namespace
+
+Result<uint64_t> Pty::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master) {
+  Result<uint64_t> done = SettingsIoctl(caller, memory, command, argument);
+  if (done.ok() || done.error() != Errno::kENOTTY) return done;
+  if (master) {
+    done = MasterIoctl(memory, command, argument);
+    if (done.ok() || done.error() != Errno::kENOTTY) return done;
+  }
+  if (command == abi::kFionread) {
+    absl::MutexLock lock(&mu_);
+    return PutInt(memory, argument, static_cast<int32_t>(master ? discipline_.output_bytes() : discipline_.InputBytes()));
+  }
+  if (command == abi::kTiocOutq) {
+    absl::MutexLock lock(&mu_);
+    return PutInt(memory, argument, master ? 0 : static_cast<int32_t>(discipline_.output_bytes()));
+  }
+  return SessionIoctl(caller, memory, command, argument, master);
+}
+
+Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+  switch (command) {
+    case abi::kTcGets:
+    case kTcGets2: {
+      Termios2 out{};
+      {
+        absl::MutexLock lock(&mu_);
+        out.base = discipline_.termios();
+      }
+      out.ispeed = out.ospeed = 38400;
+      if (command == abi::kTcGets) {
+        TRY(memory.CopyOut(UserOut<abi::Termios>(argument), out.base));
+      } else {
+        TRY(memory.CopyOut(UserOut<Termios2>(argument), out));
+      }
+      return uint64_t{0};
+    }
+    case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case kTcSets2: case kTcSetsW2: case kTcSetsF2: {
+      const abi::Termios settings = TRY(memory.CopyIn(UserIn<abi::Termios>(argument)));
+      kernel::Task* task = TRY(TaskOf(caller));
+      TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
+      {
+        absl::MutexLock lock(&mu_);
+        if (command == abi::kTcSetsF || command == kTcSetsF2) discipline_.FlushInput();
+        discipline_.SetTermios(settings);
+        if (packet_mode_) packet_status_ = (settings.iflag & abi::kIxOn) != 0 ? abi::kPktDoStop : abi::kPktNoStop;
+      }
+      TellBoth();
+      return uint64_t{0};
+    }
+    case abi::kTiocGwinsz: {
+      abi::Winsize size;
+      {
+        absl::MutexLock lock(&mu_);
+        size = winsize_;
+      }
+      TRY(memory.CopyOut(UserOut<abi::Winsize>(argument), size));
+      return uint64_t{0};
+    }
+    case abi::kTiocSwinsz: {
+      const abi::Winsize size = TRY(memory.CopyIn(UserIn<abi::Winsize>(argument)));
+      bool changed = false;
+      {
+        absl::MutexLock lock(&mu_);
+        changed = size.rows != winsize_.rows || size.cols != winsize_.cols || size.xpixel != winsize_.xpixel || size.ypixel != winsize_.ypixel;
+        winsize_ = size;
+      }
+      if (changed) SendSignals({abi::kSigWinch});
+      return uint64_t{0};
+    }
+    case abi::kTcFlsh: {
+      if (argument > kFlushBoth) return Errno::kEINVAL;
+      {
+        absl::MutexLock lock(&mu_);
+        if (argument != kFlushOutput) discipline_.FlushInput();
+        if (argument != kFlushInput) discipline_.FlushOutput();
+        if (packet_mode_) packet_status_ |= argument == kFlushInput ? abi::kPktFlushRead : argument == kFlushOutput ? abi::kPktFlushWrite : 3;
+      }
+      TellBoth();
+      return uint64_t{0};
+    }
+    case abi::kTcXonc: {
+      if (argument > 3) return Errno::kEINVAL;
+      if (argument <= 1) {
+        absl::MutexLock lock(&mu_);
+        discipline_.SetStopped(argument == 0);
+      }
+      TellBoth();
+      return uint64_t{0};
+    }
+    case abi::kTcSbrk:
+    case abi::kTcSbrkp:
+      return uint64_t{0};  // a pty has no line to break, and its output needs no draining
+    case kTiocGetd:
+      return PutInt(memory, argument, 0);  // N_TTY
+    case kTiocSetd: {
+      const int32_t wanted = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
+      if (wanted != 0) return Errno::kEINVAL;
+      return uint64_t{0};
+    }
+    case abi::kTiocExcl:
+    case abi::kTiocNxcl: {
+      absl::MutexLock lock(&mu_);
+      exclusive_ = command == abi::kTiocExcl;
+      return uint64_t{0};
+    }
+    case kTiocGexcl: {
+      bool exclusive = false;
+      {
+        absl::MutexLock lock(&mu_);
+        exclusive = exclusive_;
+      }
+      return PutInt(memory, argument, exclusive ? 1 : 0);
+    }
+    default:
+      return Errno::kENOTTY;
+  }
+}
+
+Result<uint64_t> Pty::SessionIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master) {
+  kernel::Task* task = TRY(TaskOf(caller));
+  switch (command) {
+    case abi::kTiocSctty:
+      if (master) return Errno::kENOTTY;
+      TRY(kernel::AcquireTerminal(*task, ShareRef(this), argument == 1));
+      return uint64_t{0};
+    case abi::kTiocNotty:
+      TRY(kernel::ReleaseTerminal(*task, *this));
+      return uint64_t{0};
+    case abi::kTiocGpgrp: {
+      const abi::Pid pgid = TRY(kernel::ForegroundGroup(*task, *this));
+      return PutInt(memory, argument, pgid);
+    }
+    case abi::kTiocSpgrp: {
+      const int32_t pgid = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
+      TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
+      TRY(kernel::SetForegroundGroup(*task, *this, pgid));
+      return uint64_t{0};
+    }
+    case abi::kTiocGsid: {
+      const abi::Pid sid = TRY(kernel::TerminalSession(*task, *this));
+      return PutInt(memory, argument, sid);
+    }
+    case abi::kTiocSti:
+      return Errno::kEIO;  // as with dev.tty.legacy_tiocsti = 0, the default of current kernels
+    default:
+      return Errno::kENOTTY;
+  }
+}
+
+Result<uint64_t> Pty::MasterIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+  switch (command) {
+    case abi::kTiocGptn:
+      return PutInt(memory, argument, static_cast<int32_t>(index_));
+    case abi::kTiocSptlck: {
+      const int32_t lock_it = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
+      absl::MutexLock lock(&mu_);
+      locked_ = lock_it != 0;
+      return uint64_t{0};
+    }
+    case abi::kTiocGptlck: {
+      bool locked = false;
+      {
+        absl::MutexLock lock(&mu_);
+        locked = locked_;
+      }
+      return PutInt(memory, argument, locked ? 1 : 0);
+    }
+    case abi::kTiocPkt: {
+      const int32_t on = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
+      absl::MutexLock lock(&mu_);
+      packet_mode_ = on != 0;
+      packet_status_ = 0;
+      return uint64_t{0};
+    }
+    case kTiocGpkt: {
+      bool on = false;
+      {
+        absl::MutexLock lock(&mu_);
+        on = packet_mode_;
+      }
+      return PutInt(memory, argument, on ? 1 : 0);
+    }
+    case kTiocSig:
+      if (argument != abi::kSigInt && argument != abi::kSigQuit && argument != abi::kSigTstp) return Errno::kEINVAL;
+      SendSignals({static_cast<int>(argument)});
+      return uint64_t{0};
+    default:
+      return Errno::kENOTTY;
+  }
+}
+
+}  // namespace rampart::fs::tty
