@@ -1,26 +1,245 @@
 #include "sentry/boot/boot.h"
 
-#include <sys/socket.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <string_view>
+#include <memory>
 
 #include "base/log.h"
-#include "sentry/boot/control.h"
+#include "base/time.h"
+#include "platform/registry/registry.h"
+#include "sentry/boot/control_channel.h"
+#include "sentry/boot/mounts.h"
+#include "sentry/fs/dev/memory_devices.h"
+#include "sentry/fs/host/host_events.h"
+#include "sentry/fs/host/host_file.h"
+#include "sentry/fs/pipe/pipe_file.h"
+#include "sentry/fs/tty/devpts.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/loader/vdso.h"
+#include "sentry/mm/memory_file.h"
+#include "sentry/strace/trace_set.h"
+#include "sentry/syscalls/dispatch.h"
+#include "sentry/vfs/operations.h"
 
 namespace rampart::sentry::boot {
+namespace {
 
-int RunSandbox(const BootConfig& config, const BootHooks& /*hooks*/) {
-  constexpr std::string_view kText = "the kernel is not part of this build yet: RunSandbox has no implementation";
-  ControlMessage message{.type = ControlType::kStartFailed, .value = static_cast<uint32_t>(StartFailure::kSandbox)};
-  message.text_length = static_cast<uint32_t>(std::min<size_t>(kText.size(), kControlTextBytes));
-  std::memcpy(message.text, kText.data(), message.text_length);
-  if (::send(config.control_fd, &message, sizeof(message), MSG_NOSIGNAL) < 0) {
-    Log(LogLevel::kError, "cannot tell the runner: %s", kText.data());
-    return 1;
+// Why a sandbox did not start: what the runner is told.
+struct Failure {
+  StartFailure kind = StartFailure::kSandbox;
+  Errno error{};
+  std::string text;
+};
+
+std::string With(const char* what, Errno error) { return std::string(what) + ": " + ErrnoText(error); }
+
+// Everything of one sandbox, in order of making.
+class Sandbox {
+ public:
+  Sandbox(const BootConfig& config, const BootHooks& hooks) : config_(config), hooks_(hooks), control_(config.control_fd) {}
+
+  // True: the first program runs.
+  bool Start(Failure& failure);
+  int Wait() { return kernel_->WaitForInit(); }
+  ControlChannel& control() { return control_; }
+  kernel::Kernel& kernel() { return *kernel_; }
+
+ private:
+  bool MakeKernel(Failure& failure);
+  bool MakeFiles(Failure& failure);
+  bool StartFirstProgram(Failure& failure);
+  Result<std::string> FindProgram(const vfs::Walk& walk) const;
+
+  const BootConfig& config_;
+  const BootHooks& hooks_;
+  ControlChannel control_;
+  const platform::PlatformInfo* platform_ = nullptr;
+  std::unique_ptr<kernel::Kernel> kernel_;
+  RefPtr<vfs::MountNamespace> mounts_;
+  RefPtr<vfs::FdTable> fds_;
+};
+
+bool Sandbox::MakeKernel(Failure& failure) {
+  platform_ = platform::FindPlatform(config_.platform.empty() ? "auto" : config_.platform);
+  if (platform_ == nullptr) return failure.text = "no such platform: " + config_.platform, false;
+  Result<std::unique_ptr<platform::Platform>> platform = platform_->create();
+  if (!platform.ok()) {
+    const std::string why = platform_->why_unavailable();
+    failure.text = why.empty() ? With("the platform cannot be made", platform.error()) : why;
+    return false;
   }
-  return 0;
+  Result<UniqueFd> memory_fd = FdFromHost(::memfd_create("rampart-memory", MFD_CLOEXEC));
+  if (!memory_fd.ok()) return failure.text = With("memfd_create", memory_fd.error()), false;
+  Result<Ref<mm::MemoryFile>> memory = mm::MemoryFile::Create(std::move(*memory_fd), config_.limits.memory_bytes);
+  if (!memory.ok()) return failure.text = With("the memory file cannot be made", memory.error()), false;
+  Result<Ref<loader::Vdso>> vdso = loader::Vdso::Create(*memory, true);
+  if (!vdso.ok()) return failure.text = With("the vDSO cannot be made", vdso.error()), false;
+  kernel::KernelConfig kernel_config{.memory_file = *memory,
+                                     .platform = std::move(*platform),
+                                     .vdso = *vdso,
+                                     .hooks = {.dispatch = &syscalls::Dispatch},
+                                     .limits = {.max_tasks = config_.limits.pids, .cpus = config_.limits.cpus},
+                                     .hostname = config_.hostname.empty() ? "rampart" : config_.hostname};
+  Result<std::unique_ptr<kernel::Kernel>> kernel = kernel::Kernel::Create(std::move(kernel_config));
+  if (!kernel.ok()) return failure.text = With("the kernel cannot be made", kernel.error()), false;
+  kernel_ = std::move(*kernel);
+  return true;
+}
+
+bool Sandbox::MakeFiles(Failure& failure) {
+  fs::RegisterMemoryDevices();
+  fs::RegisterPipes();
+  vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 0, 1, &fs::tty::OpenDevTty, nullptr);
+  vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 2, 1, &fs::tty::OpenDevPtmx, nullptr);
+  if (const Result<void> poller = fs::StartHostPoller(); !poller.ok()) return failure.text = With("the poller thread", poller.error()), false;
+  MountContext context{*kernel_, nullptr};
+  if (config_.gofer_fd >= 0) {
+    Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(UniqueFd(config_.gofer_fd));
+    if (!gofer.ok()) return failure.text = With("the gofer does not answer", gofer.error()), false;
+    context.gofer = *gofer;
+  }
+  MountFailure mount_failure{};
+  mounts_ = BuildMounts(config_, context, &mount_failure);
+  if (!mounts_) return failure.text = mount_failure.text, failure.error = mount_failure.error, false;
+  fds_ = MakeRef<vfs::FdTable>();
+  for (const DonatedFile& file : config_.files) {
+    Result<Ref<vfs::FileDescription>> description = fs::NewHostFile(UniqueFd(file.host_fd));
+    if (!description.ok()) return failure.text = With("a donated file", description.error()), false;
+    const auto installed = fds_->InstallAt(Fd{file.guest_fd}, *description, false, uint64_t{1} << 20);
+    if (!installed.ok()) return failure.text = With("a donated file", installed.error()), false;
+  }
+  return true;
+}
+
+// argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
+Result<std::string> Sandbox::FindProgram(const vfs::Walk& walk) const {
+  const std::string& name = config_.argv[0];
+  if (name.find('/') != std::string::npos) return name;
+  std::string path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  for (const std::string& variable : config_.environment) {
+    if (variable.starts_with("PATH=")) path = variable.substr(5);
+  }
+  Errno error = name.empty() ? Errno::kENOENT : Errno::kENOENT;
+  for (size_t start = 0; start <= path.size();) {
+    const size_t end = std::min(path.find(':', start), path.size());
+    const std::string directory = path.substr(start, end - start);
+    start = end + 1;
+    const std::string candidate = (directory.empty() ? "." : directory) + "/" + name;
+    const Result<vfs::Path> found = vfs::Lookup(walk, candidate, vfs::WalkArgs{});
+    if (!found.ok()) continue;
+    const RefPtr<vfs::Inode> inode = found->dentry->inode();
+    if (!inode || inode->type() != vfs::FileType::kRegular || !vfs::CheckAccess(walk.caller, *found, vfs::Access::kExecute).ok()) {
+      error = Errno::kEACCES;
+      continue;
+    }
+    return candidate;
+  }
+  return error;
+}
+
+bool Sandbox::StartFirstProgram(Failure& failure) {
+  auth::CredentialValues identity;
+  identity.ruid = identity.euid = identity.suid = identity.fsuid = config_.identity.uid;
+  identity.rgid = identity.egid = identity.sgid = identity.fsgid = config_.identity.gid;
+  identity.groups = config_.identity.groups;
+  std::sort(identity.groups.begin(), identity.groups.end());
+  identity.permitted = identity.effective = identity.bounding = config_.identity.capabilities & abi::kAllCapabilities;
+  identity.no_new_privs = config_.identity.no_new_privs;
+  const Ref<const auth::Credentials> creds = MakeRef<const auth::Credentials>(identity);
+  KernelCaller caller(creds);
+  const vfs::Path root = mounts_->root();
+  const Result<vfs::Path> cwd = vfs::Lookup({caller, *mounts_, root, root}, config_.cwd, {.want_directory = true});
+  if (!cwd.ok()) return failure.text = "the working directory " + config_.cwd + ": " + ErrnoText(cwd.error()), failure.error = cwd.error(), false;
+  const Result<std::string> program = FindProgram({caller, *mounts_, root, *cwd});
+  Result<Ref<kernel::ThreadGroup>> started = program.ok() ? Result<Ref<kernel::ThreadGroup>>(Errno::kENOENT) : program.error();
+  if (program.ok()) {
+    kernel::InitArgs args{.executable = *program,
+                          .argv = config_.argv,
+                          .envp = config_.environment,
+                          .fs = MakeRef<vfs::FsContext>(mounts_.ToRef(), root, *cwd, config_.umask),
+                          .fds = fds_.ToRef(),
+                          .creds = creds,
+                          .ignored_signals = config_.ignored_signals,
+                          .blocked_signals = config_.blocked_signals};
+    for (size_t i = 0; i < std::min<size_t>(config_.rlimits.size(), abi::kResourceCount); ++i) {
+      args.limits[i] = {config_.rlimits[i].soft, config_.rlimits[i].hard};
+    }
+    started = kernel_->StartInit(std::move(args));
+  }
+  if (started.ok()) return true;
+  failure.error = started.error();
+  failure.kind = started.error() == Errno::kENOENT || started.error() == Errno::kENOTDIR ? StartFailure::kNotFound : StartFailure::kNotExecutable;
+  failure.text = config_.argv[0] + ": " + ErrnoText(started.error());
+  return false;
+}
+
+bool Sandbox::Start(Failure& failure) {
+  if (config_.argv.empty()) return failure.text = "the configuration names no program", false;
+  if (!MakeKernel(failure) || !MakeFiles(failure)) return false;
+  kernel_->SetStopObserver([this](int signo) {
+    control_.Send(signo == 0 ? ControlType::kContinued : ControlType::kStopped, static_cast<uint32_t>(signo));
+  });
+  if (hooks_.confine) {
+    const std::string error = hooks_.confine(*platform_);
+    if (!error.empty()) return failure.text = error, false;
+  }
+  if (!StartFirstProgram(failure)) return false;
+  control_.Send(ControlType::kStarted);
+  control_.StartReader([this](int signo, SignalTarget) { kernel_->SignalInit(signo); }, [this] { kernel_->KillAll(); });
+  return true;
+}
+
+// The end of a sandbox's numbers, for --stats.
+void SendStats(const BootConfig& config, kernel::Kernel& kernel, Nanos begun, Nanos started) {
+  if (config.stats_fd < 0) return;
+  auto report = std::make_unique<StatsReport>();
+  report->wall_nanos = static_cast<uint64_t>(MonotonicNow() - begun);
+  report->boot_nanos = static_cast<uint64_t>(started - begun);
+  const platform::PlatformStats platform = kernel.platform().stats();
+  report->switches = platform.switches;
+  report->host_calls = platform.host_calls;
+  report->injected_calls = platform.injected_calls;
+  report->helper_processes = platform.helper_processes;
+  report->tasks_created = kernel.forks() + 1;
+  report->memory_peak_bytes = kernel.memory_file()->usage().used_bytes + kernel.memory_file()->usage().free_bytes;
+  std::vector<syscalls::SyscallStat> stats(abi::kMaxSysno + 1);
+  syscalls::ReadSyscallStats(stats);
+  for (size_t i = 0; i < stats.size(); ++i) report->syscalls[i] = {stats[i].calls, stats[i].errors, stats[i].nanos};
+  [[maybe_unused]] const ssize_t written = ::write(config.stats_fd, report.get(), sizeof(*report));
+}
+
+}  // namespace
+
+int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
+  const Nanos begun = MonotonicNow();
+  syscalls::DispatchOptions dispatch;
+  dispatch.stats = config.stats_fd >= 0;
+  dispatch.strace = config.strace;
+  ControlChannel early(config.control_fd);
+  if (config.strace) {
+    absl::StatusOr<strace::TraceSet> traced = strace::ParseTraceSet(config.strace_set);
+    if (!traced.ok()) {
+      const std::string text = "--strace: " + std::string(traced.status().message());
+      return early.Send(ControlType::kStartFailed, static_cast<uint32_t>(StartFailure::kSandbox), 0, text) ? 0 : 1;
+    }
+    dispatch.traced = *traced;
+  }
+  syscalls::ConfigureDispatch(dispatch);
+  // Never destroyed: threads of the pool may still be on their way out when the process ends.
+  auto* sandbox = new Sandbox(config, hooks);
+  Failure failure;
+  if (!sandbox->Start(failure)) {
+    Log(LogLevel::kError, "start failed: %s", failure.text.c_str());
+    const bool told = sandbox->control().Send(ControlType::kStartFailed, static_cast<uint32_t>(failure.kind), static_cast<uint32_t>(failure.error), failure.text);
+    return told ? 0 : 1;
+  }
+  const Nanos started = MonotonicNow();
+  const int status = sandbox->Wait();
+  SendStats(config, sandbox->kernel(), begun, started);
+  return sandbox->control().Send(ControlType::kExited, static_cast<uint32_t>(status)) ? 0 : 1;
 }
 
 }  // namespace rampart::sentry::boot
