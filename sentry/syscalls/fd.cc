@@ -1,0 +1,319 @@
+#include "sentry/syscalls/fd.h"
+
+#include "sentry/kernel/blocking.h"
+#include "sentry/kernel/thread_group.h"
+#include "sentry/vfs/inode_extras.h"
+
+namespace rampart::syscalls {
+namespace {
+
+using kernel::Task;
+
+constexpr uint32_t kFDupFd = 0, kFGetFd = 1, kFSetFd = 2, kFGetFl = 3, kFSetFl = 4, kFGetLk = 5, kFSetLk = 6, kFSetLkw = 7, kFSetOwn = 8,
+                   kFGetOwn = 9, kFSetSig = 10, kFGetSig = 11, kFSetOwnEx = 15, kFGetOwnEx = 16, kFOfdGetLk = 36, kFOfdSetLk = 37,
+                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFDupFdCloexec = 1030, kFSetPipeSize = 1031,
+                   kFGetPipeSize = 1032, kFAddSeals = 1033, kFGetSeals = 1034;
+constexpr int16_t kFRdLck = 0, kFWrLck = 1, kFUnLck = 2;
+constexpr uint32_t kFdCloexec = 1;
+
+struct UserFlock {
+  int16_t type;
+  int16_t whence;
+  int32_t pad1;
+  int64_t start;
+  int64_t len;
+  int32_t pid;
+  int32_t pad2;
+};
+struct UserOwnerEx {
+  int32_t type;
+  int32_t pid;
+};
+
+uint64_t FdLimit(Task& task) { return task.limit(abi::Resource::kNofile); }
+
+// Tries until a lock is free, sleeping on its queue.
+Result<void> WaitForLock(Task& task, wait::WaitQueue& queue, absl::FunctionRef<Result<void>()> attempt) {
+  wait::SleeperEntry entry(task.sleeper());
+  queue.Register(entry, abi::kPollIn);
+  Result<void> result = Errno::kEAGAIN;
+  while (true) {
+    result = attempt();
+    if (result.ok() || result.error() != Errno::kEAGAIN) break;
+    const Result<void> slept = task.Sleep(Deadline::Never());
+    if (slept.ok()) continue;
+    result = slept.error();
+    break;
+  }
+  queue.Unregister(entry);
+  return result;
+}
+
+Result<vfs::RecordLock> DecodeLock(Task& task, vfs::FileDescription& file, const UserFlock& user, bool ofd) {
+  int64_t base = 0;
+  if (user.whence == abi::kSeekCur) {
+    base = static_cast<int64_t>(file.position());
+  } else if (user.whence == abi::kSeekEnd) {
+    base = static_cast<int64_t>(TRY(file.path().dentry->inode()->GetAttr(task)).size);
+  } else if (user.whence != abi::kSeekSet) {
+    return Errno::kEINVAL;
+  }
+  int64_t start = 0;
+  if (__builtin_add_overflow(base, user.start, &start)) return Errno::kEOVERFLOW;
+  vfs::RecordLock lock;
+  int64_t end = 0;
+  if (user.len < 0) {
+    end = start;
+    if (__builtin_add_overflow(start, user.len, &start)) return Errno::kEINVAL;
+  } else if (__builtin_add_overflow(start, user.len, &end)) {
+    return Errno::kEOVERFLOW;
+  }
+  if (start < 0) return Errno::kEINVAL;
+  lock.start = static_cast<uint64_t>(start);
+  lock.end = user.len == 0 ? UINT64_MAX : static_cast<uint64_t>(end);
+  lock.type = user.type == kFRdLck ? vfs::LockType::kRead : vfs::LockType::kWrite;
+  if (ofd) {
+    lock.owner = {&file, -1, true};
+  } else {
+    lock.owner = {&task.fds(), task.group().pid(), false};
+  }
+  return lock;
+}
+
+Result<Word> SetLock(Task& task, Fd fd, vfs::FileDescription& file, UserAddr address, bool ofd, bool wait) {
+  const UserFlock user = TRY(task.CopyIn(UserIn<UserFlock>(address)));
+  if (ofd && user.pid != 0) return Errno::kEINVAL;
+  const vfs::RecordLock lock = TRY(DecodeLock(task, file, user, ofd));
+  vfs::FileLocks& locks = file.path().dentry->inode()->extras().locks;
+  if (user.type == kFUnLck) {
+    locks.Clear(lock.owner, lock.start, lock.end);
+    return Word{0};
+  }
+  if (user.type != kFRdLck && user.type != kFWrLck) return Errno::kEINVAL;
+  if (user.type == kFRdLck ? !file.readable() : !file.writable()) return Errno::kEBADF;
+  Result<void> result = locks.Set(lock, wait);
+  if (!result.ok() && result.error() == Errno::kEAGAIN && wait) {
+    result = WaitForLock(task, locks.queue(), [&] { return locks.Set(lock, true); });
+    vfs::FileLocks::StopWaiting(lock.owner);
+  }
+  TRY(std::move(result));
+  // The descriptor may have been closed by another thread meanwhile, whose release of our locks came too early.
+  const Result<Ref<vfs::FileDescription>> still = task.fds().Get(fd);
+  if (!ofd && (!still.ok() || still->get() != &file)) {
+    locks.Clear(lock.owner, 0, UINT64_MAX);
+    return Errno::kEBADF;
+  }
+  return Word{0};
+}
+
+Result<Word> GetLock(Task& task, vfs::FileDescription& file, UserAddr address, bool ofd) {
+  UserFlock user = TRY(task.CopyIn(UserIn<UserFlock>(address)));
+  if (user.type != kFRdLck && user.type != kFWrLck) return Errno::kEINVAL;
+  if (ofd && user.pid != 0) return Errno::kEINVAL;
+  const vfs::RecordLock wanted = TRY(DecodeLock(task, file, user, ofd));
+  const std::optional<vfs::RecordLock> held = file.path().dentry->inode()->extras().locks.FindConflict(wanted);
+  if (!held) {
+    user.type = kFUnLck;
+  } else {
+    user.type = held->type == vfs::LockType::kRead ? kFRdLck : kFWrLck;
+    user.whence = abi::kSeekSet;
+    user.start = static_cast<int64_t>(held->start);
+    user.len = held->end == UINT64_MAX ? 0 : static_cast<int64_t>(held->end - held->start);
+    user.pid = held->owner.pid;
+  }
+  TRY(task.CopyOut(UserOut<UserFlock>(address), user));
+  return Word{0};
+}
+
+Result<Word> SetOwner(vfs::FileDescription& file, int32_t id) {
+  using Owner = vfs::FileDescription::AsyncOwner;
+  Owner owner = file.async_owner();
+  if (id == INT32_MIN) return Errno::kEINVAL;
+  owner.type = id == 0 ? Owner::kNone : id < 0 ? Owner::kGroup : Owner::kProcess;
+  owner.pid = id < 0 ? -id : id;
+  file.set_async_owner(owner);
+  return Word{0};
+}
+
+Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t command, uint64_t argument) {
+  using Owner = vfs::FileDescription::AsyncOwner;
+  Owner owner = file.async_owner();
+  switch (command) {
+    case kFSetOwn:
+      return SetOwner(file, static_cast<int32_t>(argument));
+    case kFGetOwn:
+      return static_cast<Word>(static_cast<int64_t>(owner.type == Owner::kGroup ? -owner.pid : owner.pid));
+    case kFSetSig:
+      if (argument > static_cast<uint64_t>(abi::kSigMax)) return Errno::kEINVAL;
+      owner.signal = static_cast<uint8_t>(argument);
+      file.set_async_owner(owner);
+      return Word{0};
+    case kFGetSig:
+      return Word{owner.signal};
+    case kFSetOwnEx: {
+      const UserOwnerEx user = TRY(task.CopyIn(UserIn<UserOwnerEx>(argument)));
+      if (user.type < 0 || user.type > 2) return Errno::kEINVAL;
+      owner.type = user.pid == 0 ? Owner::kNone : user.type == 0 ? Owner::kThread : user.type == 1 ? Owner::kProcess : Owner::kGroup;
+      owner.pid = user.pid;
+      file.set_async_owner(owner);
+      return Word{0};
+    }
+    default: {
+      const int32_t type = owner.type == Owner::kThread ? 0 : owner.type == Owner::kGroup ? 2 : 1;
+      TRY(task.CopyOut(UserOut<UserOwnerEx>(argument), UserOwnerEx{type, owner.pid}));
+      return Word{0};
+    }
+  }
+}
+
+Result<Word> Duplicate(Task& task, Ref<vfs::FileDescription> file, uint64_t minimum, bool close_on_exec) {
+  if (minimum >= FdLimit(task) || minimum > INT32_MAX) return Errno::kEINVAL;
+  const Fd fd = TRY(task.fds().Install(std::move(file), close_on_exec, FdLimit(task), static_cast<int32_t>(minimum)));
+  return static_cast<Word>(fd);
+}
+
+bool WorksOnPathDescriptors(uint32_t command) {
+  return command == kFDupFd || command == kFDupFdCloexec || command == kFGetFd || command == kFSetFd || command == kFGetFl;
+}
+
+}  // namespace
+
+Result<Word> SysClose(Task& task, Fd fd) {
+  Ref<vfs::FileDescription> file = TRY(task.fds().Remove(fd));
+  TRY(vfs::CloseDescriptor(task, task.fds(), std::move(file)));
+  return Word{0};
+}
+
+Result<Word> SysCloseRange(Task& task, uint32_t first, uint32_t last, uint32_t flags) {
+  constexpr uint32_t kUnshare = 2, kCloexec = 4;
+  if ((flags & ~(kUnshare | kCloexec)) != 0 || first > last) return Errno::kEINVAL;
+  if ((flags & kUnshare) != 0) TRY(task.UnshareFds());
+  if ((flags & kCloexec) != 0) {
+    task.fds().SetCloseOnExecRange(first, last);
+    return Word{0};
+  }
+  for (Ref<vfs::FileDescription>& file : task.fds().RemoveRange(first, last, false)) {
+    (void)vfs::CloseDescriptor(task, task.fds(), std::move(file));
+  }
+  return Word{0};
+}
+
+Result<Word> SysDup(Task& task, Fd fd) {
+  Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  return static_cast<Word>(TRY(task.fds().Install(std::move(file), false, FdLimit(task))));
+}
+
+Result<Word> SysDup2(Task& task, Fd from, Fd to) {
+  if (from == to) {
+    TRY(task.fds().Get(from));
+    return static_cast<Word>(to);
+  }
+  return SysDup3(task, from, to, 0);
+}
+
+Result<Word> SysDup3(Task& task, Fd from, Fd to, uint32_t flags) {
+  if ((flags & ~abi::kOCloexec) != 0 || from == to) return Errno::kEINVAL;
+  Ref<vfs::FileDescription> file = TRY(task.fds().Get(from));
+  RefPtr<vfs::FileDescription> old = TRY(task.fds().InstallAt(to, std::move(file), flags != 0, FdLimit(task)));
+  if (old != nullptr) (void)vfs::CloseDescriptor(task, task.fds(), std::move(old).ToRef());
+  return static_cast<Word>(to);
+}
+
+Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
+  const vfs::FdTable::Entry entry = TRY(task.fds().GetEntry(fd));
+  vfs::FileDescription& file = *entry.file;
+  if ((file.flags() & abi::kOPath) != 0 && !WorksOnPathDescriptors(command)) return Errno::kEBADF;
+  switch (command) {
+    case kFDupFd:
+    case kFDupFdCloexec:
+      return Duplicate(task, entry.file.ToRef(), argument, command == kFDupFdCloexec);
+    case kFGetFd:
+      return Word{entry.close_on_exec ? kFdCloexec : 0};
+    case kFSetFd:
+      TRY(task.fds().SetCloseOnExec(fd, (argument & kFdCloexec) != 0));
+      return Word{0};
+    case kFGetFl:
+      return static_cast<Word>(file.flags() | ((file.flags() & abi::kOPath) != 0 ? 0 : abi::kOLargefile));
+    case kFSetFl:
+      TRY(file.SetFlags(task, static_cast<uint32_t>(argument)));
+      return Word{0};
+    case kFGetLk:
+    case kFOfdGetLk:
+      return GetLock(task, file, argument, command == kFOfdGetLk);
+    case kFSetLk:
+    case kFSetLkw:
+      return SetLock(task, fd, file, argument, false, command == kFSetLkw);
+    case kFOfdSetLk:
+    case kFOfdSetLkw:
+      return SetLock(task, fd, file, argument, true, command == kFOfdSetLkw);
+    case kFSetOwn:
+    case kFGetOwn:
+    case kFSetSig:
+    case kFGetSig:
+    case kFSetOwnEx:
+    case kFGetOwnEx:
+      return OwnerCommands(task, file, command, argument);
+    case kFSetLease:
+      // None are granted: EAGAIN is what a file that is open elsewhere answers.
+      return argument == static_cast<uint64_t>(kFUnLck) ? Result<Word>(Word{0}) : Errno::kEAGAIN;
+    case kFGetLease:
+      return static_cast<Word>(kFUnLck);
+    case kFNotify:
+      return Errno::kEINVAL;
+    default:
+      return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
+  }
+}
+
+Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
+  constexpr uint32_t kShared = 1, kExclusive = 2, kNonblock = 4, kUnlock = 8;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  vfs::FileLocks& locks = file->path().dentry->inode()->extras().locks;
+  const uint32_t kind = operation & ~kNonblock;
+  if (kind == kUnlock) {
+    locks.Unflock(file.get());
+    return Word{0};
+  }
+  if (kind != kShared && kind != kExclusive) return Errno::kEINVAL;
+  const vfs::LockType type = kind == kShared ? vfs::LockType::kRead : vfs::LockType::kWrite;
+  const auto attempt = [&] { return locks.Flock(file.get(), type); };
+  Result<void> result = attempt();
+  if (!result.ok() && result.error() == Errno::kEAGAIN && (operation & kNonblock) == 0) result = WaitForLock(task, locks.queue(), attempt);
+  TRY(std::move(result));
+  return Word{0};
+}
+
+Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
+  constexpr uint32_t kFionread = 0x541B, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const auto set_flag = [&](uint32_t flag) -> Result<Word> {
+    const int32_t on = TRY(task.CopyIn(UserIn<int32_t>(argument)));
+    TRY(file->SetFlags(task, on != 0 ? file->flags() | flag : file->flags() & ~flag));
+    return Word{0};
+  };
+  switch (command) {
+    case kFioclex:
+    case kFionclex:
+      TRY(task.fds().SetCloseOnExec(fd, command == kFioclex));
+      return Word{0};
+    case kFionbio:
+      return set_flag(abi::kONonblock);
+    case kFioasync:
+      return set_flag(abi::kOAsync);
+    case kFionread:
+      if (file->path().dentry->inode()->type() == vfs::FileType::kRegular) {
+        const vfs::Attr attr = TRY(file->path().dentry->inode()->GetAttr(task));
+        const int64_t left = static_cast<int64_t>(attr.size) - static_cast<int64_t>(file->position());
+        TRY(task.CopyOut(UserOut<int32_t>(argument), static_cast<int32_t>(left)));
+        return Word{0};
+      }
+      break;
+    default:
+      break;
+  }
+  return static_cast<Word>(TRY(file->Ioctl(task, task.mm(), command, argument)));
+}
+
+}  // namespace rampart::syscalls

@@ -1,0 +1,396 @@
+#include "sentry/syscalls/rw.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "sentry/kernel/blocking.h"
+#include "sentry/syscalls/path_arg.h"
+#include "sentry/vfs/watches.h"
+
+namespace rampart::syscalls {
+namespace {
+
+using kernel::Task;
+using Ranges = std::vector<mm::AddrRange>;
+
+constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend;
+
+void SendOwnSignal(Task& task, int signo) {
+  abi::SigInfo info;
+  info.signo = signo;
+  info.code = abi::kSiUser;
+  info.SetSender(task.tid(), task.creds().ruid);
+  (void)task.SendSignal(info);
+}
+
+Result<Ranges> OneRange(UserAddr buffer, uint64_t count) {
+  if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+  count = std::min(count, abi::kMaxRwCount);
+  UserAddr end = 0;
+  if (__builtin_add_overflow(buffer, count, &end)) return Errno::kEFAULT;
+  return Ranges{{buffer, end}};
+}
+
+Result<Ranges> ReadIovec(Task& task, UserIn<abi::Iovec> vec, uint64_t count) {
+  const std::vector<abi::Iovec> user = TRY(task.mm().CopyInArray(vec, count, abi::kIovMax));
+  Ranges ranges;
+  ranges.reserve(user.size());
+  uint64_t total = 0;
+  for (const abi::Iovec& v : user) {
+    if (v.len > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+    UserAddr end = 0;
+    const uint64_t n = std::min(v.len, abi::kMaxRwCount - total);
+    if (__builtin_add_overflow(v.base, n, &end)) return Errno::kEFAULT;
+    if (n > 0) ranges.push_back({v.base, end});
+    total += n;
+  }
+  return ranges;
+}
+
+uint64_t Total(const Ranges& ranges) {
+  uint64_t total = 0;
+  for (const mm::AddrRange& r : ranges) total += r.length();
+  return total;
+}
+
+bool WaitsForData(const vfs::FileDescription& file, uint32_t rwf) { return !file.nonblocking() && (rwf & abi::kRwfNowait) == 0; }
+
+Result<void> CheckOffset(const vfs::FileDescription& file, int64_t offset) {
+  if (offset < 0) return Errno::kEINVAL;
+  if (!file.seekable()) return Errno::kESPIPE;
+  return Ok();
+}
+
+Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  if (!file.readable()) return Errno::kEBADF;
+  const vfs::Inode& inode = *file.path().dentry->inode();
+  if (inode.IsDirectory()) return Errno::kEISDIR;
+  const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(std::move(ranges));
+  const auto attempt = [&]() -> Result<size_t> {
+    return offset ? file.PRead(task, *dst, *offset, rwf) : file.Read(task, *dst, rwf);
+  };
+  const Result<size_t> n = WaitsForData(file, rwf)
+                               ? kernel::BlockOn<size_t>(task, file, abi::kPollIn | abi::kPollRdNorm, Deadline::Never(), attempt)
+                               : attempt();
+  if (!n.ok()) return n.error();
+  if (*n > 0) vfs::NotifyWatches(file.path(), vfs::kInAccess);
+  return static_cast<Word>(*n);
+}
+
+// RLIMIT_FSIZE: cuts what would lie beyond. EFBIG with SIGXFSZ when nothing may be written.
+Result<void> LimitWrite(Task& task, vfs::FileDescription& file, Ranges& ranges, std::optional<uint64_t> offset, bool append) {
+  const uint64_t limit = task.limit(abi::Resource::kFsize);
+  vfs::Inode& inode = *file.path().dentry->inode();
+  if (limit == abi::kRlimInfinity || inode.type() != vfs::FileType::kRegular) return Ok();
+  uint64_t at = offset.value_or(file.position());
+  if (append) at = TRY(inode.GetAttr(task)).size;
+  const uint64_t total = Total(ranges);
+  if (total == 0) return Ok();
+  if (at >= limit) {
+    SendOwnSignal(task, abi::kSigXfsz);
+    return Errno::kEFBIG;
+  }
+  uint64_t left = limit - at;
+  for (mm::AddrRange& r : ranges) {
+    r.end = r.start + std::min(left, r.length());
+    left -= r.length();
+  }
+  return Ok();
+}
+
+Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  if (!file.writable()) return Errno::kEBADF;
+  const bool append = (file.flags() & abi::kOAppend) != 0 || (rwf & abi::kRwfAppend) != 0;
+  TRY(LimitWrite(task, file, ranges, offset, append));
+  const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(std::move(ranges));
+  const auto attempt = [&]() -> Result<size_t> {
+    return offset ? file.PWrite(task, *src, *offset, rwf, nullptr) : file.Write(task, *src, rwf);
+  };
+  const bool waits = WaitsForData(file, rwf);
+  size_t done = 0;
+  while (true) {
+    const Result<size_t> n =
+        waits ? kernel::BlockOn<size_t>(task, file, abi::kPollOut | abi::kPollWrNorm, Deadline::Never(), attempt) : attempt();
+    if (!n.ok()) {
+      if (n.error() == Errno::kEPIPE) SendOwnSignal(task, abi::kSigPipe);
+      if (done == 0) return n.error();
+      break;
+    }
+    done += *n;
+    // A stream that blocks takes everything, in as many steps as it needs.
+    if (!waits || file.seekable() || *n == 0 || src->remaining() == 0) break;
+  }
+  if (done > 0) vfs::NotifyWatches(file.path(), vfs::kInModify);
+  if (((file.flags() & abi::kODsync) != 0 || (rwf & (abi::kRwfDsync | abi::kRwfSync)) != 0) && file.seekable()) TRY(file.Sync(true));
+  return static_cast<Word>(done);
+}
+
+Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
+  if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  std::optional<uint64_t> at;
+  if (offset) {
+    TRY(CheckOffset(*file, *offset));
+    at = static_cast<uint64_t>(*offset);
+  }
+  Ranges ranges = TRY(ReadIovec(task, vec, count));
+  return DoRead(task, *file, std::move(ranges), at, rwf);
+}
+
+Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
+  if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  std::optional<uint64_t> at;
+  if (offset) {
+    TRY(CheckOffset(*file, *offset));
+    at = static_cast<uint64_t>(*offset);
+  }
+  Ranges ranges = TRY(ReadIovec(task, vec, count));
+  return DoWrite(task, *file, std::move(ranges), at, rwf);
+}
+
+struct CopyEnd {
+  vfs::FileDescription& file;
+  std::optional<uint64_t> offset;  // none: the file's position
+};
+
+// Moves bytes between two files through a kernel buffer. Short when the source ends or the destination takes no more.
+Result<uint64_t> CopyBytes(Task& task, CopyEnd& in, CopyEnd& out, uint64_t count) {
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>(count, 64 * 1024)));
+  uint64_t done = 0;
+  while (done < count && !(done > 0 && task.Interrupted())) {
+    const size_t chunk = static_cast<size_t>(std::min<uint64_t>(buffer.size(), count - done));
+    const std::span<std::byte> room(buffer.data(), chunk);
+    mm::BufferDst dst(room);
+    const auto read = [&]() -> Result<size_t> { return in.offset ? in.file.PRead(task, dst, *in.offset, 0) : in.file.Read(task, dst, 0); };
+    const Result<size_t> got = in.file.nonblocking() || done > 0
+                                   ? read()
+                                   : kernel::BlockOn<size_t>(task, in.file, abi::kPollIn, Deadline::Never(), read);
+    if (!got.ok()) return done > 0 ? Result<uint64_t>(done) : got.error();
+    if (*got == 0) break;
+    const std::span<const std::byte> filled(buffer.data(), *got);
+    mm::BufferSrc src(filled);
+    size_t put = 0;
+    while (put < *got) {
+      const auto write = [&]() -> Result<size_t> {
+        return out.offset ? out.file.PWrite(task, src, *out.offset, 0, nullptr) : out.file.Write(task, src, 0);
+      };
+      const Result<size_t> n =
+          out.file.nonblocking() ? write() : kernel::BlockOn<size_t>(task, out.file, abi::kPollOut, Deadline::Never(), write);
+      if (!n.ok() || *n == 0) {
+        if (!n.ok() && n.error() == Errno::kEPIPE) SendOwnSignal(task, abi::kSigPipe);
+        // What was read and could not be written goes back to a source that has a position.
+        if (!in.offset && in.file.seekable()) (void)in.file.Seek(task, -static_cast<int64_t>(*got - put), abi::kSeekCur);
+        if (in.offset) *in.offset += put;
+        done += put;
+        if (done > 0 || n.ok()) return done;
+        return n.error();
+      }
+      put += *n;
+      if (out.offset) *out.offset += *n;
+    }
+    if (in.offset) *in.offset += *got;
+    done += *got;
+    if (*got < buffer.size() && !in.file.seekable()) break;
+  }
+  return done;
+}
+
+Result<std::optional<uint64_t>> ReadOffset(Task& task, UserInOut<int64_t> user, const vfs::FileDescription& file) {
+  if (!user) return std::optional<uint64_t>();
+  const int64_t value = TRY(task.CopyIn(UserIn<int64_t>(user.address())));
+  TRY(CheckOffset(file, value));
+  return std::optional<uint64_t>(static_cast<uint64_t>(value));
+}
+
+Result<void> WriteOffset(Task& task, UserInOut<int64_t> user, const CopyEnd& end) {
+  if (!user) return Ok();
+  return task.CopyOut(UserOut<int64_t>(user.address()), static_cast<int64_t>(*end.offset));
+}
+
+Result<void> CheckNewSize(Task& task, vfs::Inode& inode, uint64_t size) {
+  const uint64_t limit = task.limit(abi::Resource::kFsize);
+  if (size <= limit) return Ok();
+  if (TRY(inode.GetAttr(task)).size >= size) return Ok();
+  SendOwnSignal(task, abi::kSigXfsz);
+  return Errno::kEFBIG;
+}
+
+}  // namespace
+
+Result<Word> SysRead(Task& task, Fd fd, UserAddr buffer, uint64_t count) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  Ranges ranges = TRY(OneRange(buffer, count));
+  return DoRead(task, *file, std::move(ranges), std::nullopt, 0);
+}
+
+Result<Word> SysWrite(Task& task, Fd fd, UserAddr buffer, uint64_t count) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  Ranges ranges = TRY(OneRange(buffer, count));
+  return DoWrite(task, *file, std::move(ranges), std::nullopt, 0);
+}
+
+Result<Word> SysPread64(Task& task, Fd fd, UserAddr buffer, uint64_t count, int64_t offset) {
+  if (offset < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  TRY(CheckOffset(*file, offset));
+  Ranges ranges = TRY(OneRange(buffer, count));
+  return DoRead(task, *file, std::move(ranges), static_cast<uint64_t>(offset), 0);
+}
+
+Result<Word> SysPwrite64(Task& task, Fd fd, UserAddr buffer, uint64_t count, int64_t offset) {
+  if (offset < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  TRY(CheckOffset(*file, offset));
+  Ranges ranges = TRY(OneRange(buffer, count));
+  return DoWrite(task, *file, std::move(ranges), static_cast<uint64_t>(offset), 0);
+}
+
+Result<Word> SysReadv(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count) { return ReadVector(task, fd, vec, count, std::nullopt, 0); }
+Result<Word> SysWritev(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count) { return WriteVector(task, fd, vec, count, std::nullopt, 0); }
+Result<Word> SysPreadv(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, int64_t offset) {
+  return ReadVector(task, fd, vec, count, offset, 0);
+}
+Result<Word> SysPwritev(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, int64_t offset) {
+  return WriteVector(task, fd, vec, count, offset, 0);
+}
+Result<Word> SysPreadv2(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, int64_t offset, int64_t, uint32_t flags) {
+  return ReadVector(task, fd, vec, count, offset == -1 ? std::optional<int64_t>() : offset, flags);
+}
+Result<Word> SysPwritev2(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, int64_t offset, int64_t, uint32_t flags) {
+  return WriteVector(task, fd, vec, count, offset == -1 ? std::optional<int64_t>() : offset, flags);
+}
+
+Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (whence < abi::kSeekSet || whence > abi::kSeekHole) return Errno::kEINVAL;
+  if (!file->seekable()) return Errno::kESPIPE;
+  return static_cast<Word>(TRY(file->Seek(task, offset, whence)));
+}
+
+Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> offset, uint64_t count) {
+  const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd)), out = TRY(task.fds().Get(out_fd));
+  if (!in->readable() || !out->writable()) return Errno::kEBADF;
+  if (!in->seekable()) return Errno::kEINVAL;
+  if ((out->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
+  if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+  CopyEnd from{*in, TRY(ReadOffset(task, offset, *in))};
+  CopyEnd to{*out, std::nullopt};
+  const uint64_t n = TRY(CopyBytes(task, from, to, std::min(count, abi::kMaxRwCount)));
+  TRY(WriteOffset(task, offset, from));
+  return static_cast<Word>(n);
+}
+
+Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd out_fd, UserInOut<int64_t> out_offset, uint64_t length,
+                              uint32_t flags) {
+  if (flags != 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd)), out = TRY(task.fds().Get(out_fd));
+  if (!in->readable() || !out->writable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEBADF;
+  const vfs::Inode& from_inode = *in->path().dentry->inode();
+  const vfs::Inode& to_inode = *out->path().dentry->inode();
+  if (from_inode.IsDirectory() || to_inode.IsDirectory()) return Errno::kEISDIR;
+  if (from_inode.type() != vfs::FileType::kRegular || to_inode.type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+  CopyEnd from{*in, TRY(ReadOffset(task, in_offset, *in))};
+  CopyEnd to{*out, TRY(ReadOffset(task, out_offset, *out))};
+  length = std::min(length, abi::kMaxRwCount);
+  if (&from_inode == &to_inode) {
+    const uint64_t a = from.offset.value_or(in->position()), b = to.offset.value_or(out->position());
+    if (a < b + length && b < a + length) return Errno::kEINVAL;
+  }
+  const uint64_t n = TRY(CopyBytes(task, from, to, length));
+  TRY(WriteOffset(task, in_offset, from));
+  TRY(WriteOffset(task, out_offset, to));
+  return static_cast<Word>(n);
+}
+
+Result<Word> SysFsync(Task& task, Fd fd) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (!file->seekable()) return Errno::kEINVAL;
+  TRY(file->Sync(false));
+  return Word{0};
+}
+
+Result<Word> SysFdatasync(Task& task, Fd fd) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (!file->seekable()) return Errno::kEINVAL;
+  TRY(file->Sync(true));
+  return Word{0};
+}
+
+Result<Word> SysSyncfs(Task& task, Fd fd) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  TRY(file->path().mount->fs().Sync());
+  return Word{0};
+}
+
+Result<Word> SysSync(Task& task) {
+  const Ref<vfs::MountNamespace> mounts = task.fs().mounts();
+  for (const vfs::MountInfo& info : mounts->List(mounts->root())) (void)info.mount->fs().Sync();
+  return Word{0};
+}
+
+Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length, uint32_t flags) {
+  if ((flags & ~7u) != 0 || offset < 0 || length < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if (!file->seekable()) return Errno::kESPIPE;
+  TRY(file->Sync(true));
+  return Word{0};
+}
+
+Result<Word> SysFadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t advice) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (!file->seekable()) return Errno::kESPIPE;
+  if (length < 0 || advice < 0 || advice > 5) return Errno::kEINVAL;
+  return Word{0};
+}
+
+Result<Word> SysReadahead(Task& task, Fd fd, int64_t, uint64_t) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if (!file->readable()) return Errno::kEBADF;
+  if (file->path().dentry->inode()->type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+  return Word{0};
+}
+
+Result<Word> SysTruncate(Task& task, UserPath user, int64_t length) {
+  if (length < 0) return Errno::kEINVAL;
+  const PathArg path = TRY(PathArg::Read(task, kAtFdCwd, user));
+  const vfs::Path found = TRY(path.Find(true));
+  if (found.dentry->inode()->type() == vfs::FileType::kRegular) TRY(CheckNewSize(task, *found.dentry->inode(), static_cast<uint64_t>(length)));
+  TRY(vfs::Truncate(task, found, static_cast<uint64_t>(length)));
+  return Word{0};
+}
+
+Result<Word> SysFtruncate(Task& task, Fd fd, int64_t length) {
+  if (length < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (!file->writable() || file->path().dentry->inode()->type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+  TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(length)));
+  TRY(file->Truncate(task, static_cast<uint64_t>(length)));
+  return Word{0};
+}
+
+Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64_t length) {
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (offset < 0 || length <= 0) return Errno::kEINVAL;
+  if (!file->writable()) return Errno::kEBADF;
+  const vfs::Inode& inode = *file->path().dentry->inode();
+  if (!file->seekable()) return Errno::kESPIPE;
+  if (inode.IsDirectory()) return Errno::kEISDIR;
+  if (inode.type() != vfs::FileType::kRegular) return Errno::kENODEV;
+  int64_t end = 0;
+  if (__builtin_add_overflow(offset, length, &end)) return Errno::kEFBIG;
+  constexpr int32_t kKeepSize = 1;
+  if ((mode & kKeepSize) == 0) TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(end)));
+  TRY(file->Allocate(task, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  return Word{0};
+}
+
+}  // namespace rampart::syscalls
