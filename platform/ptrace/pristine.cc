@@ -86,7 +86,7 @@ Result<std::unique_ptr<Pristine>> Pristine::Create() {
   std::vector<sock_filter> filter = StubFilter();
   const PristineStart start{memfd.get(), getpid(), control, {static_cast<unsigned short>(filter.size()), filter.data()}};
 
-  const long pid = syscall(SYS_clone, CLONE_FILES, nullptr, nullptr, nullptr, 0);
+  const long pid = syscall(SYS_clone, long{CLONE_FILES}, nullptr, nullptr, nullptr, 0L);
   if (pid == 0) RunPristine(start);
   if (pid < 0) {
     const Errno error = ErrnoFromHost(errno);

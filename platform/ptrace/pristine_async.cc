@@ -53,19 +53,21 @@ bool DropCapabilities() {
 }  // namespace
 
 void RunPristine(const PristineStart& start) {
-  syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  syscall(SYS_prctl, PR_SET_PDEATHSIG, long{SIGKILL}, 0L, 0L, 0L);
   if (syscall(SYS_getppid) != start.sentry) Fail(PristineStep::kParent);
   if (!UnregisterRseq()) Fail(PristineStep::kRseq);
   ResetSignals();
   if (!DropCapabilities()) Fail(PristineStep::kCapabilities);
   // Changed credentials cleared it, and an undumpable process cannot be traced without CAP_SYS_PTRACE.
-  if (syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) Fail(PristineStep::kDumpable);
-  syscall(SYS_prctl, PR_SET_NAME, "rampart-stub", 0, 0, 0);
-  if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail(PristineStep::kSeccomp);
-  if (syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &start.filter, 0, 0) != 0) Fail(PristineStep::kSeccomp);
+  if (syscall(SYS_prctl, PR_SET_DUMPABLE, 1L, 0L, 0L, 0L) != 0) Fail(PristineStep::kDumpable);
+  syscall(SYS_prctl, PR_SET_NAME, "rampart-stub", 0L, 0L, 0L);
+  if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0) Fail(PristineStep::kSeccomp);
+  if (syscall(SYS_prctl, PR_SET_SECCOMP, long{SECCOMP_MODE_FILTER}, &start.filter, 0L, 0L) != 0) Fail(PristineStep::kSeccomp);
 
   // A temporary home, wherever the kernel finds room: the final place may be under our own stack.
-  const long code = syscall(SYS_mmap, nullptr, STUB_PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, start.memfd, STUB_FILE_CODE);
+  // All arguments are long: syscall() is variadic, and the upper half of an int that travels on the stack is undefined.
+  const long code = syscall(SYS_mmap, nullptr, long{STUB_PAGE}, long{PROT_READ | PROT_EXEC}, long{MAP_PRIVATE},
+                            static_cast<long>(start.memfd), long{STUB_FILE_CODE});
   if (code < 0) Fail(PristineStep::kCode);
   const uint64_t entry = static_cast<uint64_t>(code) + static_cast<uint64_t>(rampart_stub_enter - rampart_stub_begin);
   // SAFETY: leaves C++ for good; stub.S uses no stack and expects its own address in r12 and the memfd in r13.

@@ -52,7 +52,7 @@ std::string Explain(Errno error) {
 }  // namespace
 
 std::string WhyUnavailable() {
-  const long child = syscall(SYS_clone, 0, nullptr, nullptr, nullptr, 0);
+  const long child = syscall(SYS_clone, 0L, nullptr, nullptr, nullptr, 0L);
   if (child == 0) {
     for (;;) syscall(SYS_getppid);
   }
