@@ -156,7 +156,7 @@ bool ThreadGroup::IsOrphanedTreeLocked(const ProcessGroup& group, const ThreadGr
     if (member == ignoring || member->zombie_) continue;
     if (member->pid_ == 1) return false;
     const ThreadGroup* parent = member->parent_;
-    if (parent == nullptr || parent->pid_ == 1 || !parent->process_group_) continue;
+    if (parent == nullptr || !parent->process_group_) continue;
     if (parent->process_group_.get() != &group && parent->process_group_->session() == group.session()) return false;
   }
   return true;

@@ -239,6 +239,43 @@ program_stop:              # stop a child, see it, continue it, see that, kill i
   syscall
 9: jmp 9b
 program_stop_end:
+
+program_tstp:              # a job of PID 1 stops at SIGTSTP, as a shell's does; exits with the signal's number
+  sub $64, %rsp
+  mov $57, %eax
+  syscall
+  test %rax, %rax
+  jz 1f
+  mov %rax, %r12
+  mov %r12, %rdi
+  mov %rsp, %rsi
+  mov $2, %edx
+  xor %r10d, %r10d
+  mov $61, %eax
+  syscall
+  movzbl 1(%rsp), %edi
+  mov $231, %eax
+  syscall
+1: xor %edi, %edi
+  xor %esi, %esi
+  mov $109, %eax
+  syscall
+  mov $39, %eax
+  syscall
+  mov %rax, %rdi
+  mov $20, %esi
+  mov $62, %eax
+  syscall
+  mov $231, %eax
+  syscall
+program_tstp_end:
+
+program_badframe:          # rt_sigreturn on garbage: SIGSEGV
+  mov $64, %rsp
+  mov $15, %eax
+  syscall
+  hlt
+program_badframe_end:
 .popsection
 )");
 #define PROGRAM(name)                                \
@@ -252,6 +289,8 @@ PROGRAM(exec);
 PROGRAM(fault);
 PROGRAM(pause);
 PROGRAM(stop);
+PROGRAM(tstp);
+PROGRAM(badframe);
 
 namespace rampart::syscalls {
 namespace {
@@ -344,6 +383,10 @@ TEST(Process, ThreadSharesMemoryAndClearsItsTid) { EXPECT_EQ(RunProgram(program_
 TEST(Process, VforkAndExec) { EXPECT_EQ(RunProgram(program_exec, program_exec_end), abi::ExitedStatus(43)); }
 TEST(Process, WildReadIsSegv) { EXPECT_EQ(RunProgram(program_fault, program_fault_end), abi::KilledStatus(abi::kSigSegv, false)); }
 TEST(Process, SignalEndsPause) { EXPECT_EQ(RunProgram(program_pause, program_pause_end), abi::ExitedStatus(abi::kSigTerm)); }
+TEST(Process, JobsOfPidOneAreNotOrphaned) { EXPECT_EQ(RunProgram(program_tstp, program_tstp_end), abi::ExitedStatus(abi::kSigTstp)); }
+TEST(Process, BadSignalFrameIsSegv) {
+  EXPECT_EQ(RunProgram(program_badframe, program_badframe_end), abi::KilledStatus(abi::kSigSegv, false));
+}
 TEST(Process, StopContinueKill) { EXPECT_EQ(RunProgram(program_stop, program_stop_end), abi::ExitedStatus(7)); }
 
 }  // namespace
