@@ -137,9 +137,10 @@ void TimerQueue::State::Loop() {
   }
 }
 
-Timer::Timer(TimerQueue& queue, Callback callback) : queue_(queue), node_(std::make_shared<Node>(std::move(callback))) {}
+Timer::Timer(TimerQueue& queue, Callback callback, OnDestroy on_destroy)
+    : queue_(queue), node_(std::make_shared<Node>(std::move(callback))), on_destroy_(on_destroy) {}
 
-Timer::~Timer() { Disarm(); }
+Timer::~Timer() { on_destroy_ == OnDestroy::kWait ? Disarm() : Arm(Deadline::Never()); }
 
 void Timer::Arm(Deadline at) {
   TimerQueue::State& state = *queue_.state_;

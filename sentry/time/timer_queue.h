@@ -43,7 +43,9 @@ class TimerQueue {
 class Timer {
  public:
   using Callback = std::function<void()>;
-  Timer(TimerQueue& queue, Callback callback);
+  // kDetach: the destructor does not wait for a callback that runs: the callback must own, or hold weakly, all that it touches.
+  enum class OnDestroy : uint8_t { kWait, kDetach };
+  Timer(TimerQueue& queue, Callback callback, OnDestroy on_destroy = OnDestroy::kWait);
   ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
@@ -58,6 +60,7 @@ class Timer {
   struct Node;
   TimerQueue& queue_;
   std::shared_ptr<Node> node_;
+  const OnDestroy on_destroy_;
 };
 
 }  // namespace rampart::time
