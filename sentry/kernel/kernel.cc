@@ -73,6 +73,7 @@ Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
     group->tasks_.push_back(task.get());
     group->leader_ = task;
   }
+  state.timers.Start();
   TRY(state.workers.Start(platform(), task, &task->mm().space()));
   return group;
 }

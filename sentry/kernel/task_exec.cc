@@ -8,6 +8,7 @@
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/kernel/timers.h"
 #include "sentry/loader/loader.h"
 
 namespace rampart::kernel {
@@ -113,6 +114,7 @@ void Task::InstallImage(ExecImage& image) {
     absl::MutexLock lock(&kernel_.state().tree_mu);
     group_->exit_signal_ = abi::kSigChld;
   }
+  if (GroupTimers* timers = group_->timers_if_any(); timers != nullptr) timers->DeletePosixTimers();
   group_->did_exec_.store(true, std::memory_order_relaxed);
   fault_ = {};
   if (context_ == nullptr) {

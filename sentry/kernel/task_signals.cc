@@ -4,6 +4,7 @@
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/kernel/timers.h"
 
 namespace rampart::kernel {
 
@@ -109,7 +110,10 @@ abi::SigInfo Task::DequeueSignal(abi::SigSet wanted) {
 }
 
 // A signal has left its queue: whoever made it may send the next one.
-void Task::SignalTaken(abi::SigInfo&) {}
+void Task::SignalTaken(abi::SigInfo& info) {
+  if (info.code != abi::kSiTimer) return;
+  if (GroupTimers* timers = group_->timers_if_any(); timers != nullptr) timers->SignalTaken(info);
+}
 
 Result<abi::SigInfo> Task::WaitForSignal(abi::SigSet wanted, Deadline deadline) {
   wanted &= ~abi::kUnblockable;

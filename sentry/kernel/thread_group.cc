@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/timers.h"
 
 namespace rampart::kernel {
 
@@ -11,6 +12,15 @@ ThreadGroup::ThreadGroup(Kernel& kernel, abi::Pid pid, Ref<SignalActions> action
     : kernel_(kernel), pid_(pid), start_time_(MonotonicNow()), actions_(std::move(actions)) {}
 
 ThreadGroup::~ThreadGroup() = default;
+
+GroupTimers& ThreadGroup::EnsureTimers() {
+  absl::MutexLock lock(&signal_mu_);
+  if (timers_owner_ == nullptr) {
+    timers_owner_ = std::make_shared<GroupTimers>(kernel_, pid_);
+    timers_.store(timers_owner_.get(), std::memory_order_release);
+  }
+  return *timers_owner_;
+}
 
 RefPtr<Task> ThreadGroup::leader() const {
   absl::MutexLock lock(&signal_mu_);

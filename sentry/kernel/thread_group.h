@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -17,6 +18,8 @@
 #include "sentry/wait/wait.h"
 
 namespace rampart::kernel {
+
+class GroupTimers;
 
 // One unit of the times in siginfo and times(2).
 inline constexpr Nanos kClockTick = kNanosPerSecond / 100;
@@ -68,6 +71,11 @@ class ThreadGroup final : public RefCounted {
   Nanos start_time() const { return start_time_; }     // CLOCK_MONOTONIC (boot of the sandbox = 0 is the caller's arithmetic)
   ResourceTotals Usage() const;                        // all threads, dead ones included
   ResourceTotals ChildrenUsage() const;                // of children that were waited for
+
+  // --- interval and POSIX timers (timers.h); made on first use
+  GroupTimers& EnsureTimers();
+  // Null when the process never used one.
+  GroupTimers* timers_if_any() const { return timers_.load(std::memory_order_acquire); }
 
   // --- prctl
   std::atomic<bool> child_subreaper{false};
@@ -129,6 +137,8 @@ class ThreadGroup final : public RefCounted {
 
   Kernel& kernel_;
   const abi::Pid pid_;
+  std::atomic<GroupTimers*> timers_{nullptr};          // owned by timers_owner_
+  std::shared_ptr<GroupTimers> timers_owner_;          // set once, under signal_mu_
   const Nanos start_time_;
   std::array<AtomicLimit, abi::kResourceCount> limits_;
   wait::WaitQueue signal_events_, exit_events_;

@@ -18,6 +18,7 @@
 #include "sentry/syscalls/system.h"
 #include "sentry/syscalls/thread.h"
 #include "sentry/syscalls/time.h"
+#include "sentry/syscalls/time_timers.h"
 #include "sentry/syscalls/wait.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/rw.h"
@@ -300,17 +301,17 @@ constexpr SyscallTable kAmd64({
     Full<SysGettimeofday>(Sysno::gettimeofday),
     Partial<SysSettimeofday>(Sysno::settimeofday, "Always EPERM: clocks are the host's."),
     Full<SysTime>(Sysno::time),
-    Missing(Sysno::getitimer, "Planned."),
-    Missing(Sysno::setitimer, "Planned."),
-    Missing(Sysno::alarm, "Planned."),
-    Missing(Sysno::timer_create, "Planned."),
-    Missing(Sysno::timer_settime, "Planned."),
-    Missing(Sysno::timer_gettime, "Planned."),
-    Missing(Sysno::timer_getoverrun, "Planned."),
-    Missing(Sysno::timer_delete, "Planned."),
-    Missing(Sysno::timerfd_create, "Planned."),
-    Missing(Sysno::timerfd_settime, "Planned."),
-    Missing(Sysno::timerfd_gettime, "Planned."),
+    Full<SysGetitimer>(Sysno::getitimer),
+    Full<SysSetitimer>(Sysno::setitimer),
+    Full<SysAlarm>(Sysno::alarm),
+    Full<SysTimerCreate>(Sysno::timer_create),
+    Full<SysTimerSettime>(Sysno::timer_settime),
+    Full<SysTimerGettime>(Sysno::timer_gettime),
+    Full<SysTimerGetoverrun>(Sysno::timer_getoverrun),
+    Full<SysTimerDelete>(Sysno::timer_delete),
+    Full<SysTimerfdCreate>(Sysno::timerfd_create),
+    Partial<SysTimerfdSettime>(Sysno::timerfd_settime, "TFD_TIMER_CANCEL_ON_SET is accepted; the clock is never set, so nothing is cancelled."),
+    Full<SysTimerfdGettime>(Sysno::timerfd_gettime),
     // --- Readiness and event descriptors (events)
     Full<SysPoll>(Sysno::poll),
     Full<SysPpoll>(Sysno::ppoll),

@@ -25,7 +25,7 @@ class Timer;
 class TimerQueue {
  public:
   TimerQueue();
-  ~TimerQueue();  // REQUIRES: no timer armed. Stops the thread.
+  ~TimerQueue();  // Stops the thread. REQUIRES: no Timer of it is used or destroyed later.
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
 
