@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/host.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "platform/registry/registry.h"
@@ -215,6 +216,7 @@ void SendStats(const BootConfig& config, kernel::Kernel& kernel, Nanos begun, Na
 
 int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
   const Nanos begun = MonotonicNow();
+  HostMemoryBytes();  // while the host may still be asked
   syscalls::DispatchOptions dispatch;
   dispatch.stats = config.stats_fd >= 0;
   dispatch.strace = config.strace;

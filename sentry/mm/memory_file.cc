@@ -13,6 +13,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/synchronization/mutex.h"
+#include "base/host.h"
 #include "base/safe_math.h"
 
 // Debian 12's libc headers have it; older kernels (< 5.14) answer EINVAL.
@@ -162,7 +163,7 @@ Result<Ref<MemoryFile>> MemoryFile::Create(UniqueFd fd, uint64_t limit) {
     madvise(base, size, MADV_DONTDUMP);
     Ref<MemoryFile> file = MakeRef<MemoryFile>(std::move(fd), static_cast<std::byte*>(base), limit);
     file->state_->reserved = size;
-    const long pages = sysconf(_SC_PHYS_PAGES);
+    const uint64_t pages = HostMemoryBytes() / kPageSize;
     const uint64_t host = pages > 0 ? static_cast<uint64_t>(pages) * kPageSize : size;
     file->state_->total = limit == 0 ? host : std::min(limit, host);
     // SAFETY: zero-filled memory of the right size and alignment; a zero atomic is all zero bits.

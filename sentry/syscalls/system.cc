@@ -1,3 +1,4 @@
+#include "base/host.h"
 #include "sentry/syscalls/system.h"
 
 #include <sched.h>
@@ -65,7 +66,7 @@ Result<Word> SysSysinfo(kernel::Task& task, UserOut<Sysinfo> out) {
   info.uptime = (kernel::ReadWallClock(kernel, kernel::AppClock{}) - kernel.boot_time()) / kNanosPerSecond;
   const mm::MemoryFile::Usage usage = kernel.memory_file()->usage();
   // Without a limit of ours: the host's memory, as /proc/meminfo shows it.
-  const uint64_t host = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * kPageSize;
+  const uint64_t host = HostMemoryBytes();
   info.total_ram = std::max(usage.limit_bytes != 0 ? usage.limit_bytes : host, usage.used_bytes);
   info.free_ram = info.total_ram - usage.used_bytes;
   info.procs = static_cast<uint16_t>(std::min<size_t>(kernel.task_count(), UINT16_MAX));

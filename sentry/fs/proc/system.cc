@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "base/host.h"
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
 
@@ -91,7 +92,7 @@ struct Memory {
 Memory MemoryOf(kernel::Kernel& kernel) {
   const mm::MemoryFile::Usage usage = kernel.memory_file()->usage();
   uint64_t total = usage.limit_bytes;
-  if (total == 0) total = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * kPageSize;
+  if (total == 0) total = HostMemoryBytes();
   return {total, std::min(usage.used_bytes, total)};
 }
 
