@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -49,8 +50,8 @@ std::vector<AllowedSyscall> Base() {
                  MADV_POPULATE_READ, MADV_POPULATE_WRITE})}}},
       {Sysno::read, "standard input, eventfds"},
       {Sysno::write, "standard output, eventfds, the log"},
-      {Sysno::readv, "standard input"},
-      {Sysno::writev, "standard output"},
+      {Sysno::preadv2, "standard input, without blocking", {{Int(5, {0, RWF_NOWAIT})}}},
+      {Sysno::pwritev2, "standard output, without blocking", {{Int(5, {0, RWF_NOWAIT})}}},
       {Sysno::preadv, "donated files"},
       {Sysno::pwritev, "donated files"},
       {Sysno::close, "donated files"},
@@ -65,7 +66,8 @@ std::vector<AllowedSyscall> Base() {
       {Sysno::ioctl, "the caller's terminal",
        {{Int(1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, TCFLSH, TCXONC, TCSBRK, FIONREAD, TIOCOUTQ})}}},
       {Sysno::ppoll, "waiting for standard streams and the channels"},
-      {Sysno::eventfd2, "waking a thread that polls"},
+      {Sysno::epoll_ctl, "waiting for standard streams"},
+      {Sysno::epoll_wait, "waiting for standard streams"},
       {Sysno::sendmsg, "the gofer's channel, the runner's control socket"},
       {Sysno::recvmsg, "the gofer's channel, the runner's control socket"},
       {Sysno::shutdown, "closing the gofer's channel"},

@@ -125,7 +125,8 @@ HostEvents::~HostEvents() { HostPoller::Get().Forget(*this); }
 
 wait::EventMask HostEvents::Ready(wait::EventMask mask) const {
   pollfd entry{fd_, static_cast<short>(mask & 0x7fffu), 0};
-  if (poll(&entry, 1, 0) < 0) return abi::kPollErr;
+  const timespec now{0, 0};
+  if (ppoll(&entry, 1, &now, nullptr) < 0) return abi::kPollErr;
   return static_cast<uint16_t>(entry.revents);
 }
 

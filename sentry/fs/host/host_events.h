@@ -3,7 +3,7 @@
 // Model. A descriptor is added to the epoll instance (edge-triggered) when somebody starts to wait for it, and stays until an event finds
 // nobody waiting. An edge means "look again", so nothing is lost: who waits registers first, then tries.
 // Thread safety: any thread. Lock order: poller lock → WaitQueue::mu_.
-// Host calls: epoll_create1, epoll_ctl, epoll_wait, poll.
+// Host calls: epoll_create1, epoll_ctl, epoll_wait, ppoll.
 #pragma once
 
 #include <cstdint>

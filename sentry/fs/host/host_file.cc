@@ -116,18 +116,18 @@ Result<Ref<vfs::FileDescription>> HostInode::Open(Caller&, const vfs::Path& path
 }
 
 Result<size_t> HostInode::ReadV(std::span<const iovec> segments) {
-  if (kind_ == Kind::kSeekable) return Moved(readv(fd_.get(), segments.data(), Count(segments)));
+  if (kind_ == Kind::kSeekable) return Moved(preadv2(fd_.get(), segments.data(), Count(segments), -1, 0));
   if (kind_ == Kind::kStream && nowait_reads_.load(std::memory_order_relaxed)) {
     const ssize_t n = preadv2(fd_.get(), segments.data(), Count(segments), -1, RWF_NOWAIT);
     if (n >= 0 || errno != EOPNOTSUPP) return Moved(n);
     nowait_reads_.store(false, std::memory_order_relaxed);
   }
   if ((events_.Ready(abi::kPollIn) & (abi::kPollIn | abi::kPollHup | abi::kPollErr)) == 0) return Errno::kEAGAIN;
-  return Moved(readv(fd_.get(), segments.data(), Count(segments)));
+  return Moved(preadv2(fd_.get(), segments.data(), Count(segments), -1, 0));
 }
 
 Result<size_t> HostInode::WriteV(std::span<const iovec> segments) {
-  if (kind_ == Kind::kSeekable) return Moved(writev(fd_.get(), segments.data(), Count(segments)));
+  if (kind_ == Kind::kSeekable) return Moved(pwritev2(fd_.get(), segments.data(), Count(segments), -1, 0));
   if (kind_ == Kind::kStream && nowait_writes_.load(std::memory_order_relaxed)) {
     const ssize_t n = pwritev2(fd_.get(), segments.data(), Count(segments), -1, RWF_NOWAIT);
     if (n >= 0 || errno != EOPNOTSUPP) return Moved(n);
@@ -150,7 +150,7 @@ Result<size_t> HostInode::WriteV(std::span<const iovec> segments) {
       rest[used++] = {static_cast<std::byte*>(s.iov_base) + skip, s.iov_len - skip};
     }
     const std::span<const iovec> piece = Limit(std::span<const iovec>(rest.data(), used), chunk, cut);
-    const Result<size_t> n = Moved(writev(fd_.get(), piece.data(), Count(piece)));
+    const Result<size_t> n = Moved(pwritev2(fd_.get(), piece.data(), Count(piece), -1, 0));
     if (!n.ok()) {
       if (done == 0) return n;
       break;
@@ -179,7 +179,7 @@ Result<size_t> HostFile::PRead(Caller&, mm::IoDst& dst, uint64_t offset, uint32_
   if (!seekable()) return Errno::kESPIPE;
   uint64_t at = offset;
   return dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
-    const size_t n = TRY(Moved(preadv(host_->fd(), segments.data(), Count(segments), static_cast<off_t>(at))));
+    const size_t n = TRY(Moved(preadv2(host_->fd(), segments.data(), Count(segments), static_cast<off_t>(at), 0)));
     at += n;
     return n;
   });
@@ -189,7 +189,7 @@ Result<size_t> HostFile::PWrite(Caller&, mm::IoSrc& src, uint64_t offset, uint32
   if (!seekable()) return Errno::kESPIPE;
   uint64_t at = offset;
   const Result<size_t> done = src.Drain(src.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
-    const size_t n = TRY(Moved(pwritev(host_->fd(), segments.data(), Count(segments), static_cast<off_t>(at))));
+    const size_t n = TRY(Moved(pwritev2(host_->fd(), segments.data(), Count(segments), static_cast<off_t>(at), 0)));
     at += n;
     return n;
   });

@@ -5,7 +5,7 @@
 // ask poll(2) first and then move no more than is sure not to block. Regular files and block devices go straight through, at the host's own position,
 // which is shared as well. A terminal's settings pass through a list of allowed commands; which process group is in its foreground is ours.
 // Thread safety: any thread. Ownership: owns the host descriptor.
-// Host calls: preadv2, pwritev2, readv, writev, preadv, pwritev, lseek, fstat, fcntl(F_GETFL), ioctl (those of kPassed), ftruncate, fsync.
+// Host calls: preadv2, pwritev2 (offset -1: the host's own position), lseek, fstat, fcntl(F_GETFL), ioctl (those of kPassed), ftruncate, fsync.
 #pragma once
 
 #include <sys/stat.h>
