@@ -79,6 +79,8 @@ void ThreadGroup::SetLimit(abi::Resource r, abi::Rlimit value) {
   AtomicLimit& limit = limits_[static_cast<size_t>(r)];
   limit.cur.store(value.cur, std::memory_order_relaxed);
   limit.max.store(value.max, std::memory_order_relaxed);
+  if (r != abi::Resource::kCpu) return;
+  if (value.cur != abi::kRlimInfinity || timers_if_any() != nullptr) EnsureTimers().WatchCpuLimit(value.cur);
 }
 
 ResourceTotals ThreadGroup::Usage() const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "abi/process.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 
@@ -85,6 +86,10 @@ void GroupTimers::OnTimer(int32_t id) {
   if (!clock.ok()) return;
   const Result<Nanos> now = ReadClock(kernel_, *clock);
   if (!now.ok()) return;
+  if (id == kCpuLimitId) {
+    const uint64_t hard = group->Limit(abi::Resource::kCpu).max;
+    if (static_cast<uint64_t>(*now / kNanosPerSecond) >= hard) return group->Kill(abi::KilledStatus(abi::kSigKill, false));
+  }
   TimerNotice notice;
   {
     absl::MutexLock lock(&mu_);
@@ -141,6 +146,22 @@ TimerSetting GroupTimers::SetInterval(IntervalTimer which, TimerSetting setting)
   // Linux keeps no interval of an interval timer that is off.
   if (setting.value == 0) setting.interval = 0;
   return SetTime(id, setting, TimerStart::kRelative).value_or(TimerSetting{});
+}
+
+void GroupTimers::WatchCpuLimit(uint64_t seconds) {
+  constexpr auto kMost = static_cast<uint64_t>(kNanosMax / kNanosPerSecond);
+  {
+    absl::MutexLock lock(&mu_);
+    std::unique_ptr<AppTimer>& slot = timers_[kCpuLimitId];
+    if (slot == nullptr) {
+      TimerNotice notice;
+      notice.signo = abi::kSigXcpu;
+      slot = Make(kCpuLimitId, ClockOfInterval(IntervalTimer::kProf, pid_), notice);
+    }
+  }
+  // A limit of 0 acts as one of a second (Linux: update_rlimit_cpu).
+  const Nanos at = seconds > kMost ? 0 : static_cast<Nanos>(std::max<uint64_t>(seconds, 1)) * kNanosPerSecond;
+  (void)SetTime(kCpuLimitId, {at, kNanosPerSecond}, TimerStart::kAbsolute);
 }
 
 Result<int32_t> GroupTimers::Create(const AppClock& clock, const TimerNotice& notice) {

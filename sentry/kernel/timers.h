@@ -71,6 +71,9 @@ class GroupTimers : public std::enable_shared_from_this<GroupTimers> {
   // A signal with code SI_TIMER is taken from the queue: fills its overrun count in. May be called under signal_mu_.
   void SignalTaken(abi::SigInfo& info);
 
+  // RLIMIT_CPU is `seconds` from now on (kRlimInfinity: none): SIGXCPU then and every second after, SIGKILL at the hard limit.
+  void WatchCpuLimit(uint64_t seconds);
+
   static constexpr size_t kMaxTimers = 8192;
   static constexpr Nanos kCpuPause = 4 * kNanosPerMilli;
   // A repeating timer does not wake the Sentry more often than this; the expiries between are overruns.
@@ -88,6 +91,7 @@ class GroupTimers : public std::enable_shared_from_this<GroupTimers> {
     std::unique_ptr<time::Timer> timer;
   };
 
+  static constexpr int32_t kCpuLimitId = -4;
   std::unique_ptr<AppTimer> Make(int32_t id, const AppClock& clock, const TimerNotice& notice);
   void OnTimer(int32_t id);
   void Arm(AppTimer& timer, Nanos now, Nanos at_least) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -98,7 +102,7 @@ class GroupTimers : public std::enable_shared_from_this<GroupTimers> {
   Kernel& kernel_;
   const abi::Pid pid_;
   absl::Mutex mu_;
-  // By id; interval timers have the ids -1, -2, -3, which no application sees.
+  // By id; interval timers have the ids -1, -2, -3, the CPU limit has kCpuLimitId: no application sees them.
   absl::btree_map<int32_t, std::unique_ptr<AppTimer>> timers_ ABSL_GUARDED_BY(mu_);
   int32_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
 };
