@@ -26,5 +26,8 @@ Result<Word> SysRecvfrom(kernel::Task& task, Fd fd, UserBytes buffer, uint64_t s
                          UserInOut<int32_t> length);
 Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, uint32_t flags);
 Result<Word> SysRecvmsg(kernel::Task& task, Fd fd, UserInOut<abi::Msghdr> message, uint32_t flags);
+Result<Word> SysSendmmsg(kernel::Task& task, Fd fd, UserInOut<abi::Mmsghdr> messages, uint32_t count, uint32_t flags);
+Result<Word> SysRecvmmsg(kernel::Task& task, Fd fd, UserInOut<abi::Mmsghdr> messages, uint32_t count, uint32_t flags,
+                         UserIn<abi::Timespec> timeout);
 
 }  // namespace rampart::syscalls

@@ -6,6 +6,7 @@
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/socket_common.h"
+#include "sentry/syscalls/timeouts.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -245,6 +246,47 @@ Result<Word> SysRecvmsg(kernel::Task& task, Fd fd, UserInOut<abi::Msghdr> messag
   if ((flags & abi::kMsgCmsgCloexec) != 0) header.flags |= abi::kMsgCmsgCloexec;
   TRY(task.CopyOut(UserOut<abi::Msghdr>(message), header));
   return LengthOf(*socket, got, flags);
+}
+
+namespace {
+
+UserAddr MessageAt(UserInOut<abi::Mmsghdr> messages, uint32_t i) { return messages.address() + uint64_t{i} * sizeof(abi::Mmsghdr); }
+
+Result<void> TellLength(kernel::Task& task, UserAddr message, Word length) {
+  return task.CopyOut(UserOut<uint32_t>(message + sizeof(abi::Msghdr)), static_cast<uint32_t>(length));
+}
+
+}  // namespace
+
+// Both stop at the first failure and tell how many went before it.
+Result<Word> SysSendmmsg(kernel::Task& task, Fd fd, UserInOut<abi::Mmsghdr> messages, uint32_t count, uint32_t flags) {
+  count = std::min<uint32_t>(count, abi::kIovMax);
+  for (uint32_t i = 0; i < count; ++i) {
+    const UserAddr at = MessageAt(messages, i);
+    const Result<Word> sent = SysSendmsg(task, fd, UserIn<abi::Msghdr>(at), flags);
+    if (!sent.ok() || !TellLength(task, at, *sent).ok()) {
+      if (i > 0) return Word{i};
+      return sent.ok() ? Errno::kEFAULT : sent.error();
+    }
+  }
+  return Word{count};
+}
+
+Result<Word> SysRecvmmsg(kernel::Task& task, Fd fd, UserInOut<abi::Mmsghdr> messages, uint32_t count, uint32_t flags,
+                         UserIn<abi::Timespec> timeout) {
+  const Deadline deadline = TRY(ReadTimeout(task, timeout));
+  count = std::min<uint32_t>(count, abi::kIovMax);
+  for (uint32_t i = 0; i < count; ++i) {
+    const UserAddr at = MessageAt(messages, i);
+    const Result<Word> got = SysRecvmsg(task, fd, UserInOut<abi::Msghdr>(at), flags & ~abi::kMsgWaitforone);
+    if (!got.ok() || !TellLength(task, at, *got).ok()) {
+      if (i > 0) return Word{i};
+      return got.ok() ? Errno::kEFAULT : got.error();
+    }
+    if ((flags & abi::kMsgWaitforone) != 0) flags |= abi::kMsgDontwait;
+    if (deadline.Passed()) return Word{i + 1};  // as Linux: looked at only after each message
+  }
+  return Word{count};
 }
 
 }  // namespace rampart::syscalls

@@ -1,5 +1,6 @@
 // setsockopt(2), getsockopt(2).
 #include <algorithm>
+#include <optional>
 
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/socket_common.h"
@@ -26,6 +27,31 @@ std::atomic<bool>* FlagOf(net::Socket& s, int32_t level, int32_t name) {
 std::atomic<Nanos>* TimeoutOf(net::Socket& s, int32_t level, int32_t name) {
   if (level != abi::kSolSocket) return nullptr;
   return name == abi::kSoRcvtimeo ? &s.receive_timeout : name == abi::kSoSndtimeo ? &s.send_timeout : nullptr;
+}
+
+// Options that loopback has no use for, with the value they have at first.
+std::optional<int32_t> IdleOption(const net::Socket& s, int32_t level, int32_t name) {
+  struct Option {
+    int32_t level, name, initial;
+  };
+  static constexpr Option kOptions[] = {
+      {abi::kSolSocket, 5, 0},    // SO_DONTROUTE
+      {abi::kSolSocket, 10, 0},   // SO_OOBINLINE
+      {abi::kSolSocket, 12, 0},   // SO_PRIORITY
+      {abi::kSolSocket, 18, 1},   // SO_RCVLOWAT
+      {abi::kIpprotoTcp, 4, 7200}, {abi::kIpprotoTcp, 5, 75}, {abi::kIpprotoTcp, 6, 9},  // TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
+      {abi::kIpprotoTcp, 3, 0}, {abi::kIpprotoTcp, 9, 0}, {abi::kIpprotoTcp, 12, 1}, {abi::kIpprotoTcp, 18, 0},  // CORK, DEFER_ACCEPT, QUICKACK, USER_TIMEOUT
+      {abi::kIpprotoTcp, 2, 65483},  // TCP_MAXSEG
+      {abi::kIpprotoIp, 1, 0}, {abi::kIpprotoIp, 2, 64},  // IP_TOS, IP_TTL
+      {abi::kIpprotoIpv6, 16, 64}, {abi::kIpprotoIpv6, 67, 0},  // IPV6_UNICAST_HOPS, IPV6_TCLASS
+  };
+  for (const Option& o : kOptions) {
+    if (o.level != level || o.name != name) continue;
+    if (level == abi::kIpprotoTcp && s.protocol() != abi::kIpprotoTcp) return std::nullopt;
+    if (level != abi::kSolSocket && s.family() == abi::kAfUnix) return std::nullopt;
+    return s.Remembered(level, name).value_or(o.initial);
+  }
+  return std::nullopt;
 }
 
 Result<int32_t> IntegerOf(net::Socket& s, int32_t name) {
@@ -70,9 +96,17 @@ Result<Word> SysSetsockopt(kernel::Task& task, Fd fd, int32_t level, int32_t nam
     flag->store(number != 0);
     return Word{0};
   }
-  // Queues have one size: the request is a wish, as on Linux. SO_LINGER with time off is the default.
+  // Queues have one size: the request is a wish, as on Linux.
   if (level == abi::kSolSocket && (name == abi::kSoSndbuf || name == abi::kSoRcvbuf)) return Word{0};
-  if (level == abi::kSolSocket && name == abi::kSoLinger && number == 0) return Word{0};
+  if (level == abi::kSolSocket && name == abi::kSoLinger) {
+    if (length < 8) return Errno::kEINVAL;
+    socket->linger.store(TRY(task.CopyIn(UserIn<uint64_t>(value))));
+    return Word{0};
+  }
+  if (IdleOption(*socket, level, name)) {
+    socket->Remember(level, name, number);
+    return Word{0};
+  }
   return Errno::kENOPROTOOPT;
 }
 
@@ -83,9 +117,10 @@ Result<Word> SysGetsockopt(kernel::Task& task, Fd fd, int32_t level, int32_t nam
     return Give(task, value, length, abi::Timeval{t / kNanosPerSecond, t % kNanosPerSecond / 1000});
   }
   if (std::atomic<bool>* flag = FlagOf(*socket, level, name)) return Give(task, value, length, int32_t{flag->load() ? 1 : 0});
+  if (const std::optional<int32_t> idle = IdleOption(*socket, level, name)) return Give(task, value, length, *idle);
   if (level != abi::kSolSocket) return Errno::kENOPROTOOPT;
   if (name == abi::kSoPeercred) return Give(task, value, length, socket->endpoint().peer_credentials());
-  if (name == abi::kSoLinger) return Give(task, value, length, uint64_t{0});
+  if (name == abi::kSoLinger) return Give(task, value, length, socket->linger.load());
   return Give(task, value, length, TRY(IntegerOf(*socket, name)));
 }
 

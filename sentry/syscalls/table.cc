@@ -351,10 +351,10 @@ constexpr SyscallTable kAmd64({
     Partial<SysRecvfrom>(Sysno::recvfrom, "No urgent data."),
     Partial<SysSendmsg>(Sysno::sendmsg, "No urgent data; descriptors that are in flight in a circle are not collected."),
     Partial<SysRecvmsg>(Sysno::recvmsg, "No urgent data, no error queue."),
-    Missing(Sysno::sendmmsg, "Planned."),
-    Missing(Sysno::recvmmsg, "Planned."),
+    Full<SysSendmmsg>(Sysno::sendmmsg),
+    Full<SysRecvmmsg>(Sysno::recvmmsg),
     Full<SysShutdown>(Sysno::shutdown),
-    Partial<SysSetsockopt>(Sysno::setsockopt, "Common options; buffer sizes are fixed; SO_LINGER with a time is refused."),
+    Partial<SysSetsockopt>(Sysno::setsockopt, "Common options; buffer sizes are fixed."),
     Partial<SysGetsockopt>(Sysno::getsockopt, "Common options."),
     // --- System V and POSIX IPC (ipc)
     Missing(Sysno::shmget, "Planned."),

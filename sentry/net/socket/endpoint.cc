@@ -261,7 +261,7 @@ Result<void> Endpoint::Shutdown(int how) {
   return Ok();
 }
 
-void Endpoint::Close() {
+void Endpoint::Close(bool reset) {
   RefPtr<Endpoint> peer;
   std::deque<Message> unread;
   std::deque<Ref<Endpoint>> pending;
@@ -273,7 +273,7 @@ void Endpoint::Close() {
     pending.swap(backlog_);
     if (peer && kind_ != Kind::kDatagram) {
       peer->eof_ = peer->peer_gone_ = true;
-      if (!unread.empty()) peer->error_ = Errno::kECONNRESET;
+      if (!unread.empty() || reset) peer->error_ = Errno::kECONNRESET;
     }
     queued_ = 0;
   }

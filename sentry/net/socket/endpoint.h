@@ -54,7 +54,8 @@ class Endpoint final : public RefCounted {
   // EAGAIN, ENOTCONN, ECONNRESET.
   Result<RecvResult> Receive(mm::IoDst& dst, bool peek);
   Result<void> Shutdown(int how);                         // ENOTCONN, EINVAL
-  void Close();
+  // `reset`: the peer sees ECONNRESET even if everything was read.
+  void Close(bool reset = false);
 
   wait::EventMask Readiness() const;
   size_t Readable() const;

@@ -21,7 +21,22 @@ Socket::Socket(int family, int type, int protocol, uint32_t flags, Ref<Endpoint>
     : FileDescription(NewPath(caller), abi::kORdWr | (flags & abi::kONonblock)),
       family_(family), type_(type), protocol_(protocol), endpoint_(std::move(endpoint)) {}
 
-Socket::~Socket() { endpoint_->Close(); }
+Socket::~Socket() {
+  const uint64_t value = linger.load(std::memory_order_relaxed);
+  endpoint_->Close(static_cast<uint32_t>(value) != 0 && (value >> 32) == 0);
+}
+
+void Socket::Remember(int level, int name, int32_t value) {
+  absl::MutexLock lock(&remembered_mu_);
+  remembered_[{level, name}] = value;
+}
+
+std::optional<int32_t> Socket::Remembered(int level, int name) const {
+  absl::MutexLock lock(&remembered_mu_);
+  const auto it = remembered_.find({level, name});
+  if (it == remembered_.end()) return std::nullopt;
+  return it->second;
+}
 
 Result<size_t> Socket::Read(Caller&, mm::IoDst& dst, uint32_t) {
   const RecvResult got = TRY(endpoint_->Receive(dst, false));

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <map>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "sentry/net/socket/endpoint.h"
 #include "sentry/vfs/operations.h"
@@ -43,6 +46,11 @@ class Socket : public vfs::FileDescription {
   std::atomic<bool> reuse_address{false}, reuse_port{false}, keepalive{false}, broadcast{false}, pass_credentials{false}, no_delay{false};
   std::atomic<bool> v6_only{false};
   std::atomic<Nanos> receive_timeout{0}, send_timeout{0};  // 0: none
+  // SO_LINGER as (time << 32) | on. On with time 0: the last close resets the connection; else what was sent is already there.
+  std::atomic<uint64_t> linger{0};
+  // Options that are accepted and told again, and change nothing on a loopback path (keepalive times, IP_TOS…).
+  void Remember(int level, int name, int32_t value);
+  std::optional<int32_t> Remembered(int level, int name) const;
 
  protected:
   ~Socket() override;
@@ -50,6 +58,8 @@ class Socket : public vfs::FileDescription {
  private:
   const int family_, type_, protocol_;
   const Ref<Endpoint> endpoint_;
+  mutable absl::Mutex remembered_mu_;
+  std::map<std::pair<int, int>, int32_t> remembered_ ABSL_GUARDED_BY(remembered_mu_);
 };
 
 Endpoint::Kind KindOf(int type);
