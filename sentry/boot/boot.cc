@@ -234,7 +234,7 @@ int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
   auto* sandbox = new Sandbox(config, hooks);
   Failure failure;
   if (!sandbox->Start(failure)) {
-    Log(LogLevel::kError, "start failed: %s", failure.text.c_str());
+    Log(LogLevel::kInfo, "start failed: %s", failure.text.c_str());
     const bool told = sandbox->control().Send(ControlType::kStartFailed, static_cast<uint32_t>(failure.kind), static_cast<uint32_t>(failure.error), failure.text);
     return told ? 0 : 1;
   }

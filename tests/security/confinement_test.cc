@@ -194,5 +194,16 @@ TEST(BadInput, OneLineAndStatus125) {
   }
 }
 
+TEST(BadInput, ProgramsThatCannotRunAreAsInAShell) {
+  const std::vector<std::pair<std::string, int>> cases = {{"/no/such/program", 127}, {"no-such-program-in-path", 127}, {"/etc/passwd", 126}, {"/etc", 126}};
+  for (const auto& [program, status] : cases) {
+    const Finished finished = RunSentryRun({program});
+    if (finished.output.find("does not let you") != std::string::npos) GTEST_SKIP() << finished.output;
+    EXPECT_EQ(finished.status, status) << program;
+    EXPECT_THAT(finished.output, HasSubstr(program));
+    EXPECT_EQ(std::count(finished.output.begin(), finished.output.end(), '\n'), 1) << finished.output;
+  }
+}
+
 }  // namespace
 }  // namespace rampart::security
