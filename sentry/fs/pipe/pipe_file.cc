@@ -149,6 +149,13 @@ Result<uint64_t> PipeFile::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_
   return uint64_t{0};
 }
 
+Result<uint64_t> PipeFile::Fcntl(Caller& caller, uint32_t command, uint64_t argument) {
+  constexpr uint32_t kSetPipeSize = 1031, kGetPipeSize = 1032;
+  if (command == kGetPipeSize) return pipe_->capacity();
+  if (command != kSetPipeSize) return FileDescription::Fcntl(caller, command, argument);
+  return pipe_->SetCapacity(static_cast<uint32_t>(argument), caller.creds().HasCapability(abi::Capability::kSysResource));
+}
+
 Result<std::pair<Ref<PipeFile>, Ref<PipeFile>>> NewPipe(Caller& caller, uint32_t flags) {
   const uint32_t kept = flags & (abi::kONonblock | abi::kODirect);
   Ref<Pipe> pipe = MakeRef<Pipe>();

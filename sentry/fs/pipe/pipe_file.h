@@ -29,6 +29,7 @@ class PipeFile final : public vfs::FileDescription {
   void EventUnregister(wait::WaitEntry& entry) override;
   Result<void> FinishOpen(Caller& caller) override;
   Result<uint64_t> Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) override;
+  Result<uint64_t> Fcntl(Caller& caller, uint32_t command, uint64_t argument) override;  // F_GETPIPE_SZ, F_SETPIPE_SZ
 
  protected:
   ~PipeFile() override;
