@@ -9,6 +9,7 @@
 #include "sentry/syscalls/mm.h"
 #include "sentry/syscalls/inotify.h"
 #include "sentry/syscalls/pipe.h"
+#include "sentry/syscalls/mount.h"
 #include "sentry/syscalls/path.h"
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/prctl.h"
@@ -20,6 +21,7 @@
 #include "sentry/syscalls/time.h"
 #include "sentry/syscalls/time_timers.h"
 #include "sentry/syscalls/wait.h"
+#include "sentry/syscalls/xattr.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/rw.h"
 #include "sentry/syscalls/stat.h"
@@ -123,26 +125,26 @@ constexpr SyscallTable kAmd64({
     Full<SysMemfdCreate>(Sysno::memfd_create),
     Missing(Sysno::memfd_secret, "Planned."),
     // --- Extended attributes (vfs)
-    Missing(Sysno::setxattr, "Planned."),
-    Missing(Sysno::lsetxattr, "Planned."),
-    Missing(Sysno::fsetxattr, "Planned."),
-    Missing(Sysno::getxattr, "Planned."),
-    Missing(Sysno::lgetxattr, "Planned."),
-    Missing(Sysno::fgetxattr, "Planned."),
-    Missing(Sysno::listxattr, "Planned."),
-    Missing(Sysno::llistxattr, "Planned."),
-    Missing(Sysno::flistxattr, "Planned."),
-    Missing(Sysno::removexattr, "Planned."),
-    Missing(Sysno::lremovexattr, "Planned."),
-    Missing(Sysno::fremovexattr, "Planned."),
+    Full<SysSetxattr>(Sysno::setxattr),
+    Full<SysLsetxattr>(Sysno::lsetxattr),
+    Full<SysFsetxattr>(Sysno::fsetxattr),
+    Full<SysGetxattr>(Sysno::getxattr),
+    Full<SysLgetxattr>(Sysno::lgetxattr),
+    Full<SysFgetxattr>(Sysno::fgetxattr),
+    Full<SysListxattr>(Sysno::listxattr),
+    Full<SysLlistxattr>(Sysno::llistxattr),
+    Full<SysFlistxattr>(Sysno::flistxattr),
+    Full<SysRemovexattr>(Sysno::removexattr),
+    Full<SysLremovexattr>(Sysno::lremovexattr),
+    Full<SysFremovexattr>(Sysno::fremovexattr),
     Missing(Sysno::setxattrat, "Planned."),
     Missing(Sysno::getxattrat, "Planned."),
     Missing(Sysno::listxattrat, "Planned."),
     Missing(Sysno::removexattrat, "Planned."),
     // --- Mounts (vfs)
-    Missing(Sysno::mount, "Planned."),
-    Missing(Sysno::umount2, "Planned."),
-    Missing(Sysno::pivot_root, "Planned."),
+    Partial<SysMount>(Sysno::mount, "tmpfs, bind, move, remount of flags; other types are ENODEV; no propagation (MS_SHARED is EINVAL)."),
+    Partial<SysUmount2>(Sysno::umount2, "MNT_EXPIRE always answers EAGAIN."),
+    Partial<SysPivotRoot>(Sysno::pivot_root, "Moves the root and cwd of the caller only."),
     Missing(Sysno::open_tree, "Planned."),
     Missing(Sysno::move_mount, "Planned."),
     Missing(Sysno::fsopen, "Planned."),
