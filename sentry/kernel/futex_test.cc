@@ -11,7 +11,6 @@
 namespace rampart::kernel {
 namespace {
 
-using namespace std::chrono_literals;  // NOLINT: literals only
 
 // Flat words; a page may be made to be "not there" for a number of no-fault accesses.
 class FakeMemory final : public mm::UserMemory {
