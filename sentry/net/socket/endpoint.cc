@@ -105,7 +105,7 @@ Result<size_t> Endpoint::SendStream(mm::IoSrc& src, Ancillary& ancillary, RefPtr
     for (const iovec& s : segments) total += s.iov_len;
     Lock lock(&NetMutex());
     const Ref<Endpoint> target = TRY(SendTarget(nullptr));
-    if (target->queued_ >= kQueueLimit) return Errno::kEAGAIN;
+    if (target->Full()) return Errno::kEAGAIN;
     const size_t n = std::min(total, kQueueLimit - target->queued_);
     const bool joins = !target->messages_.empty() && ancillary.files.empty() && target->messages_.back().ancillary.files.empty() &&
                        target->messages_.back().bytes.size() + n <= 65536;
@@ -126,7 +126,7 @@ Result<size_t> Endpoint::SendPacket(mm::IoSrc& src, RefPtr<Endpoint> to, Ancilla
     const Ref<Endpoint> target = TRY(SendTarget(to));
     // A connected datagram socket takes messages from its peer only.
     if (kind_ == Kind::kDatagram && target->connected_ && target->peer_.get() != this) return lossy ? Result<void>(Ok()) : Errno::kEPERM;
-    if (!target->messages_.empty() && target->queued_ + size > kQueueLimit) return lossy ? Result<void>(Ok()) : Errno::kEAGAIN;
+    if (!target->messages_.empty() && (target->queued_ + size > kQueueLimit || target->Full())) return lossy ? Result<void>(Ok()) : Errno::kEAGAIN;
     target->messages_.push_back({std::move(bytes), 0, name_, std::move(ancillary)});
     ancillary = {};
     target->queued_ += size;
@@ -302,7 +302,7 @@ wait::EventMask Endpoint::Readiness() const {
   if (!messages_.empty() || eof_ || read_shut_) ready |= kIn;
   if (eof_ || read_shut_) ready |= abi::kPollRdHup;
   if (kind_ != Kind::kDatagram && (peer_gone_ || ((eof_ || read_shut_) && write_shut_) || !connected_)) ready |= abi::kPollHup;
-  const bool room = !peer_ || peer_->queued_ < kQueueLimit - 4096;
+  const bool room = !peer_ || (peer_->queued_ < kQueueLimit - 4096 && !peer_->Full());
   if (room || peer_gone_ || write_shut_) ready |= kOut;
   return ready;
 }

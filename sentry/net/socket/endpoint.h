@@ -20,6 +20,7 @@ namespace rampart::net {
 
 absl::Mutex& NetMutex();
 
+inline constexpr size_t kMessageLimit = 1024;    // messages, so that empty ones and descriptors in flight are bounded too
 inline constexpr size_t kQueueLimit = 212992;  // bytes: net.core.rmem_default
 
 // What travels beside the bytes.
@@ -78,6 +79,7 @@ class Endpoint final : public RefCounted {
   Result<size_t> SendStream(mm::IoSrc& src, Ancillary& ancillary, RefPtr<Endpoint>& told);
   Result<size_t> SendPacket(mm::IoSrc& src, RefPtr<Endpoint> to, Ancillary& ancillary, bool lossy, RefPtr<Endpoint>& told);
   Result<Ref<Endpoint>> SendTarget(const RefPtr<Endpoint>& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(NetMutex());
+  bool Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(NetMutex()) { return queued_ >= kQueueLimit || messages_.size() >= kMessageLimit; }
   size_t TakeStream(std::span<const iovec> segments, bool peek, RecvResult& result, std::deque<Message>& used)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(NetMutex());
   Result<void> CheckReceive() ABSL_EXCLUSIVE_LOCKS_REQUIRED(NetMutex());

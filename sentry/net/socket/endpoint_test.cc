@@ -84,6 +84,13 @@ TEST(Endpoint, FullStreamIsAgain) {
   EXPECT_TRUE(two.a->Readiness() & abi::kPollOut);
 }
 
+TEST(Endpoint, EmptyPacketsAreBounded) {
+  Two two(Kind::kSeqpacket);
+  for (size_t i = 0; i < kMessageLimit; ++i) ASSERT_TRUE(Send(*two.a, "").ok());
+  EXPECT_EQ(Send(*two.a, "").error(), Errno::kEAGAIN);
+  EXPECT_FALSE(two.a->Readiness() & abi::kPollOut);
+}
+
 TEST(Endpoint, ListenersTakeTurns) {
   Ref<Endpoint> listener = MakeRef<Endpoint>(Kind::kStream, abi::Ucred{});
   Ref<Endpoint> client = MakeRef<Endpoint>(Kind::kStream, abi::Ucred{7, 8, 9});
