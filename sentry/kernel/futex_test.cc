@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -76,7 +77,7 @@ class FutexTest : public ::testing::Test {
   }
   void WaitUntilContended(UserAddr address) {
     while ((memory_.words[address / 4].load() & kFutexWaiters) == 0) std::this_thread::yield();
-    std::this_thread::sleep_for(5ms);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 
   FakeMemory memory_;
@@ -198,7 +199,7 @@ TEST_F(FutexTest, WakeOpChangesTheWordAndComparesTheOld) {
     FutexCaller caller = t.Caller(memory_);
     EXPECT_TRUE(futexes_.Wait(caller, Word(4), 5, kFutexBitsetAny, Deadline::Never()).ok());
   });
-  std::this_thread::sleep_for(20ms);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(futexes_.WakeOp(memory_, Word(0), Word(4), 1, 1, op).value(), 1u);
   EXPECT_EQ(memory_.words[1], 8u);
   waiter.join();
@@ -319,7 +320,7 @@ TEST_F(FutexTest, RequeuePiGivesTheLockToTheFirstAndQueuesTheRest) {
       EXPECT_TRUE(futexes_.UnlockPi(caller, Word(8)).ok());
     });
   }
-  std::this_thread::sleep_for(50ms);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   Thread t(*this, 9);
   FutexCaller caller = t.Caller(memory_);
   EXPECT_EQ(futexes_.CmpRequeuePi(caller, Word(0), Word(16), 1, 9, 0).error(), Errno::kEINVAL);
