@@ -87,7 +87,7 @@ Result<void> Task::Exec(ExecRequest request) {
   ReleaseVforkParent();
   InstallImage(image);
   (void)UnshareFds();
-  for (const Ref<vfs::FileDescription>& file : fds_->RemoveRange(0, ~uint32_t{0}, true)) (void)file->OnClose(*this);
+  for (const Ref<vfs::FileDescription>& file : fds_->RemoveRange(0, ~uint32_t{0}, true)) (void)vfs::CloseDescriptor(*this, *fds_, file);
   return Ok();
 }
 

@@ -96,7 +96,7 @@ void Task::ReleaseVforkParent() {
 void Task::ReleaseFds() {
   if (!fds_) return;
   if (fds_users_->Leave()) {
-    for (const Ref<vfs::FileDescription>& file : fds_->RemoveRange(0, ~uint32_t{0}, false)) (void)file->OnClose(*this);
+    for (const Ref<vfs::FileDescription>& file : fds_->RemoveRange(0, ~uint32_t{0}, false)) (void)vfs::CloseDescriptor(*this, *fds_, file);
   }
   RefPtr<vfs::FdTable> table;
   absl::MutexLock lock(&mu_);
