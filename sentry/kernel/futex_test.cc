@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <chrono>
 #include <thread>
@@ -11,6 +12,8 @@
 
 namespace rampart::kernel {
 namespace {
+
+using std::chrono_literals::operator""ms;
 
 
 // Flat words; a page may be made to be "not there" for a number of no-fault accesses.
