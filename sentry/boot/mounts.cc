@@ -2,6 +2,7 @@
 
 #include "sentry/context/caller.h"
 #include "sentry/fs/dev/dev_tree.h"
+#include "sentry/fs/overlay/overlay.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/fs/sys/sys.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
@@ -17,8 +18,15 @@ constexpr abi::Gid kTtyGroup = 5;
 // A made filesystem and, where the caller must keep it, its root.
 struct Made {
   Ref<vfs::Filesystem> fs;
-  bool read_only = false;
 };
+
+// `lower` under an upper layer in memory, whose root has the lower root's owner and mode.
+Result<Ref<vfs::Filesystem>> CoverWithMemory(const Ref<fs::GoferFilesystem>& lower, const MountContext& context) {
+  KernelCaller caller;
+  const vfs::Attr attr = TRY(lower->root()->GetAttr(caller));
+  const fs::TmpfsOptions options{.mode = attr.permissions, .uid = attr.uid, .gid = attr.gid};
+  return fs::NewOverlay(fs::NewTmpfs(context.kernel.memory_file(), options), lower);
+}
 
 Result<Made> MakeTmpfs(const Mount& mount, const MountContext& context, const char* type) {
   fs::TmpfsOptions options;
@@ -32,8 +40,8 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     if (!context.gofer) return Errno::kENODEV;
     Ref<fs::GoferFilesystem> gofer = TRY(fs::GoferFilesystem::Create(
         context.gofer.ToRef(), {.attach = mount.attach, .exclusive = mount.access == FileAccess::kExclusive}));
-    // STUB: the overlay filesystem is not part of this build; what it would cover is read-only instead, so that the host stays unchanged.
-    return Made{gofer, mount.overlay};
+    if (!mount.overlay) return Made{gofer};
+    return Made{TRY(CoverWithMemory(gofer, context))};
   }
   if (mount.type == "tmpfs") return MakeTmpfs(mount, context, "tmpfs");
   if (mount.type == "devtmpfs") {
@@ -50,9 +58,9 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
   return Errno::kENODEV;
 }
 
-vfs::MountFlags FlagsOf(const Mount& mount, bool read_only) {
+vfs::MountFlags FlagsOf(const Mount& mount) {
   vfs::MountFlags flags;
-  flags.read_only = mount.readonly || read_only;
+  flags.read_only = mount.readonly;
   flags.no_suid = mount.nosuid;
   flags.no_dev = mount.nodev && mount.type != "devtmpfs" && mount.type != "devpts";
   flags.no_exec = mount.noexec;
@@ -61,7 +69,7 @@ vfs::MountFlags FlagsOf(const Mount& mount, bool read_only) {
 
 Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<vfs::MountNamespace>& ns) {
   const Made made = TRY(MakeFilesystem(mount, context));
-  const vfs::MountFlags flags = FlagsOf(mount, made.read_only);
+  const vfs::MountFlags flags = FlagsOf(mount);
   if (!ns) {
     ns = vfs::MountNamespace::Create(made.fs, flags, mount.type);
     return Ok();
