@@ -43,14 +43,14 @@ TEST(Space, TwoSpacesAreIsolated) {
   context_a->regs().rbx = kData;
   RunOn(*context_a, *a.space);
   EXPECT_EQ(context_a->regs().rdi, 1u);
-  std::thread other([&] {
+  JoinedThread other([&] {
     auto context_b = NewContext();
     SetEntry(context_b->regs(), kCode);
     context_b->regs().rbx = kData;
     RunOn(*context_b, *b.space);
     EXPECT_EQ(context_b->regs().rdi, 2u);
   });
-  other.join();
+  other.Join();
   RunOn(*context_a, *a.space);
   EXPECT_EQ(context_a->regs().rdi, 1u);
 }
@@ -161,7 +161,7 @@ TEST(Space, ReusedProcessShowsNothingOfTheFormerSpace) {
 TEST(Space, AThousandSpacesLeaveNoProcess) {
   ThePlatform();
   const int before = Children();
-  std::thread thread([] {
+  JoinedThread thread([] {
     auto context = NewContext();
     for (int i = 0; i < 1000; ++i) {
       Machine machine(kReader);
@@ -171,14 +171,14 @@ TEST(Space, AThousandSpacesLeaveNoProcess) {
       context->Leave(*machine.space);
     }
   });
-  thread.join();
+  thread.Join();
   EXPECT_EQ(Children(), before);
 }
 
 TEST(Space, ManyLiveSpacesLeaveNoProcess) {
   ThePlatform();
   const int before = Children();
-  std::thread thread([] {
+  JoinedThread thread([] {
     auto context = NewContext();
     std::vector<std::unique_ptr<Machine>> machines;
     for (int i = 0; i < 50; ++i) {
@@ -195,19 +195,19 @@ TEST(Space, ManyLiveSpacesLeaveNoProcess) {
       ASSERT_EQ(RunOn(*context, *machine->space).reason, ExitReason::kSyscall);
     }
   });
-  thread.join();
+  thread.Join();
   EXPECT_EQ(Children(), before);
 }
 
 TEST(Space, KilledStubGivesEsrchAndLeavesNothing) {
   ThePlatform();
   const int before = Children();
-  std::thread thread([&] {
+  JoinedThread thread([&] {
     Machine machine(CODE("\x0f\x05\xeb\xfe"));  // syscall; loop
     auto context = NewContext();
     SetEntry(context->regs(), kCode);
     RunOn(*context, *machine.space);
-    std::thread killer([&] {
+    JoinedThread killer([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       // The youngest child is the stub.
       pid_t youngest = 0;
@@ -223,7 +223,7 @@ TEST(Space, KilledStubGivesEsrchAndLeavesNothing) {
       kill(youngest, SIGKILL);
     });
     EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
-    killer.join();
+    killer.Join();
     EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
     EXPECT_EQ(context->Commit(*machine.space).ok(), true);  // nothing to do
     context->Leave(*machine.space);
@@ -232,7 +232,7 @@ TEST(Space, KilledStubGivesEsrchAndLeavesNothing) {
     context->regs().rbx = kData;
     EXPECT_EQ(RunOn(*context, *next.space).reason, ExitReason::kSyscall);
   });
-  thread.join();
+  thread.Join();
   EXPECT_EQ(Children(), before);
 }
 

@@ -186,6 +186,8 @@ rampart_stub_batch:
   jmp rampart_stub_batch
 .Lbatch_end:
   int3
+  .globl rampart_stub_batch_done
+rampart_stub_batch_done:
   ud2
 
   .globl rampart_stub_sibling
@@ -200,6 +202,8 @@ rampart_stub_sibling:
   testq %rax, %rax
   jz rampart_stub_park
   int3
+  .globl rampart_stub_sibling_done
+rampart_stub_sibling_done:
   ud2
 
   .globl rampart_stub_end

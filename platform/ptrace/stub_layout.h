@@ -72,7 +72,9 @@ extern "C" {
 extern const char rampart_stub_begin[];
 extern const char rampart_stub_enter[];    // first code of the pristine stub, at a temporary address
 extern const char rampart_stub_batch[];    // runs rax.. see stub.S; ends in int3
+extern const char rampart_stub_batch_done[];
 extern const char rampart_stub_sibling[];  // clones a thread that parks; ends in int3 with the tid or -errno in rax
+extern const char rampart_stub_sibling_done[];
 extern const char rampart_stub_park[];     // sleeps for ever
 extern const char rampart_stub_exit[];     // ends the thread
 extern const char rampart_stub_end[];

@@ -187,7 +187,16 @@ void StubThread::ReapAfterKill() {
   reaped_ = true;
 }
 
-Result<void> StubThread::WaitForInt3() {
+Errno StubThread::Died() {
+  ReapAfterKill();
+  return Errno::kESRCH;
+}
+
+// The end is known by where the thread stands, not by who sent the SIGTRAP: Linux drops the int3's own signal when a SIGTRAP from
+// somebody else is pending already (standard signals do not queue), and shows the latter after the instruction. The converse is safe:
+// signals of instructions are dequeued before all others, so none is left pending for the application when the thread stops at `done`
+// with a SIGTRAP. Other stops at `done` (PTRACE_EVENT_STOP comes before any signal) say nothing yet.
+Result<void> StubThread::WaitForRoutine(uint64_t done, abi::UserRegs& regs) {
   for (;;) {
     const WaitStatus status = TRY(WaitFor(tid_));
     if (status.dead()) {
@@ -195,43 +204,30 @@ Result<void> StubThread::WaitForInt3() {
       return Errno::kESRCH;
     }
     const int signal = status.signal();
-    if (signal == SIGTRAP || signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGSYS) {
+    if (signal == SIGTRAP) {
+      if (!GetRegs(tid_, regs).ok()) return Died();
+      if (regs.rip == done) return Ok();
+    } else if (signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGSYS) {
       siginfo_t info{};
-      if (!GetSigInfo(tid_, info).ok()) {
-        ReapAfterKill();
-        return Errno::kESRCH;
-      }
-      const bool foreign = info.si_code <= 0;  // somebody on the host sent it
-      if (signal == SIGTRAP && !foreign) return Ok();
-      if (!foreign) {
+      if (!GetSigInfo(tid_, info).ok()) return Died();
+      if (info.si_code > 0) {  // not sent by somebody on the host
         Log(LogLevel::kError, "ptrace: a stub routine ended with signal %d", signal);
         return Errno::kEIO;
       }
     }
-    const Result<void> resumed = Resume(tid_, PTRACE_CONT);
-    if (!resumed.ok()) {
-      ReapAfterKill();
-      return Errno::kESRCH;
-    }
+    if (!Resume(tid_, PTRACE_CONT).ok()) return Died();
   }
 }
 
-Result<void> StubThread::RunRoutine(const char* label, abi::UserRegs& regs) {
+Result<void> StubThread::RunRoutine(const char* label, const char* done, abi::UserRegs& regs) {
   const abi::UserRegs fixed = RoutineRegs(label);
   regs.orig_rax = fixed.orig_rax;
   regs.rip = fixed.rip;
   regs.cs = fixed.cs;
   regs.ss = fixed.ss;
   regs.eflags = fixed.eflags;
-  Result<void> result = SetRegs(tid_, regs);
-  if (result.ok()) result = Resume(tid_, PTRACE_CONT);
-  if (result.ok()) {
-    TRY(WaitForInt3());
-    result = GetRegs(tid_, regs);
-  }
-  if (result.ok()) return Ok();
-  ReapAfterKill();
-  return Errno::kESRCH;
+  if (!SetRegs(tid_, regs).ok() || !Resume(tid_, PTRACE_CONT).ok()) return Died();
+  return WaitForRoutine(StubAddress(done), regs);
 }
 
 Result<void> StubThread::RunBatch(size_t count) {
@@ -239,7 +235,7 @@ Result<void> StubThread::RunBatch(size_t count) {
   abi::UserRegs regs{};
   regs.rbx = STUB_COMMANDS;
   regs.r12 = count;
-  TRY(RunRoutine(rampart_stub_batch, regs));
+  TRY(RunRoutine(rampart_stub_batch, rampart_stub_batch_done, regs));
   if (regs.r12 == 0) return Ok();
   const auto result = static_cast<int64_t>(regs.rax);
   if (result >= 0 || result < -4095) return Errno::kEIO;
@@ -248,7 +244,7 @@ Result<void> StubThread::RunBatch(size_t count) {
 
 Result<pid_t> StubThread::CloneSibling() {
   abi::UserRegs regs{};
-  TRY(RunRoutine(rampart_stub_sibling, regs));
+  TRY(RunRoutine(rampart_stub_sibling, rampart_stub_sibling_done, regs));
   const auto result = static_cast<int64_t>(regs.rax);
   if (result > 0) return static_cast<pid_t>(result);
   return ErrnoFromHost(static_cast<int>(-result));

@@ -99,9 +99,10 @@ class StubThread {
   int cpu() const { return cpu_; }
   void set_cpu(int cpu) { cpu_ = cpu; }
 
-  // Runs a routine of stub.S that ends in int3, natively, with these registers. Interrupt signals that come meanwhile are
-  // swallowed: the caller looks at its own flag afterwards. Errors: ESRCH (killed), EIO (it ended elsewhere: never expected).
-  Result<void> RunRoutine(const char* label, abi::UserRegs& regs);
+  // Runs a routine of stub.S that ends in int3, natively, with these registers, until it stands at `done`, the instruction after that.
+  // Signals that come meanwhile are swallowed: the caller looks at its own flag afterwards. Errors: ESRCH (killed), EIO (it ended
+  // elsewhere: never expected).
+  Result<void> RunRoutine(const char* label, const char* done, abi::UserRegs& regs);
   // Runs the first `count` of the process's commands. Errors: that of the first command which failed; those after it did not run.
   Result<void> RunBatch(size_t count);
   // Clones a thread that parks. The caller adds it to the process.
@@ -114,7 +115,8 @@ class StubThread {
 
  private:
   StubThread(Ref<StubProcess> process, pid_t tid) : process_(std::move(process)), tid_(tid) {}
-  Result<void> WaitForInt3();
+  Result<void> WaitForRoutine(uint64_t done, abi::UserRegs& regs);
+  Errno Died();
   void ParkOrExit();
 
   Ref<StubProcess> process_;

@@ -5,9 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <thread>
+#include <utility>
 
 #include "base/safe_math.h"
 #include "platform/platform.h"
@@ -74,5 +77,24 @@ inline Exit RunOn(Context& context, AddressSpace& space, Step step = Step::kRun)
     if (exit->reason != ExitReason::kInterrupted) return *exit;
   }
 }
+
+// A thread that is joined on every way out of a test, a failed ASSERT included. `release` lets it end; it runs before each join.
+class JoinedThread {
+ public:
+  explicit JoinedThread(std::function<void()> body, std::function<void()> release = [] {})
+      : release_(std::move(release)), thread_(std::move(body)) {}
+  JoinedThread(const JoinedThread&) = delete;
+  JoinedThread& operator=(const JoinedThread&) = delete;
+  ~JoinedThread() { Join(); }
+  void Join() {
+    if (!thread_.joinable()) return;
+    release_();
+    thread_.join();
+  }
+
+ private:
+  std::function<void()> release_;
+  std::thread thread_;
+};
 
 }  // namespace rampart::platform::ptrace
