@@ -70,11 +70,12 @@ class Supervisor {
   }
 
   int Run() {
+    IgnoreSignals();
     const double start = Now();
     for (uint64_t i = 0; i < options_.workers; ++i) Start(i);
     double reported = start;
     while (total_ < options_.calls && Now() - start < static_cast<double>(options_.seconds)) {
-      ::usleep(5'000);
+      ::usleep(4'000);
       Reap();
       for (uint64_t i = 0; i < options_.workers; ++i) Watch(i);
       if (options_.verbose && Now() - reported > 5) {
@@ -87,6 +88,13 @@ class Supervisor {
   }
 
  private:
+  // What the workers send must not end the run; their own handling is set up by RunWorker.
+  static void IgnoreSignals() {
+    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+      if (signal != SIGCHLD) ::signal(signal, SIG_IGN);
+    }
+  }
+
   void Print(double seconds) {
     std::printf("random_calls: seed %lu: %lu calls in %.1f s; %lu workers: %lu exited, %lu died of a signal, %lu were stuck\n", options_.seed, total_, seconds,
                 started_, exited_, signalled_, stuck_);
@@ -99,6 +107,7 @@ class Supervisor {
     board_->slots[i].calls = 0;
     const pid_t child = ::fork();
     if (child == 0) {
+      for (int signal = 1; signal <= SIGRTMAX; ++signal) ::signal(signal, SIG_DFL);
       RunWorker({seed, calls, static_cast<int>(i), board_, /*keep_streams=*/false, options_.trace});
     }
     states_[i] = {child, 0, 0, Now(), 0};
@@ -142,9 +151,9 @@ class Supervisor {
       ::kill(state.pid, SIGCONT);
       ::kill(state.pid, SIGKILL);
       state.since = now;
-    } else if (now - state.since > 0.02 * (state.poked + 1)) {  // interrupts what it sleeps in
+    } else if (now - state.since > 0.004 * (state.poked + 1)) {  // interrupts what it sleeps in
       ++state.poked;
-      ::kill(state.pid, state.poked % 4 == 3 ? SIGCONT : SIGALRM);
+      ::kill(state.pid, state.poked % 8 == 7 ? SIGCONT : SIGALRM);
     }
   }
 

@@ -38,6 +38,21 @@ constexpr uint32_t kMaxGeneration = 2;
 
 void Handler(int) {}
 
+// For the fault handler: who goes on after a fault, and how often yet. Threads share it without order: any of its values will do.
+Actor* g_actor = nullptr;
+volatile int g_faults_left = 40;
+
+// A fault is no end: a new life begins on top of the old one's stack, with new pools in place of those that were unmapped.
+void FaultHandler(int) {
+  if (g_faults_left <= 0 || g_actor == nullptr) RawCall(SYS_exit_group, 1);
+  g_faults_left = g_faults_left - 1;
+  Actor next = *g_actor;
+  next.rng = Rng(next.rng.Next());
+  next.left = next.left < 300 ? next.left : 300;
+  next.arguments->MapPools();
+  Act(next);
+}
+
 [[noreturn]] void ChildMain(const Actor* parent, uint64_t seed) {
   Actor child = *parent;
   child.rng = Rng(seed);
@@ -139,6 +154,21 @@ bool TooEarly(Actor& actor, int64_t number) {
   }
 }
 
+// The one thing that is left out: the supervisor is an ordinary program, and to kill or stop it says nothing about the kernel.
+bool EndsTheRun(int64_t number, const uint64_t (&args)[6]) {
+  const auto deadly = [](uint64_t signal) { return static_cast<int32_t>(signal) == SIGKILL || static_cast<int32_t>(signal) == SIGSTOP; };
+  const auto is_init = [](uint64_t pid) { return static_cast<int32_t>(pid) == 1; };
+  switch (number) {
+    case SYS_kill:
+    case SYS_tkill:
+    case SYS_rt_sigqueueinfo: return is_init(args[0]) && deadly(args[1]);
+    case SYS_tgkill:
+    case SYS_rt_tgsigqueueinfo: return is_init(args[1]) && deadly(args[2]);
+    case SYS_prlimit64: return is_init(args[0]);
+    default: return false;
+  }
+}
+
 void OneCall(Actor& actor) {
   const auto shapes = Shapes();
   if (actor.rng.OneIn(400)) return OddInstruction(actor);
@@ -160,11 +190,13 @@ void OneCall(Actor& actor) {
   size_t i = 0;
   for (; i < 6 && letters[i] != 0; ++i) args[i] = actor.arguments->Make(actor.rng, letters[i]);
   for (; i < 6; ++i) args[i] = actor.arguments->Anything(actor.rng);
+  if (EndsTheRun(number, args)) return;
   Trace(actor, number, args);
   RawCall(number, args);
 }
 
 void Act(Actor actor) {
+  if (actor.generation == 0) g_actor = &actor;
   for (; actor.left > 0; --actor.left) {
     OneCall(actor);
     actor.slot->calls = actor.slot->calls + 1;
@@ -178,6 +210,11 @@ void HandleSignals() {
   for (const int signal : {SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE, SIGHUP, SIGIO, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG}) {
     ::sigaction(signal, &action, nullptr);
   }
+  action.sa_handler = FaultHandler;
+  action.sa_flags = SA_NODEFER;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS}) ::sigaction(signal, &action, nullptr);
+  action.sa_handler = Handler;
+  action.sa_flags = 0;
   for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) ::sigaction(signal, &action, nullptr);
 }
 
