@@ -28,7 +28,7 @@ PtraceContext::~PtraceContext() {
   // A tracer that ends before its Context takes its stubs with it (EXITKILL); here their ends must still be seen by their tracer.
   CHECK(owner_ == gettid());
   Unbind();
-  cache_.clear();
+  while (!cache_.empty()) TakeKept(cache_.size() - 1);
   platform_.placement().Remove(pair_);
   platform_.Remove(this);
 }
@@ -65,17 +65,15 @@ Result<void> PtraceContext::Bind(PtraceAddressSpace& space) {
 }
 
 Result<std::unique_ptr<StubThread>> PtraceContext::ThreadForNewSpace() {
-  for (size_t i = cache_.size(); i > 0; --i) {
-    const auto it = cache_.begin() + static_cast<ptrdiff_t>(i - 1);
-    StubProcess& process = (*it)->process();
+  for (size_t i = cache_.size(); i-- > 0;) {
+    StubProcess& process = cache_[i]->process();
     if (process.Acquire()) {
-      std::unique_ptr<StubThread> thread = std::move(*it);
-      cache_.erase(it);
+      std::unique_ptr<StubThread> thread = TakeKept(i);
       if (thread->Alive()) return thread;
       thread->ReapAfterKill();  // the host's out-of-memory killer prefers what idles
       continue;
     }
-    if (process.dead()) cache_.erase(it);
+    if (process.dead()) TakeKept(i);
   }
   Ref<StubProcess> process = TRY(platform_.NewProcess());
   const pid_t tid = process->TakeParked();
@@ -85,11 +83,8 @@ Result<std::unique_ptr<StubThread>> PtraceContext::ThreadForNewSpace() {
 
 Result<std::unique_ptr<StubThread>> PtraceContext::ThreadInProcess(Ref<StubProcess> process) {
   if (process->dead()) return Errno::kESRCH;
-  for (auto it = cache_.begin(); it != cache_.end(); ++it) {
-    if (&(*it)->process() != process.get()) continue;
-    std::unique_ptr<StubThread> thread = std::move(*it);
-    cache_.erase(it);
-    return thread;
+  for (size_t i = 0; i < cache_.size(); ++i) {
+    if (&cache_[i]->process() == process.get()) return TakeKept(i);
   }
   const pid_t tid = process->TakeParked();
   if (tid == 0) return Errno::kEAGAIN;  // PrepareSibling was not called
@@ -98,8 +93,20 @@ Result<std::unique_ptr<StubThread>> PtraceContext::ThreadInProcess(Ref<StubProce
 }
 
 void PtraceContext::Keep(std::unique_ptr<StubThread> thread) {
+  if (!platform_.MayKeepAnother()) {
+    if (cache_.empty()) return;  // lets go of it
+    TakeKept(0);
+    if (!platform_.MayKeepAnother()) return;
+  }
   cache_.push_back(std::move(thread));
-  if (cache_.size() > kMaxCached) cache_.erase(cache_.begin());
+  if (cache_.size() > kMaxCached) TakeKept(0);
+}
+
+std::unique_ptr<StubThread> PtraceContext::TakeKept(size_t index) {
+  std::unique_ptr<StubThread> thread = std::move(cache_[index]);
+  cache_.erase(cache_.begin() + static_cast<ptrdiff_t>(index));
+  platform_.KeptOneLess();
+  return thread;
 }
 
 void PtraceContext::Unbind() {

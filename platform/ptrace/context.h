@@ -65,6 +65,7 @@ class PtraceContext final : public Context {
   Result<std::unique_ptr<StubThread>> ThreadInProcess(Ref<StubProcess> process);
   void Unbind();
   void Keep(std::unique_ptr<StubThread> thread);
+  std::unique_ptr<StubThread> TakeKept(size_t index);
 
   Result<Exit> SwitchBound(PtraceAddressSpace& space, Step step);
   Result<void> FlushIfNeeded(PtraceAddressSpace& space);

@@ -28,6 +28,9 @@ void Accumulate(PlatformStats& into, const PtraceContext::Counters& from) {
   into.injected_calls += from.injected.load(std::memory_order_relaxed);
 }
 
+// Of all Contexts together: runner/cgroup's limit of host tasks counts on it.
+constexpr size_t kMaxKept = 64;
+
 std::vector<NeededSyscall> NeededSyscalls() {
   return {
       {SYS_ptrace, "ptrace: run, stop and read the threads of stub processes"},
@@ -74,6 +77,12 @@ PlatformStats PtracePlatform::stats() const {
 }
 
 Result<Ref<StubProcess>> PtracePlatform::NewProcess() { return StubProcess::Spawn(*pristine_); }
+
+bool PtracePlatform::MayKeepAnother() {
+  if (kept_.fetch_add(1, std::memory_order_relaxed) < kMaxKept) return true;
+  KeptOneLess();
+  return false;
+}
 
 void PtracePlatform::Add(PtraceContext* context) {
   absl::MutexLock lock(&mu_);

@@ -2,6 +2,7 @@
 // Thread safety: any thread. Lock order: mu_ is a leaf.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -35,12 +36,16 @@ class PtracePlatform final : public Platform {
   Placement& placement() { return placement_; }
   void Add(PtraceContext* context);
   void Remove(PtraceContext* context);
+  // Stub threads that all Contexts together keep for later. Keeping: false when there are enough of them.
+  bool MayKeepAnother();
+  void KeptOneLess() { kept_.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
   explicit PtracePlatform(std::unique_ptr<Pristine> pristine);
 
   const std::unique_ptr<Pristine> pristine_;
   Placement placement_;
+  std::atomic<size_t> kept_{0};
   mutable absl::Mutex mu_;
   absl::flat_hash_set<PtraceContext*> contexts_ ABSL_GUARDED_BY(mu_);
   PlatformStats gone_ ABSL_GUARDED_BY(mu_);  // sums of contexts that are gone

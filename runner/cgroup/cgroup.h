@@ -27,8 +27,9 @@ struct CgroupLimits {
 
 // What the sentry and the gofer need beyond the application's memory.
 inline constexpr uint64_t kMemoryHeadroom = uint64_t{96} << 20;
-// Host tasks that a sandbox of `pids` tasks can need: a thread and a stub thread each, a stub process per address space, helpers.
-constexpr uint64_t TaskLimit(uint64_t pids) { return 3 * pids + 64; }
+// Host tasks that a sandbox of `pids` tasks can need: a thread and a stub thread each, a stub process per address space with up to four
+// parked threads; then idle threads, idle stub processes of two threads (platform/ptrace keeps 64 at most) and helpers.
+constexpr uint64_t TaskLimit(uint64_t pids) { return 7 * pids + 256; }
 
 // Where a controller can be found. Directories are absolute, without a trailing slash.
 struct CgroupPlace {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/security/random_calls/raw_call.h"
 #include "tests/security/random_calls/rng.h"
 #include "tests/security/random_calls/worker.h"
 
@@ -55,6 +57,12 @@ bool Parse(int argc, char** argv, Options& out) {
   return true;
 }
 
+// Also the two signals that the C library keeps for itself.
+void SetAction(int signal, void (*handler)(int)) {
+  const uint64_t action[4] = {reinterpret_cast<uint64_t>(handler), 0, 0, 0};  // struct sigaction of the kernel
+  RawCall(SYS_rt_sigaction, static_cast<uint64_t>(signal), reinterpret_cast<uint64_t>(action), 0, 8);
+}
+
 double Now() {
   timespec t{};
   ::clock_gettime(CLOCK_MONOTONIC, &t);
@@ -90,8 +98,8 @@ class Supervisor {
  private:
   // What the workers send must not end the run; their own handling is set up by RunWorker.
   static void IgnoreSignals() {
-    for (int signal = 1; signal <= SIGRTMAX; ++signal) {
-      if (signal != SIGCHLD) ::signal(signal, SIG_IGN);
+    for (int signal = 1; signal <= 64; ++signal) {
+      if (signal != SIGCHLD) SetAction(signal, SIG_IGN);
     }
   }
 
@@ -107,7 +115,7 @@ class Supervisor {
     board_->slots[i].calls = 0;
     const pid_t child = ::fork();
     if (child == 0) {
-      for (int signal = 1; signal <= SIGRTMAX; ++signal) ::signal(signal, SIG_DFL);
+      for (int signal = 1; signal <= 64; ++signal) SetAction(signal, SIG_DFL);
       RunWorker({seed, calls, static_cast<int>(i), board_, /*keep_streams=*/false, options_.trace});
     }
     states_[i] = {child, 0, 0, Now(), 0};
