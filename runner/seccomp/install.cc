@@ -14,8 +14,16 @@
 #include "runner/seccomp/compile.h"
 
 namespace rampart::seccomp {
+namespace {
+
+Installer replacement = nullptr;  // set before threads exist, then only read
+
+}  // namespace
+
+void ReplaceInstallerForTesting(Installer installer) { replacement = installer; }
 
 Result<void> Install(const Policy& policy) {
+  if (replacement != nullptr) return replacement(policy);
   Program program = Compile(policy);
   const sock_fprog prog{static_cast<unsigned short>(program.size()), program.data()};
   const long result = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
