@@ -66,7 +66,8 @@ Result<size_t> GoferInode::WriteAt(HostBacking& backing, std::span<const iovec> 
     if (at >= limit) return Errno::kEFBIG;
     ssize_t n = 0;
     if (segments[0].iov_len > limit - at) {
-      n = ::pwrite(backing.fd(), segments[0].iov_base, limit - at, static_cast<off_t>(at));
+      const iovec first{segments[0].iov_base, limit - at};
+      n = ::pwritev(backing.fd(), &first, 1, static_cast<off_t>(at));
     } else {
       n = ::pwritev(backing.fd(), segments.data(), count, static_cast<off_t>(at));
     }
