@@ -264,6 +264,10 @@ void RunWorker(const WorkerOptions& options) {
   arguments.MapPools();
   arguments.SetPeers(options.board->pids, kMaxWorkers);
   if (rng.OneIn(2)) ::chdir("/tmp");
+  if (!rng.OneIn(8)) {
+    const rlimit small{4 << 20, 4 << 20};  // else the memory is soon full of files
+    ::setrlimit(RLIMIT_FSIZE, &small);
+  }
   if (rng.OneIn(4)) ::setsid();
   if (rng.OneIn(2)) (void)!::setuid(1000);
   Act({rng, &arguments, &options.board->slots[options.slot], options.calls, 0, options.trace});
