@@ -4,6 +4,29 @@
 #   tools/check-layers holds every #include against them.
 set_property(GLOBAL PROPERTY RAMPART_LAYERS "")
 
+# Clang's builds (sanitizers, thread-safety analysis) are for checking only: common headers are parsed once for all of them. g++'s builds do
+# without, so that a missing #include is found.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  file(WRITE ${CMAKE_BINARY_DIR}/common_headers.cc "")
+  foreach(kind IN ITEMS library program)
+    add_library(common_headers_${kind} STATIC ${CMAKE_BINARY_DIR}/common_headers.cc)
+    target_link_libraries(common_headers_${kind} PUBLIC rampart_options ${RAMPART_ABSL} GTest::gtest GTest::gmock)
+    target_precompile_headers(common_headers_${kind} PRIVATE <algorithm> <array> <atomic> <cstdint> <cstring> <functional> <map> <memory> <optional>
+      <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h> <absl/container/flat_hash_set.h>
+      <absl/strings/str_cat.h> <absl/synchronization/mutex.h>)
+  endforeach()
+  target_precompile_headers(common_headers_program PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
+  set_target_properties(common_headers_program PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(common_headers_program PRIVATE -fPIE)
+endif()
+
+# KIND: library or program (the code of which is not position independent in the same way).
+function(rampart_common_headers name kind)
+  if(TARGET common_headers_${kind})
+    target_precompile_headers(${name} REUSE_FROM common_headers_${kind})
+  endif()
+endfunction()
+
 function(rampart_library name)
   cmake_parse_arguments(ARG "" "" "DEPS;LINK;TEST_DEPS;TEST_LINK;EXCLUDE;DEFINES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc ${CMAKE_CURRENT_SOURCE_DIR}/*.S)
@@ -15,6 +38,7 @@ function(rampart_library name)
   endforeach()
   if(sources)
     add_library(${name} STATIC ${sources})
+    rampart_common_headers(${name} library)
     target_link_libraries(${name} PUBLIC rampart_options ${ARG_DEPS} ${RAMPART_ABSL} ${ARG_LINK} Threads::Threads)
     target_compile_definitions(${name} PRIVATE ${ARG_DEFINES})
   else()
@@ -36,6 +60,7 @@ function(rampart_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE rampart_options ${ARG_DEPS} test_main GTest::gtest GTest::gmock ${ARG_LINK} Threads::Threads)
+  rampart_common_headers(${name} program)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
@@ -47,6 +72,9 @@ function(rampart_program name)
   target_link_libraries(${name} PRIVATE rampart_options ${ARG_DEPS} ${ARG_LINK} Threads::Threads)
   if(RAMPART_STATIC)
     target_link_options(${name} PRIVATE -static-pie)
+  endif()
+  if(RAMPART_SANITIZE)
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cc)
   endif()
 endfunction()
 

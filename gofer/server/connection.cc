@@ -9,11 +9,12 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/sanitizers.h"
 
 namespace rampart::gofer {
 namespace {
 
-constexpr size_t kWorkerStack = 256 * 1024;
+constexpr size_t kWorkerStack = (kSanitized ? 1024 : 256) * 1024;
 constexpr uint32_t kMaxLanes = 16;
 constexpr rlim_t kReservedFiles = 64;  // channels, lanes, log, and descriptors of calls under way
 constexpr int64_t kDefaultMaxFiles = 900;

@@ -12,6 +12,7 @@
 
 #include "absl/base/internal/sysinfo.h"
 #include "runner/seccomp/compile.h"
+#include "runner/seccomp/sanitizers.h"
 
 namespace rampart::seccomp {
 namespace {
@@ -24,7 +25,7 @@ void ReplaceInstallerForTesting(Installer installer) { replacement = installer; 
 
 Result<void> Install(const Policy& policy) {
   if (replacement != nullptr) return replacement(policy);
-  Program program = Compile(policy);
+  Program program = Compile(WithSanitizerCalls(policy));
   const sock_fprog prog{static_cast<unsigned short>(program.size()), program.data()};
   const long result = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog);
   if (result < 0) return ErrnoFromHost(errno);

@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "base/sanitizers.h"
 #include "platform/platform.h"
 #include "sentry/kernel/task.h"
 #include "sentry/wait/wait.h"
@@ -35,7 +36,7 @@ class WorkerPool {
   bool BecomeIdle(Worker& worker);
   Result<void> StartNew(platform::Platform& platform, Ref<Task> task);
 
-  static constexpr size_t kStackBytes = 256 * 1024;
+  static constexpr size_t kStackBytes = (kSanitized ? 1024 : 256) * 1024;
   static constexpr size_t kMaxIdle = 24;
 
   mutable absl::Mutex mu_;

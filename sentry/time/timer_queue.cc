@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/check.h"
+#include "base/sanitizers.h"
 
 namespace rampart::time {
 
@@ -61,7 +62,7 @@ void TimerQueue::Start() {
   pthread_attr_t attributes;
   CHECK(pthread_attr_init(&attributes) == 0);
   // Callbacks send signals and wake sleepers: small frames.
-  CHECK(pthread_attr_setstacksize(&attributes, 256 * 1024) == 0);
+  CHECK(pthread_attr_setstacksize(&attributes, (kSanitized ? 1024 : 256) * 1024) == 0);
   state_->stop = false;
   CHECK(pthread_create(&state_->thread, &attributes, &State::Main, state_.get()) == 0);
   pthread_attr_destroy(&attributes);

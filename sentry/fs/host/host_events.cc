@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "base/log.h"
+#include "base/sanitizers.h"
 #include "base/unique_fd.h"
 
 namespace rampart::fs {
@@ -59,7 +60,7 @@ class HostPoller {
     epoll_ = std::move(epoll);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, size_t{128} << 10);
+    pthread_attr_setstacksize(&attr, size_t{kSanitized ? 1024 : 128} << 10);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigset_t all, before;
     sigfillset(&all);
