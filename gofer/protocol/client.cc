@@ -20,8 +20,8 @@ Client::~Client() = default;
 std::unique_ptr<Client::Lane> Client::MakeLane(MessageSocket socket) const {
   auto lane = std::make_unique<Lane>();
   lane->socket = std::move(socket);
-  lane->out.resize(msize_);
-  lane->in.resize(msize_);
+  lane->out = MessageBuffer(msize_);
+  lane->in = MessageBuffer(msize_);
   return lane;
 }
 
@@ -37,7 +37,7 @@ Result<std::unique_ptr<Client>> Client::Connect(UniqueFd socket, const Options& 
   if (version.version != kVersionRampart) return Errno::kEPROTONOSUPPORT;
   if (version.msize < kMinMessageExtended || version.msize > kMaxMessage) return Errno::kEPROTO;
   client->msize_ = version.msize;
-  lane->out.resize(version.msize);
+  lane->out.Shorten(version.msize);
   client->control_ = std::move(lane);
   client->shared_ = options.shared;
   auto first = client->NewLane();

@@ -20,6 +20,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/result.h"
 #include "gofer/protocol/codec.h"
+#include "gofer/protocol/message_buffer.h"
 #include "gofer/protocol/message_socket.h"
 #include "gofer/protocol/shared_lane.h"
 
@@ -57,7 +58,7 @@ class Client {
   struct Lane {
     MessageSocket socket;
     std::unique_ptr<SharedLane> shared;  // instead of the socket
-    std::vector<std::byte> out, in;
+    MessageBuffer out, in;
   };
   // Owns a lane for a call, and gives it back.
   class Lease {

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/sanitizers.h"
+#include "gofer/protocol/message_buffer.h"
 
 namespace rampart::gofer {
 namespace {
@@ -72,7 +73,7 @@ void* Connection::WorkerMain(void* self) {
 }
 
 void Connection::Work() {
-  std::vector<std::byte> in(kMaxMessage), out(kMaxMessage);
+  MessageBuffer in(kMaxMessage), out(kMaxMessage);
   Call call;
   for (;;) {
     auto received = Receive(in);

@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include "absl/base/internal/sysinfo.h"
+#include "absl/synchronization/mutex.h"
 #include "runner/seccomp/compile.h"
 #include "runner/seccomp/sanitizers.h"
 
@@ -34,12 +36,19 @@ Result<void> Install(const Policy& policy) {
 }
 
 void PrimeAllocator() {
+  static bool done = false;  // the process has one thread yet
+  if (std::exchange(done, true)) return;
+#ifdef RAMPART_SHIPS
+  // Debian's Abseil is built with its lock-order checks on: each Lock() then takes a lock of the whole process and walks a graph. The builds that
+  // tests use by themselves want that.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
   // A fixed number of arenas keeps malloc from counting processors.
   ::mallopt(M_ARENA_MAX, 4);
   // absl::Mutex counts them too, at the first contention, reads their frequency in /sys, and asks for its thread's priority. All answers are
   // remembered, the last by the thread and by those that it makes from now on.
   absl::base_internal::NumCPUs();
-  absl::base_internal::NominalCPUFrequency();
+  absl::base_internal::NominalCPUFrequency();  // see cpu_frequency.cc
   int policy = 0;
   sched_param param{};
   ::pthread_getschedparam(::pthread_self(), &policy, &param);

@@ -17,7 +17,7 @@ void ReplaceInstallerForTesting(Installer installer);
 
 // Makes glibc and Abseil decide now what they would otherwise ask the host under the filter, in the middle of a free() or of waiting for a
 // mutex (malloc/arena.c, check_may_shrink_heap; arena limits; number of processors; priority of the thread). Call it before other threads
-// are made: what threads inherit they inherit from the caller. Idempotent; starts and joins one thread.
+// are made: what threads inherit they inherit from the caller. In what ships it turns Abseil's lock-order checks off. Idempotent; starts and joins one thread.
 void PrimeAllocator();
 
 }  // namespace rampart::seccomp
