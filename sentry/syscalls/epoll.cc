@@ -16,20 +16,20 @@ Result<Word> Create(kernel::Task& task, bool close_on_exec) {
   return static_cast<Word>(fd);
 }
 
-Result<void> WaitForEvents(kernel::Task& task, fs::Epoll& epoll, size_t max, Deadline deadline, fs::Epoll::Events& events) {
-  epoll.Collect(max, events);
+Result<void> WaitForEvents(kernel::Task& task, fs::Epoll& epoll, size_t max, Deadline deadline, fs::Epoll::Events& events, fs::Epoll::Collected& from) {
+  epoll.Collect(max, events, from);
   if (!events.empty() || deadline.Passed()) return Ok();
   wait::SleeperEntry entry(task.sleeper());
   epoll.RegisterWaiter(entry);
   Result<void> result = Ok();
   while (true) {
-    epoll.Collect(max, events);
+    epoll.Collect(max, events, from);
     if (!events.empty()) break;
     result = task.Sleep(deadline);
     if (result.ok()) continue;
     if (result.error() == Errno::kETIMEDOUT) {
       result = Ok();
-      epoll.Collect(max, events);
+      epoll.Collect(max, events, from);
     }
     break;
   }
@@ -43,10 +43,18 @@ Result<Word> Wait(kernel::Task& task, Fd fd, UserOut<abi::EpollEvent> user_event
   auto* const epoll = dynamic_cast<fs::Epoll*>(file.get());
   if (epoll == nullptr) return Errno::kEINVAL;
   fs::Epoll::Events events;
-  const Result<void> waited = WaitForEvents(task, *epoll, std::min<size_t>(static_cast<size_t>(max), kBatch), deadline, events);
+  fs::Epoll::Collected from;
+  const Result<void> waited = WaitForEvents(task, *epoll, std::min<size_t>(static_cast<size_t>(max), kBatch), deadline, events, from);
   if (!waited.ok()) return waited.error() == Errno::kERESTARTSYS ? Errno::kEINTR : waited.error();
-  TRY(task.mm().CopyOutArray<abi::EpollEvent>(user_events, events));
-  return events.size();
+  if (task.mm().CopyOutArray<abi::EpollEvent>(user_events, events).ok()) return events.size();
+  // Not all of them fit: those that do are told, the others stay.
+  size_t told = 0;
+  while (told < events.size() && task.CopyOut(UserOut<abi::EpollEvent>(user_events.address() + told * sizeof(abi::EpollEvent)), events[told]).ok()) {
+    ++told;
+  }
+  epoll->PutBack(std::span(from).subspan(told));
+  if (told == 0) return Errno::kEFAULT;
+  return told;
 }
 
 Result<Word> WaitMasked(kernel::Task& task, Fd fd, UserOut<abi::EpollEvent> events, int32_t max, Deadline deadline, UserIn<abi::SigSet> mask,

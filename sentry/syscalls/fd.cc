@@ -233,7 +233,7 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
       TRY(task.fds().SetCloseOnExec(fd, (argument & kFdCloexec) != 0));
       return Word{0};
     case kFGetFl:
-      return static_cast<Word>(file.flags() | ((file.flags() & abi::kOPath) != 0 ? 0 : abi::kOLargefile));
+      return static_cast<Word>(file.flags());
     case kFSetFl:
       TRY(file.SetFlags(task, static_cast<uint32_t>(argument)));
       return Word{0};

@@ -30,6 +30,7 @@ Result<Word> DoOpen(Task& task, Fd dirfd, UserPath user, uint32_t flags, uint32_
     if ((flags & abi::kOCreat) != 0) return Errno::kEINVAL;
   }
   if ((flags & (abi::kODirectory | abi::kOCreat)) == (abi::kODirectory | abi::kOCreat)) return Errno::kEINVAL;
+  if ((flags & abi::kOPath) == 0) flags |= abi::kOLargefile;  // what is opened by name has it, and nothing else
   const PathArg path = TRY(PathArg::Read(task, dirfd, user));
   const Ref<vfs::FileDescription> file = TRY(vfs::Open(path.walk(), path.text(), flags, mode & 07777, resolve));
   const auto finish = [&] { return file->FinishOpen(task); };

@@ -99,7 +99,10 @@ Result<void> FileDescription::Allocate(const Caller&, uint32_t, uint64_t, uint64
 
 Result<void> FileDescription::Truncate(Caller& caller, uint64_t size) { return TruncateOpened(caller, path_, size); }
 
-Result<uint64_t> FileDescription::Fcntl(Caller&, uint32_t, uint64_t) { return Errno::kEINVAL; }
+Result<uint64_t> FileDescription::Fcntl(Caller&, uint32_t command, uint64_t) {
+  constexpr uint32_t kSetPipeSize = 1031, kGetPipeSize = 1032;
+  return command == kSetPipeSize || command == kGetPipeSize ? Errno::kEBADF : Errno::kEINVAL;
+}
 
 Result<void> FileDescription::OnClose(Caller&) { return Ok(); }
 

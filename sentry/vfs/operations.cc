@@ -49,7 +49,8 @@ void NotifyRemoved(Caller& caller, Inode& directory, Inode& victim, const std::s
   NotifyChild(directory, kInDelete | DirBit(victim), 0, name);
   const Result<Attr> attr = victim.GetAttr(caller);
   const bool last_name = victim.IsDirectory() || !attr.ok() || attr->nlink == 0;
-  NotifySelf(victim, last_name ? kInDeleteSelf : kInAttrib);
+  if (!victim.IsDirectory()) NotifySelf(victim, kInAttrib);  // the number of links has changed
+  if (last_name) NotifySelf(victim, kInDeleteSelf);
 }
 
 }  // namespace

@@ -119,6 +119,7 @@ void Notify(Caller& caller, const Names& names, Inode& source, Inode* replaced) 
     return;
   }
   const Result<Attr> attr = replaced->GetAttr(caller);
+  if (!replaced->IsDirectory()) NotifySelf(*replaced, kInAttrib);
   if (replaced->IsDirectory() || !attr.ok() || attr->nlink == 0) NotifySelf(*replaced, kInDeleteSelf);
 }
 

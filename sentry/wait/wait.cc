@@ -84,7 +84,7 @@ void WaitQueue::Notify(EventMask events) {
   for (WaitEntry* e = head_.load(std::memory_order_relaxed); e != nullptr;) {
     WaitEntry* next = e->next_;
     if ((e->mask_ & events) != 0 && !(e->exclusive_ && exclusive_told)) {
-      exclusive_told = exclusive_told || e->exclusive_;
+      exclusive_told = exclusive_told || (e->exclusive_ && !e->Idle());
       e->OnEvent(events);
     }
     e = next;

@@ -34,6 +34,8 @@ class WaitEntry {
   virtual ~WaitEntry();  // REQUIRES: not registered
   // Something in `events` happened. Called under the queue's lock: see the rules above.
   virtual void OnEvent(EventMask events) = 0;
+  // Nobody waits behind this entry now (an epoll without a waiter): a Notify that told it goes on to the next exclusive one.
+  virtual bool Idle() const { return false; }
 
   // Registers as exclusive wherever it is registered (EPOLLEXCLUSIVE). REQUIRES: not registered.
   void set_always_exclusive(bool on) { always_exclusive_ = on; }

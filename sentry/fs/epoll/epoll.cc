@@ -30,6 +30,7 @@ class Epoll::Item final : public wait::WaitEntry, public vfs::LastCloseObserver 
     const uint32_t mask = mask_.load(std::memory_order_acquire);
     if ((mask & ~kPrivateBits & events) != 0) epoll_.Ready(*this);
   }
+  bool Idle() const override { return epoll_.queue_.empty(); }
   void OnLastClose(vfs::FileDescription&) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
     Epoll& epoll = epoll_;  // this object dies below
     absl::MutexLock lock(&epoll.mu_);
@@ -50,6 +51,7 @@ class Epoll::Item final : public wait::WaitEntry, public vfs::LastCloseObserver 
   vfs::FileDescription& file_;
   const Fd fd_;
   abi::EpollEvent event_;         // guarded by epoll_.mu_
+  uint64_t changes_ = 0;          // guarded by epoll_.mu_: additions and modifications, of all items
   std::atomic<uint32_t> mask_;    // event_.events, without the interests of a one-shot that has fired; written under epoll_.mu_
   // Guarded by epoll_.ready_mu_.
   Item* next_ready_ = nullptr;
@@ -135,6 +137,7 @@ Result<void> Epoll::Add(vfs::FileDescription& file, Fd fd, abi::EpollEvent event
     if (!is_new) return Errno::kEEXIST;
     it->second = std::make_unique<Item>(*this, file, fd, event);
     item = it->second.get();
+    item->changes_ = ++changes_;
     file.AddObserverLocked(*item);
     file.EventRegister(*item, event.events & ~kPrivateBits);
     if (item->Ask() == 0) return Ok();
@@ -153,6 +156,7 @@ Result<void> Epoll::Modify(vfs::FileDescription& file, Fd fd, abi::EpollEvent ev
     if (it == items_.end()) return Errno::kENOENT;
     Item& item = *it->second;
     if ((item.event_.events & abi::kEpollExclusive) != 0) return Errno::kEINVAL;
+    item.changes_ = ++changes_;
     if ((item.event_.events & ~kPrivateBits) != (event.events & ~kPrivateBits)) {
       file.EventUnregister(item);
       item.SetEvent(event);
@@ -212,7 +216,7 @@ Epoll::Item* Epoll::PopReady() {
   return item;
 }
 
-void Epoll::Collect(size_t max, Events& events) {
+void Epoll::Collect(size_t max, Events& events, Collected& collected) {
   bool more = false;
   {
     absl::MutexLock lock(&mu_);
@@ -228,6 +232,7 @@ void Epoll::Collect(size_t max, Events& events) {
       const uint32_t shown = item->Ask();
       if (shown == 0) continue;
       events.push_back({shown, item->event_.data_low, item->event_.data_high});
+      collected.push_back({{&item->file_, static_cast<int32_t>(item->fd_)}, item->changes_, item->event_.events});
       const uint32_t wanted = item->event_.events;
       if ((wanted & abi::kEpollOneshot) != 0) {
         item->mask_.store(wanted & kPrivateBits, std::memory_order_release);
@@ -242,6 +247,24 @@ void Epoll::Collect(size_t max, Events& events) {
   }
   // Each event woke one waiter; if it could not take them all, another should come.
   if (more && !queue_.empty()) queue_.Notify(abi::kPollIn | abi::kPollRdNorm);
+}
+
+void Epoll::PutBack(std::span<const CollectedItem> items) {
+  bool any = false;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const CollectedItem& taken : items) {
+      const auto it = items_.find(taken.key);
+      if (it == items_.end() || it->second->changes_ != taken.change) continue;
+      Item& item = *it->second;
+      item.event_.events = taken.events;
+      item.mask_.store(taken.events, std::memory_order_release);
+      any = true;
+      absl::MutexLock ready(&ready_mu_);
+      if (!item.linked_) PushLocked(item);
+    }
+  }
+  if (any) queue_.Notify(abi::kPollIn | abi::kPollRdNorm);
 }
 
 wait::EventMask Epoll::Readiness(wait::EventMask mask) {

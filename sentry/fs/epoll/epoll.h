@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -34,14 +35,23 @@ class Epoll final : public vfs::FileDescription {
   Result<void> Remove(vfs::FileDescription& file, Fd fd);
 
   using Events = absl::InlinedVector<abi::EpollEvent, 16>;
-  // Appends up to `max` events that are there now.
-  void Collect(size_t max, Events& events);
+  // Which interest an event came from, in case it cannot be given to the application.
+  struct CollectedItem {
+    std::pair<vfs::FileDescription*, int32_t> key;  // only compared
+    uint64_t change;
+    uint32_t events;  // the interests before it was taken
+  };
+  using Collected = absl::InlinedVector<CollectedItem, 16>;
+  // Appends up to `max` events that are there now, and where they came from.
+  void Collect(size_t max, Events& events, Collected& collected);
+  // Undoes Collect for items that were not changed since: ready again, a one-shot armed again.
+  void PutBack(std::span<const CollectedItem> items);
 
   bool seekable() const override { return false; }
   bool pollable() const override { return true; }
   Result<size_t> Read(Caller&, mm::IoDst&, uint32_t) override { return Errno::kEINVAL; }
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
-  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }
@@ -73,6 +83,7 @@ class Epoll final : public vfs::FileDescription {
 
   mutable absl::Mutex mu_;
   absl::flat_hash_map<Key, std::unique_ptr<Item>> items_ ABSL_GUARDED_BY(mu_);
+  uint64_t changes_ ABSL_GUARDED_BY(mu_) = 0;
 
   absl::Mutex ready_mu_;
   Item* ready_head_ ABSL_GUARDED_BY(ready_mu_) = nullptr;

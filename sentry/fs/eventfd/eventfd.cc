@@ -29,7 +29,7 @@ Result<size_t> EventFd::Read(Caller&, mm::IoDst& dst, uint32_t) {
 }
 
 Result<size_t> EventFd::Write(Caller&, mm::IoSrc& src, uint32_t) {
-  if (src.remaining() < sizeof(uint64_t)) return Errno::kEINVAL;
+  if (src.remaining() != sizeof(uint64_t)) return Errno::kEINVAL;
   uint64_t value = 0;
   // Only looks: the bytes are taken when they have been added, so that a wait for room can come back with the same source.
   bool again = false;

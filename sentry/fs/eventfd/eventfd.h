@@ -19,9 +19,9 @@ class EventFd final : public vfs::FileDescription {
   bool pollable() const override { return true; }
   // EINVAL: less than 8 bytes; EAGAIN: the counter is 0.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;
-  // EINVAL: less than 8 bytes, or 2^64-1; EAGAIN: the counter would reach 2^64-1.
+  // EINVAL: not 8 bytes, or 2^64-1; EAGAIN: the counter would reach 2^64-1.
   Result<size_t> Write(Caller& caller, mm::IoSrc& src, uint32_t flags) override;
-  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }

@@ -35,7 +35,7 @@ class Inotify final : public vfs::FileDescription {
   // Whole events only. EINVAL: the buffer is too small for the first.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEBADF; }
-  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }

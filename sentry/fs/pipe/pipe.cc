@@ -269,7 +269,7 @@ uint64_t Pipe::capacity() {
 }
 
 Result<uint64_t> Pipe::SetCapacity(uint64_t bytes, bool privileged) {
-  if (bytes == 0 || bytes > (uint64_t{1} << 31)) return Errno::kEINVAL;
+  if (bytes > (uint64_t{1} << 31)) return Errno::kEINVAL;
   const auto wanted = static_cast<uint32_t>(std::bit_ceil(std::max(bytes, kPageSize)) / kPageSize);
   bool grown = false;
   {

@@ -43,7 +43,7 @@ class Pipe : public RefCounted {
 
   size_t bytes();                        // FIONREAD
   uint64_t capacity();                   // F_GETPIPE_SZ
-  // F_SETPIPE_SZ: rounds up to a power of two of pages. EBUSY: holds more than that; EPERM above 1 MiB unless `privileged`; EINVAL: 0 or > 2 GiB.
+  // F_SETPIPE_SZ: rounds up to a power of two of pages. EBUSY: holds more than that; EPERM above 1 MiB unless `privileged`; EINVAL: > 2 GiB.
   Result<uint64_t> SetCapacity(uint64_t bytes, bool privileged);
 
   // Ends. The counters count openings ever made, for the rendezvous of FIFOs.

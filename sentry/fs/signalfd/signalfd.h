@@ -25,7 +25,7 @@ class SignalFd final : public vfs::FileDescription {
   // Whole records of 128 bytes. EINVAL: no room for one; EAGAIN.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
-  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { group_->signal_events().Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { group_->signal_events().Unregister(entry); }

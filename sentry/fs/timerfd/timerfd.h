@@ -35,7 +35,7 @@ class TimerFd final : public vfs::FileDescription {
   bool pollable() const override { return true; }
   // The number of expiries since the last read. EINVAL: less than 8 bytes; EAGAIN: none.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;
-  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }
