@@ -24,7 +24,6 @@ using sentry::boot::SignalTarget;
 using sentry::boot::StartFailure;
 using sentry::boot::StatsReport;
 
-constexpr Nanos kExitGrace = 2 * kNanosPerSecond;     // between the program's end and the sentry's
 constexpr Nanos kTimeoutGrace = 2 * kNanosPerSecond;  // between SIGTERM and the end, when the time is up
 
 void Kill(const Child& child) { ::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0); }
@@ -131,11 +130,13 @@ class Supervisor {
         return;
       case ControlType::kStartFailed:
         if (started_ || decided_) return;
-        Decide(Outcome::Kind::kStartFailed);
+        // A sentry whose gofer could not start only knows that it does not answer.
+        if (gofer_report_open_) ReadGoferReport();
+        Decide(gofer_text_.empty() ? Outcome::Kind::kStartFailed : Outcome::Kind::kGoferDied);
         outcome_.failure = static_cast<StartFailure>(message.value);
         outcome_.error = static_cast<int>(message.detail);
         outcome_.text.assign(message.text, message.text_length);
-        deadline_ = Deadline::After(kExitGrace);
+        done_ = true;
         return;
       case ControlType::kStopped:
         if (!started_ || decided_ || message.value == 0 || message.value > 64) return;
@@ -145,7 +146,7 @@ class Supervisor {
         if (!started_ || decided_) return;
         Decide(timed_out_ ? Outcome::Kind::kTimedOut : Outcome::Kind::kExited);
         outcome_.wait_status = static_cast<int>(message.value);
-        deadline_ = Deadline::After(kExitGrace);
+        done_ = true;  // the last word of a sentry: statistics are written, files too
         return;
       case ControlType::kContinued:
         return;
@@ -196,11 +197,6 @@ class Supervisor {
   }
 
   void GoferEnded() {
-    if (decided_) {  // on the way out it ends when its channel is closed
-      gofer_ignored_ = true;
-      done_ = true;
-      return;
-    }
     // A sentry that has just gone is the reason, not the result.
     if (ReadControl() && decided_) return;
     if (HasEnded(watched_.sentry)) return SentryEnded();
@@ -229,13 +225,10 @@ class Supervisor {
   }
 
   void Finish() {
-    if (gofer_ignored_ && !HasEnded(watched_.sentry)) {
-      pollfd fd{watched_.sentry.pidfd.get(), POLLIN, 0};
-      ::poll(&fd, 1, static_cast<int>(kExitGrace / kNanosPerMilli));
-    }
+    // Both at once: the end of each waits for a grace period of RCU, in which its mounts go.
     Kill(watched_.sentry);
-    const Death sentry = Reap(watched_.sentry);
     Kill(watched_.gofer);
+    const Death sentry = Reap(watched_.sentry);
     if (!gofer_reaped_) Reap(watched_.gofer);
     if (outcome_.kind == Outcome::Kind::kSentryDied) {
       outcome_.death = sentry;
@@ -269,7 +262,6 @@ class Supervisor {
   bool timed_out_ = false;
   bool control_closed_ = false;
   bool gofer_reaped_ = false;
-  bool gofer_ignored_ = false;
   bool gofer_report_open_ = watched_.gofer_report_fd >= 0;
   bool stats_open_ = watched_.stats_fd >= 0;
 };
