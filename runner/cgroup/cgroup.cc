@@ -52,10 +52,10 @@ absl::Status MakeDirectory(const CgroupPlace& place, const std::string& director
 
 Cgroup::~Cgroup() { Remove(); }
 
-absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimits& limits) {
-  Cgroup group;
+absl::StatusOr<std::vector<Cgroup::Part>> Cgroup::Locate(const std::string& name, const CgroupLimits& limits) {
+  std::vector<Part> parts;
   const std::vector<std::string> wanted = Controllers(limits);
-  if (wanted.empty()) return group;
+  if (wanted.empty()) return parts;
   const std::string mountinfo = TRY_STATUS(ReadSmallFile("/proc/self/mountinfo"));
   const std::string self = TRY_STATUS(ReadSmallFile("/proc/self/cgroup"));
   const std::vector<CgroupPlace> places = FindPlaces(mountinfo, self, wanted);
@@ -64,12 +64,20 @@ absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimit
     if (place == places.end()) {
       return absl::UnavailableError(absl::StrCat("this host has no cgroup hierarchy with the controller '", controller, "' mounted"));
     }
-    const std::string directory = absl::StrCat(place->parent, "/", name);
-    TRY_STATUS(MakeDirectory(*place, directory));
-    if (std::find(group.directories_.begin(), group.directories_.end(), directory) == group.directories_.end()) {
-      group.directories_.push_back(directory);
+    parts.push_back({*place, absl::StrCat(place->parent, "/", name)});
+  }
+  return parts;
+}
+
+absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimits& limits) {
+  Cgroup group;
+  const std::vector<Part> parts = TRY_STATUS(Locate(name, limits));
+  for (const Part& part : parts) {
+    TRY_STATUS(MakeDirectory(part.place, part.directory));
+    if (std::find(group.directories_.begin(), group.directories_.end(), part.directory) == group.directories_.end()) {
+      group.directories_.push_back(part.directory);
     }
-    TRY_STATUS(Apply(*place, directory, limits));
+    TRY_STATUS(Apply(part.place, part.directory, limits));
   }
   return group;
 }

@@ -50,6 +50,14 @@ class Cgroup {
   Cgroup& operator=(Cgroup&&) = default;
   ~Cgroup();
 
+  // One controller of a group, and where its directory is or will be.
+  struct Part {
+    CgroupPlace place;
+    std::string directory;
+  };
+  // Where Create would make what; makes nothing. Errors: as Create's.
+  static absl::StatusOr<std::vector<Part>> Locate(const std::string& name, const CgroupLimits& limits);
+
   // Makes a group called `name` with `limits`; without limits, an empty Cgroup that does nothing. Errors name the controller and the
   // directory; kPermissionDenied when this user may not, kUnavailable when the host has no such controller.
   static absl::StatusOr<Cgroup> Create(const std::string& name, const CgroupLimits& limits);

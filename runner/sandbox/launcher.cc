@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -11,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "runner/cgroup/cgroup.h"
 #include "runner/monitor/janitor.h"
 #include "runner/monitor/terminal.h"
@@ -154,11 +156,31 @@ struct HostLimits {
   std::vector<int> processors;
 };
 
-absl::StatusOr<HostLimits> LimitOnHost(const Plan& plan) {
+CgroupLimits ProcessorLimits(const Plan& plan) { return {.cpu_quota = plan.cgroup.cpu_quota, .cpu_period = plan.cgroup.cpu_period}; }
+CgroupLimits MemoryAndTaskLimits(const Plan& plan) { return {.memory_bytes = plan.cgroup.memory_bytes, .tasks = plan.cgroup.tasks}; }
+
+std::string CgroupName() {
+  // Containers that see the same hierarchy may have a process of this number too.
+  uint32_t distinct = 0;
+  if (::getrandom(&distinct, sizeof(distinct), GRND_NONBLOCK) < 0) distinct = static_cast<uint32_t>(MonotonicNow());
+  return absl::StrCat("rampart-", ::getpid(), "-", absl::Hex(distinct, absl::kZeroPad8));
+}
+
+// The janitor must know them before they are made: this process may be killed at any moment.
+std::vector<std::string> CgroupDirectories(const Plan& plan, const std::string& name) {
+  std::vector<std::string> all;
+  for (const CgroupLimits& limits : {ProcessorLimits(plan), MemoryAndTaskLimits(plan)}) {
+    const auto parts = Cgroup::Locate(name, limits);
+    if (!parts.ok()) continue;  // Create will say so
+    for (const Cgroup::Part& part : *parts) all.push_back(part.directory);
+  }
+  return all;
+}
+
+absl::StatusOr<HostLimits> LimitOnHost(const Plan& plan, const std::string& name) {
   HostLimits out;
-  const std::string name = absl::StrCat("rampart-", ::getpid());
   if (plan.cgroup.cpu_quota != 0) {
-    auto group = Cgroup::Create(name, {.cpu_quota = plan.cgroup.cpu_quota, .cpu_period = plan.cgroup.cpu_period});
+    auto group = Cgroup::Create(name, ProcessorLimits(plan));
     if (group.ok()) {
       out.cpu = *std::move(group);
     } else {
@@ -172,7 +194,7 @@ absl::StatusOr<HostLimits> LimitOnHost(const Plan& plan) {
     }
   }
   // The kernel inside holds these two by itself; the host's are a second wall, where the host lets us build it.
-  auto group = Cgroup::Create(name, {.memory_bytes = plan.cgroup.memory_bytes, .tasks = plan.cgroup.tasks});
+  auto group = Cgroup::Create(name, MemoryAndTaskLimits(plan));
   if (group.ok()) {
     out.memory_and_tasks = *std::move(group);
   } else {
@@ -202,12 +224,6 @@ absl::StatusOr<Identities> ChooseIdentities(const Caller& caller) {
   return out;
 }
 
-std::vector<std::string> AllDirectories(const HostLimits& limits) {
-  std::vector<std::string> all = limits.cpu.directories();
-  all.insert(all.end(), limits.memory_and_tasks.directories().begin(), limits.memory_and_tasks.directories().end());
-  return all;
-}
-
 }  // namespace
 
 absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller) {
@@ -220,9 +236,10 @@ absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions
   SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "runner");
 
   const Terminal terminal;
-  // Destroyed in reverse: processes first, then the janitor's reason to act, then the cgroups.
-  HostLimits limits = TRY_STATUS(LimitOnHost(plan));
-  const Janitor janitor = TRY_STATUS(Janitor::Start(AllDirectories(limits)));
+  // Destroyed in reverse: processes first, then the cgroups, then the janitor's reason to act.
+  const std::string cgroup = CgroupName();
+  const Janitor janitor = TRY_STATUS(Janitor::Start(CgroupDirectories(plan, cgroup)));
+  HostLimits limits = TRY_STATUS(LimitOnHost(plan, cgroup));
   Identities identities = TRY_STATUS(ChooseIdentities(caller));
   identities.child.processors = limits.processors;
   identities.child.self_test = options.self_test;
