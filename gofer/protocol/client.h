@@ -13,6 +13,7 @@
 // Locks: mutex_ only; no host call under it.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -53,6 +54,7 @@ class Client {
   void FlushClunks();
 
   bool broken() const;
+  uint64_t requests() const { return requests_.load(std::memory_order_relaxed); }  // sent so far
 
  private:
   struct Lane {
@@ -88,6 +90,7 @@ class Client {
   void MarkBroken();
 
   const Options options_;
+  std::atomic<uint64_t> requests_{0};
   uint32_t msize_ = kMaxMessage;  // immutable after Connect
   bool shared_ = false;           // immutable after Connect
   // The socket that the session began with: further lanes are asked for through it. Null: it is the only lane. Used by whoever set adding_.
@@ -132,6 +135,7 @@ Result<Client::Answer<typename Request::Reply>> Client::CallOn(Lease lease, cons
   const size_t size = EncodeMessage(0, request, lease.lane().out);
   if (size == 0) return Errno::kEMSGSIZE;
   FdList fds;
+  requests_.fetch_add(1, std::memory_order_relaxed);
   const Frame frame = TRY(Exchange(lease.lane(), size, fds));
   auto reply = DecodeReply<Request>(frame);
   if (!reply.ok()) {

@@ -20,7 +20,9 @@
 #include "sentry/fs/tty/devpts.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/loader/vdso.h"
+#include "sentry/kernel/introspect.h"
 #include "sentry/mm/memory_file.h"
+#include "sentry/mm/statistics.h"
 #include "sentry/strace/trace_set.h"
 #include "sentry/syscalls/dispatch.h"
 #include "sentry/vfs/operations.h"
@@ -47,6 +49,7 @@ class Sandbox {
   int Wait() { return kernel_->WaitForInit(); }
   ControlChannel& control() { return control_; }
   kernel::Kernel& kernel() { return *kernel_; }
+  uint64_t gofer_requests() const { return gofer_ ? gofer_->client().requests() : 0; }
 
  private:
   bool MakeKernel(Failure& failure);
@@ -61,6 +64,7 @@ class Sandbox {
   std::unique_ptr<kernel::Kernel> kernel_;
   RefPtr<vfs::MountNamespace> mounts_;
   RefPtr<vfs::FdTable> fds_;
+  RefPtr<fs::GoferConnection> gofer_;  // null: no mount needs one
 };
 
 bool Sandbox::MakeKernel(Failure& failure) {
@@ -101,6 +105,7 @@ bool Sandbox::MakeFiles(Failure& failure) {
     Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(UniqueFd(config_.gofer_fd));
     if (!gofer.ok()) return failure.text = With("the gofer does not answer", gofer.error()), false;
     context.gofer = *gofer;
+    gofer_ = *gofer;
   }
   MountFailure mount_failure{};
   mounts_ = BuildMounts(config_, context, &mount_failure);
@@ -123,7 +128,7 @@ Result<std::string> Sandbox::FindProgram(const vfs::Walk& walk) const {
   for (const std::string& variable : config_.environment) {
     if (variable.starts_with("PATH=")) path = variable.substr(5);
   }
-  Errno error = name.empty() ? Errno::kENOENT : Errno::kENOENT;
+  Errno error = Errno::kENOENT;
   for (size_t start = 0; start <= path.size();) {
     const size_t end = std::min(path.find(':', start), path.size());
     const std::string directory = path.substr(start, end - start);
@@ -194,8 +199,9 @@ bool Sandbox::Start(Failure& failure) {
 }
 
 // The end of a sandbox's numbers, for --stats.
-void SendStats(const BootConfig& config, kernel::Kernel& kernel, Nanos begun, Nanos started) {
+void SendStats(const BootConfig& config, Sandbox& sandbox, Nanos begun, Nanos started) {
   if (config.stats_fd < 0) return;
+  kernel::Kernel& kernel = sandbox.kernel();
   auto report = std::make_unique<StatsReport>();
   report->wall_nanos = static_cast<uint64_t>(MonotonicNow() - begun);
   report->boot_nanos = static_cast<uint64_t>(started - begun);
@@ -204,8 +210,14 @@ void SendStats(const BootConfig& config, kernel::Kernel& kernel, Nanos begun, Na
   report->host_calls = platform.host_calls;
   report->injected_calls = platform.injected_calls;
   report->helper_processes = platform.helper_processes;
+  const kernel::ResourceTotals usage = kernel::UsageOfTheGone(kernel);
+  report->user_nanos = static_cast<uint64_t>(usage.user_time);
+  report->system_nanos = static_cast<uint64_t>(usage.system_time);
+  report->faults = usage.minor_faults;
+  report->faults_copied = mm::CopiedOnWrite();
+  report->gofer_requests = sandbox.gofer_requests();
   report->tasks_created = kernel.forks() + 1;
-  report->memory_peak_bytes = kernel.memory_file()->usage().used_bytes + kernel.memory_file()->usage().free_bytes;
+  report->memory_peak_bytes = mm::PeakMemoryBytes();
   std::vector<syscalls::SyscallStat> stats(abi::kMaxSysno + 1);
   syscalls::ReadSyscallStats(stats);
   for (size_t i = 0; i < stats.size(); ++i) report->syscalls[i] = {stats[i].calls, stats[i].errors, stats[i].nanos};
@@ -240,7 +252,7 @@ int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
   }
   const Nanos started = MonotonicNow();
   const int status = sandbox->Wait();
-  SendStats(config, sandbox->kernel(), begun, started);
+  SendStats(config, *sandbox, begun, started);
   return sandbox->control().Send(ControlType::kExited, static_cast<uint32_t>(status)) ? 0 : 1;
 }
 

@@ -1,8 +1,14 @@
 #include "sentry/kernel/introspect.h"
 
+#include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/thread_group.h"
 
 namespace rampart::kernel {
+
+ResourceTotals UsageOfTheGone(Kernel& kernel) {
+  absl::MutexLock lock(&kernel.state().gone_mu);
+  return kernel.state().gone;
+}
 
 TaskView ViewOf(const Task& task) {
   const ThreadGroup& group = task.group();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sentry/kernel/task.h"
+#include "sentry/kernel/task_usage.h"
 
 namespace rampart::kernel {
 
@@ -24,5 +25,8 @@ struct TaskView {
 };
 
 TaskView ViewOf(const Task& task);
+
+// Of all threads of the sandbox that have ended, waited for or not.
+ResourceTotals UsageOfTheGone(Kernel& kernel);
 
 }  // namespace rampart::kernel

@@ -14,6 +14,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/kernel_threads.h"
 #include "sentry/kernel/pid_table.h"
+#include "sentry/kernel/task_usage.h"
 #include "sentry/loader/vdso_keeper.h"
 #include "sentry/time/timer_queue.h"
 
@@ -21,6 +22,11 @@ namespace rampart::kernel {
 
 struct Kernel::State {
   explicit State(KernelConfig c) : config(std::move(c)) {}
+
+  void CountGone(const ResourceTotals& usage) {
+    absl::MutexLock lock(&gone_mu);
+    gone += usage;
+  }
 
   KernelConfig config;
   Nanos boot_time = MonotonicNow();
@@ -36,6 +42,9 @@ struct Kernel::State {
   bool init_done ABSL_GUARDED_BY(tree_mu) = false;
   absl::flat_hash_map<const RefCounted*, Session*> terminals ABSL_GUARDED_BY(tree_mu);  // who controls what
   wait::WaitQueue task_gone;                           // a task was removed from the table
+
+  absl::Mutex gone_mu;
+  ResourceTotals gone ABSL_GUARDED_BY(gone_mu);        // of every thread that has ended
 
   absl::Mutex names_mu;
   std::string hostname ABSL_GUARDED_BY(names_mu);

@@ -17,7 +17,9 @@ void ThreadGroup::ThreadLeavesTreeLocked(Task& task) {
   {
     absl::MutexLock lock(&signal_mu_);
     std::erase(tasks_, &task);
-    dead_usage_ += task.Usage();
+    const ResourceTotals usage = task.Usage();
+    dead_usage_ += usage;
+    state.CountGone(usage);
     if (RefPtr<mm::MemoryManager> mm = task.mm_; mm && tasks_.empty()) {
       dead_usage_.peak_resident_bytes = std::max(dead_usage_.peak_resident_bytes, mm->stats().peak_resident_bytes);
     }

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "sentry/mm/memory_manager_impl.h"
 #include "sentry/mm/safe_copy.h"
+#include "sentry/mm/statistics.h"
 
 namespace rampart::mm {
 namespace {
@@ -20,6 +22,8 @@ constexpr uint64_t kEagerAnonymous = 64 << 10;
 constexpr uint64_t kEagerPrivateFile = 128 << 10;
 constexpr uint64_t kPopulateChunk = 2 << 20;
 
+std::atomic<uint64_t> copied_on_write{0};
+
 AddrRange PageOf(UserAddr a) { return AddrRange{PageDown(a), PageDown(a) + kPageSize}; }
 
 // A fault that made no change, remembered to tell a stale one (another thread has just resolved it) from a genuine violation.
@@ -33,6 +37,8 @@ constexpr int kMaxStale = 8;  // with others changing the space all the time
 thread_local StaleFault t_stale;
 
 }  // namespace
+
+uint64_t CopiedOnWrite() { return copied_on_write.load(std::memory_order_relaxed); }
 
 void MemoryManager::Impl::NoteThread() {
   // SAFETY: only the address is used, as this thread's name.
@@ -173,6 +179,7 @@ Result<UserAddr> MemoryManager::Impl::BreakCow(VmaMap::iterator v, PmaMap::itera
       if (copied == 0) return Errno::kEIO;
     }
   }
+  copied_on_write.fetch_add(1, std::memory_order_relaxed);
   const bool was_mapped = DropPmas(AddrRange{at, end}, Unmap::kNo).length() != 0;
   Pma pma{.end = end, .file = memory_file, .offset = range->start, .host = to, .counted = true, .stable = true, .owned = true,
           .host_writable = true};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/host.h"
 #include "base/safe_math.h"
+#include "sentry/mm/statistics.h"
 
 // Debian 12's libc headers have it; older kernels (< 5.14) answer EINVAL.
 #ifndef MADV_POPULATE_WRITE
@@ -126,7 +128,11 @@ bool Populate(std::byte* at, uint64_t length) {
   return true;
 }
 
+std::atomic<uint64_t> peak_bytes{0};  // written under State::mu; a process has one MemoryFile, but for tests
+
 }  // namespace
+
+uint64_t PeakMemoryBytes() { return peak_bytes.load(std::memory_order_relaxed); }
 
 struct MemoryFile::State {
   mutable absl::Mutex mu;
@@ -214,6 +220,7 @@ Result<FileRange> MemoryFile::Allocate(uint64_t length, Commit commit) {
       }
     }
     s.used += length;
+    if (s.used > peak_bytes.load(std::memory_order_relaxed)) peak_bytes.store(s.used, std::memory_order_relaxed);
   }
   if (trim_first) Trim();
   if (source == Source::kDirty && commit != Commit::kNowUninitialized) {
