@@ -6,6 +6,7 @@
 
 #include "sentry/kernel/blocking.h"
 #include "sentry/syscalls/path_arg.h"
+#include "sentry/syscalls/socket_common.h"
 #include "sentry/vfs/watches.h"
 
 namespace rampart::syscalls {
@@ -66,6 +67,9 @@ Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::
   if (!file.readable()) return Errno::kEBADF;
   const vfs::Inode& inode = *file.path().dentry->inode();
   if (inode.IsDirectory()) return Errno::kEISDIR;
+  if (inode.type() == vfs::FileType::kSocket && !offset) {
+    if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return ReadSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
+  }
   const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(std::move(ranges));
   const auto attempt = [&]() -> Result<size_t> {
     return offset ? file.PRead(task, *dst, *offset, rwf) : file.Read(task, *dst, rwf);
@@ -101,6 +105,9 @@ Result<void> LimitWrite(Task& task, vfs::FileDescription& file, Ranges& ranges, 
 
 Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
   if (!file.writable()) return Errno::kEBADF;
+  if (file.path().dentry->inode()->type() == vfs::FileType::kSocket && !offset) {
+    if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return WriteSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
+  }
   const bool append = (file.flags() & abi::kOAppend) != 0 || (rwf & abi::kRwfAppend) != 0;
   TRY(LimitWrite(task, file, ranges, offset, append));
   const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(std::move(ranges));

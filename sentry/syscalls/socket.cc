@@ -6,6 +6,7 @@
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/net/inet/inet_socket.h"
+#include "sentry/net/netlink/netlink_socket.h"
 #include "sentry/net/unix/unix_socket.h"
 #include "sentry/syscalls/socket_common.h"
 
@@ -13,6 +14,7 @@ namespace rampart::syscalls {
 namespace {
 
 constexpr int64_t kMaxAddress = 128;  // sockaddr_storage
+constexpr int kMaxType = 10;          // SOCK_PACKET: above it is EINVAL
 
 Result<uint32_t> FlagsOf(uint32_t type) {
   const uint32_t flags = type & ~abi::kSockTypeMask;
@@ -63,13 +65,32 @@ Deadline SocketDeadline(const net::Socket& socket, Nanos timeout, uint32_t messa
   return timeout == 0 ? Deadline::Never() : Deadline::After(timeout);
 }
 
+namespace {
+
+Result<Ref<net::Socket>> MakeSocket(kernel::Task& task, int32_t family, int type, int32_t protocol, uint32_t flags) {
+  if (type > kMaxType) return Errno::kEINVAL;
+  switch (family) {
+    case abi::kAfUnix: return net::NewUnixSocket(task, OwnerOf(task), type, protocol, flags);
+    case abi::kAfInet:
+    case abi::kAfInet6: return net::NewInetSocket(task, OwnerOf(task), family, type, protocol, flags);
+    case abi::kAfNetlink: return net::NewNetlinkSocket(task, OwnerOf(task), type, protocol, flags);
+    default: return Errno::kEAFNOSUPPORT;
+  }
+}
+
+Result<Ref<net::Socket>> WaitForConnection(kernel::Task& task, net::Socket& socket, uint32_t flags) {
+  const Nanos timeout = socket.receive_timeout.load();
+  const auto attempt = [&] { return socket.Accept(task, flags); };
+  const Deadline deadline = SocketDeadline(socket, timeout, 0);
+  if (deadline.Passed()) return attempt();
+  return NoRestart(kernel::BlockOn<Ref<net::Socket>>(task, socket, abi::kPollIn, deadline, attempt), timeout);
+}
+
+}  // namespace
+
 Result<Word> SysSocket(kernel::Task& task, int32_t family, uint32_t type, int32_t protocol) {
   const uint32_t flags = TRY(FlagsOf(type));
-  const int kind = static_cast<int>(type & abi::kSockTypeMask);
-  Result<Ref<net::Socket>> made = Errno::kEAFNOSUPPORT;
-  if (family == abi::kAfUnix) made = net::NewUnixSocket(task, OwnerOf(task), kind, protocol, flags);
-  if (family == abi::kAfInet || family == abi::kAfInet6) made = net::NewInetSocket(task, OwnerOf(task), family, kind, protocol, flags);
-  const Ref<net::Socket> socket = TRY(std::move(made));
+  const Ref<net::Socket> socket = TRY(MakeSocket(task, family, static_cast<int>(type & abi::kSockTypeMask), protocol, flags));
   const Fd fd = TRY(Install(task, socket, flags));
   return static_cast<Word>(fd);
 }
@@ -110,22 +131,17 @@ Result<Word> SysAccept(kernel::Task& task, Fd fd, UserBytes address, UserInOut<i
 Result<Word> SysAccept4(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length, uint32_t flags) {
   if ((flags & ~(abi::kSockNonblock | abi::kSockCloexec)) != 0) return Errno::kEINVAL;
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
-  if (socket->type() == abi::kSockDgram) return Errno::kEOPNOTSUPP;
-  const Nanos timeout = socket->receive_timeout.load();
-  Result<Ref<net::Endpoint>> end = Errno::kEAGAIN;
-  if (const Deadline deadline = SocketDeadline(*socket, timeout, 0); deadline.Passed()) {
-    end = socket->endpoint().Accept();
-  } else {
-    end = NoRestart(kernel::BlockOn<Ref<net::Endpoint>>(task, *socket, abi::kPollIn, deadline, [&] { return socket->endpoint().Accept(); }),
-                    timeout);
+  // Before a connection is taken, so that none is lost for want of a descriptor.
+  if (task.fds().List().size() >= task.limit(abi::Resource::kNofile)) return Errno::kEMFILE;
+  const Ref<net::Socket> accepted = TRY(WaitForConnection(task, *socket, flags));
+  if (address != 0) {
+    const Result<std::string> peer = accepted->PeerName();
+    if (!peer.ok()) return Errno::kECONNABORTED;
+    const std::string unnamed{static_cast<char>(socket->family()), '\0'};
+    TRY(WriteAddress(task, address, length, peer.value().empty() ? unnamed : peer.value()));
   }
-  const Ref<net::Endpoint> taken = TRY(std::move(end));
-  const Ref<net::Socket> accepted = socket->Accepted(task, taken, flags);
-  const std::string peer = taken->peer_name();
-  const std::string unnamed{static_cast<char>(abi::kAfUnix), '\0'};
-  TRY(WriteAddress(task, address, length, peer.empty() ? unnamed : peer));
-  const Fd made = TRY(Install(task, accepted, flags));
-  return static_cast<Word>(made);
+  const Fd number = TRY(Install(task, accepted, flags));
+  return static_cast<Word>(number);
 }
 
 Result<Word> SysConnect(kernel::Task& task, Fd fd, UserBytes address, int32_t length) {
@@ -133,14 +149,23 @@ Result<Word> SysConnect(kernel::Task& task, Fd fd, UserBytes address, int32_t le
   const std::string name = TRY(ReadAddress(task, address, length));
   const Nanos timeout = socket->send_timeout.load();
   const Deadline deadline = SocketDeadline(*socket, timeout, 0);
-  while (true) {
-    const Result<void> done = WithWalk(task, [&](const vfs::Walk& walk) { return socket->Connect(walk, name); });
-    if (done.ok()) return Word{0};
-    if (done.error() != Errno::kEAGAIN || deadline.Passed()) return done.error();
-    // The listener's backlog is full. Nothing tells the connecting side when it has room, so it asks again.
-    const Result<void> slept = task.Sleep(Deadline::After(2 * kNanosPerMilli));
-    if (!slept.ok() && slept.error() != Errno::kETIMEDOUT) return timeout != 0 ? Errno::kEINTR : slept.error();
+  const auto start = [&]() -> Result<void> {
+    return WithWalk(task, [&](const vfs::Walk& walk) { return socket->Connect(walk, name); });
+  };
+  Result<void> done = start();
+  if (done.ok() || deadline.Passed()) {
+    TRY(done);
+    return Word{0};
   }
+  if (done.error() == Errno::kEAGAIN) {  // a UNIX listener's backlog is full
+    done = kernel::BlockOn<void>(task, *socket, abi::kPollOut, deadline, start);
+  } else if (done.error() == Errno::kEINPROGRESS || done.error() == Errno::kEALREADY) {
+    const Errno waiting = done.error();
+    done = kernel::BlockOn<void>(task, *socket, abi::kPollOut, deadline, [&] { return socket->FinishConnect(); });
+    if (!done.ok() && done.error() == Errno::kEAGAIN) return waiting;
+  }
+  TRY(NoRestart(done, timeout));
+  return Word{0};
 }
 
 Result<Word> SysGetsockname(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length) {
@@ -154,8 +179,7 @@ Result<Word> SysGetsockname(kernel::Task& task, Fd fd, UserBytes address, UserIn
 
 Result<Word> SysGetpeername(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length) {
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
-  if (!socket->endpoint().connected()) return Errno::kENOTCONN;
-  std::string name = socket->endpoint().peer_name();
+  std::string name = TRY(socket->PeerName());
   if (name.empty()) name = {static_cast<char>(socket->family()), '\0'};
   if (address == 0) return Errno::kEFAULT;
   TRY(WriteAddress(task, address, length, name));
@@ -164,7 +188,8 @@ Result<Word> SysGetpeername(kernel::Task& task, Fd fd, UserBytes address, UserIn
 
 Result<Word> SysShutdown(kernel::Task& task, Fd fd, int32_t how) {
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
-  TRY(socket->endpoint().Shutdown(how));
+  if (how < abi::kShutRd || how > abi::kShutRdwr) return Errno::kEINVAL;
+  TRY(socket->Shutdown(how));
   return Word{0};
 }
 

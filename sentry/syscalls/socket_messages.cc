@@ -37,88 +37,84 @@ struct Outgoing {
   Ranges ranges;
   std::string to;  // empty: the connected peer
   net::Ancillary ancillary;
+  std::vector<net::Control> controls;
   uint32_t flags = 0;
 };
 
-// A datagram socket is not told when somebody else's receiver has room again: it asks every few milliseconds.
-Deadline PaceOf(const net::Socket& socket, Deadline deadline) {
-  if (socket.type() != abi::kSockDgram) return deadline;
-  const Deadline soon = Deadline::After(2 * kNanosPerMilli);
-  return deadline.at() < soon.at() ? deadline : soon;
+uint64_t FileLimit(kernel::Task& task) {
+  const auth::Credentials& own = task.creds();
+  const bool unlimited = own.HasCapability(abi::Capability::kSysResource) || own.HasCapability(abi::Capability::kSysAdmin);
+  return unlimited ? UINT64_MAX : task.limit(abi::Resource::kNofile);
 }
 
-Result<Word> SendOnce(kernel::Task& task, net::Socket& socket, const Outgoing& out) {
-  RefPtr<net::Endpoint> to;
-  if (!out.to.empty() && socket.type() == abi::kSockDgram) {
-    const Ref<vfs::MountNamespace> mounts = task.fs().mounts();
-    const Result<Ref<net::Endpoint>> target = socket.Target(vfs::Walk{task, *mounts, task.fs().root(), task.fs().cwd()}, out.to);
-    uint64_t size = 0;
-    for (const mm::AddrRange& r : out.ranges) size += r.length();
-    if (!target.ok() && socket.lossy() && target.error() == Errno::kECONNREFUSED) return size;  // UDP: nobody is there, nobody tells
-    to = TRY(target);
-  }
-  const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(out.ranges);
+Result<Word> SendOnce(kernel::Task& task, net::Socket& socket, Outgoing& out) {
+  const Ref<vfs::MountNamespace> mounts = task.fs().mounts();
+  const vfs::Walk walk{task, *mounts, task.fs().root(), task.fs().cwd()};
   const Deadline deadline = SocketDeadline(socket, socket.send_timeout.load(), out.flags);
   const bool stream = socket.type() == abi::kSockStream;
-  net::Ancillary ancillary = out.ancillary;
+  std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(out.ranges);
+  const uint64_t file_limit = out.ancillary.files.empty() ? 0 : FileLimit(task);
   Word total = 0;
+  const auto attempt = [&]() -> Result<size_t> {
+    if (!stream) src = task.mm().NewSrc(out.ranges);  // a packet is sent from its first byte
+    return socket.Send({*src, out.to, &walk, out.ancillary, out.flags, out.controls, file_limit});
+  };
   while (true) {
-    const auto attempt = [&]() -> Result<size_t> {
-      if (stream) return socket.endpoint().Send(*src, nullptr, ancillary, false);
-      const std::unique_ptr<mm::IoSrc> again = task.mm().NewSrc(out.ranges);  // a packet is sent from its first byte
-      return socket.endpoint().Send(*again, to, ancillary, socket.lossy());
-    };
-    Result<size_t> n = deadline.Passed() ? attempt() : kernel::BlockOn<size_t>(task, socket, abi::kPollOut, PaceOf(socket, deadline), attempt);
-    if (!n.ok() && n.error() == Errno::kEAGAIN && !deadline.Passed()) continue;
+    const Result<size_t> n = deadline.Passed() ? attempt() : kernel::BlockOn<size_t>(task, socket, abi::kPollOut, deadline, attempt);
     if (!n.ok()) {
       if (total > 0) return total;
       return n.error();
     }
     total += *n;
-    ancillary = {};
     if (!stream || src->remaining() == 0 || *n == 0) return total;
   }
 }
 
 Result<Word> Send(kernel::Task& task, net::Socket& socket, Outgoing out) {
-  if ((out.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
-  const abi::Ucred own = OwnerOf(task);
-  if (out.ancillary.credentials.pid == 0) out.ancillary.credentials = own;
+  const auth::Credentials& own = task.creds();
+  if (out.ancillary.credentials.pid == 0) out.ancillary.credentials = {task.group().pid(), own.ruid, own.rgid};
+  out.ancillary.payer = own.ruid;
   Result<Word> sent = NoRestart(SendOnce(task, socket, out), socket.send_timeout.load());
   if (!sent.ok() && sent.error() == Errno::kEPIPE && (out.flags & abi::kMsgNosignal) == 0 && socket.type() == abi::kSockStream) {
     abi::SigInfo info;
     info.signo = abi::kSigPipe;
     info.code = abi::kSiUser;
-    info.SetSender(own.pid, own.uid);
+    info.SetSender(task.group().pid(), own.ruid);
     (void)task.SendSignal(info);
   }
   return sent;
 }
 
 Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const Ranges& ranges, uint32_t flags) {
-  if ((flags & abi::kMsgOob) != 0) return Errno::kEINVAL;
   const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(ranges);
   const Nanos timeout = socket.receive_timeout.load();
   const Deadline deadline = SocketDeadline(socket, timeout, flags);
-  const bool peek = (flags & abi::kMsgPeek) != 0;
-  const bool all = (flags & abi::kMsgWaitall) != 0 && socket.type() == abi::kSockStream && !peek;
-  const auto attempt = [&] { return socket.endpoint().Receive(*dst, peek); };
+  const bool all = (flags & abi::kMsgWaitall) != 0 && socket.type() == abi::kSockStream && (flags & (abi::kMsgPeek | abi::kMsgOob)) == 0;
+  const auto attempt = [&] { return socket.Receive(*dst, flags); };
   const auto once = [&]() -> Result<net::RecvResult> {
     if (deadline.Passed()) return attempt();
     return kernel::BlockOn<net::RecvResult>(task, socket, abi::kPollIn, deadline, attempt);
   };
   net::RecvResult got = TRY(NoRestart(once(), timeout));
-  while (all && got.copied > 0 && dst->remaining() > 0 && got.ancillary.files.empty()) {
-    const Result<net::RecvResult> more = once();
-    if (!more.ok() || more.value().copied == 0) break;
+  while (all && got.full_length > 0 && dst->remaining() > 0 && got.ancillary.files.empty()) {
+    Result<net::RecvResult> more = once();
+    if (!more.ok() || more.value().full_length == 0) break;
     got.copied += more.value().copied;
-    got.full_length = got.copied;
-    got.ancillary.files = more.value().ancillary.files;
+    got.full_length += more.value().full_length;
+    got.ancillary.files = std::move(more.value().ancillary.files);
   }
   return got;
 }
 
-Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Ancillary& out) {
+Result<void> CheckCredentials(kernel::Task& task, const abi::Ucred& c) {
+  const auth::Credentials& own = task.creds();
+  const bool honest = (c.pid == task.group().pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
+                      (c.uid == own.ruid || c.uid == own.euid || c.uid == own.suid || own.HasCapability(abi::Capability::kSetuid)) &&
+                      (c.gid == own.rgid || c.gid == own.egid || c.gid == own.sgid || own.HasCapability(abi::Capability::kSetgid));
+  return honest ? Result<void>(Ok()) : Errno::kEPERM;
+}
+
+Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Ancillary& out, std::vector<net::Control>& controls) {
   if (header.control_length > 20480) return Errno::kENOBUFS;
   std::vector<std::byte> bytes(header.control_length);
   if (bytes.empty()) return Ok();
@@ -129,7 +125,10 @@ Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Anc
     if (c.length < sizeof(c) || c.length > bytes.size() - at) return Errno::kEINVAL;
     const std::span<const std::byte> data(bytes.data() + at + sizeof(c), c.length - sizeof(c));
     at += std::min<uint64_t>((c.length + 7) & ~uint64_t{7}, bytes.size() - at);
-    if (c.level != abi::kSolSocket) continue;
+    if (c.level != abi::kSolSocket) {
+      controls.push_back({c.level, c.type, std::string(reinterpret_cast<const char*>(data.data()), data.size())});  // SAFETY: bytes
+      continue;
+    }
     if (c.type == abi::kScmRights) {
       for (size_t i = 0; i + 4 <= data.size(); i += 4) {
         int32_t fd = 0;
@@ -140,12 +139,7 @@ Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Anc
     } else if (c.type == abi::kScmCredentials) {
       if (data.size() != sizeof(abi::Ucred)) return Errno::kEINVAL;
       std::memcpy(&out.credentials, data.data(), sizeof(abi::Ucred));
-      const auth::Credentials& own = task.creds();
-      const abi::Ucred& c2 = out.credentials;
-      const bool honest = (c2.pid == task.group().pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
-                          (c2.uid == own.ruid || c2.uid == own.euid || c2.uid == own.suid || own.HasCapability(abi::Capability::kSetuid)) &&
-                          (c2.gid == own.rgid || c2.gid == own.egid || c2.gid == own.sgid || own.HasCapability(abi::Capability::kSetgid));
-      if (!honest) return Errno::kEPERM;
+      TRY(CheckCredentials(task, out.credentials));
     } else {
       return Errno::kEINVAL;
     }
@@ -153,8 +147,8 @@ Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Anc
   return Ok();
 }
 
-void AppendControl(std::vector<std::byte>& out, int32_t type, std::span<const std::byte> data) {
-  const abi::Cmsghdr head{sizeof(abi::Cmsghdr) + data.size(), abi::kSolSocket, type};
+void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std::span<const std::byte> data) {
+  const abi::Cmsghdr head{sizeof(abi::Cmsghdr) + data.size(), level, type};
   const size_t at = out.size();
   out.resize(at + ((head.length + 7) & ~uint64_t{7}));
   std::memcpy(out.data() + at, &head, sizeof(head));
@@ -162,39 +156,56 @@ void AppendControl(std::vector<std::byte>& out, int32_t type, std::span<const st
 }
 
 // The control messages of what was received, into at most `room` bytes. Descriptors that do not fit are dropped: MSG_CTRUNC.
-std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::Ancillary& got, uint64_t room, uint32_t flags, uint32_t& shown) {
+std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::RecvResult& got, uint64_t room, uint32_t flags, uint32_t& shown) {
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
     if (room >= sizeof(abi::Cmsghdr) + sizeof(abi::Ucred)) {
-      AppendControl(out, abi::kScmCredentials, std::as_bytes(std::span(&got.credentials, 1)));
+      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&got.ancillary.credentials, 1)));
     } else {
       shown |= abi::kMsgCtrunc;
     }
   }
-  if (got.files.empty()) return out;
+  for (const net::Control& c : got.controls) {
+    if (room < out.size() + sizeof(abi::Cmsghdr) + c.bytes.size()) {
+      shown |= abi::kMsgCtrunc;
+      break;
+    }
+    AppendControl(out, c.level, c.type, std::as_bytes(std::span(c.bytes)));
+  }
+  const net::Files& files = got.ancillary.files;
+  if (files.empty()) return out;
   const uint64_t start = out.size() + sizeof(abi::Cmsghdr);
   const size_t fit = room > start ? (room - start) / 4 : 0;
   std::vector<int32_t> numbers;
-  for (const Ref<vfs::FileDescription>& file : got.files) {
+  for (const Ref<vfs::FileDescription>& file : files) {
     if (numbers.size() >= fit) break;
     const Result<Fd> fd = task.fds().Install(file, (flags & abi::kMsgCmsgCloexec) != 0, task.limit(abi::Resource::kNofile));
     if (!fd.ok()) break;
     numbers.push_back(static_cast<int32_t>(*fd));
   }
-  if (numbers.size() < got.files.size()) shown |= abi::kMsgCtrunc;
-  if (!numbers.empty()) AppendControl(out, abi::kScmRights, std::as_bytes(std::span(numbers)));
+  if (numbers.size() < files.size()) shown |= abi::kMsgCtrunc;
+  if (!numbers.empty()) AppendControl(out, abi::kSolSocket, abi::kScmRights, std::as_bytes(std::span(numbers)));
   return out;
 }
 
-uint32_t ShownFlags(const net::Socket& socket, const net::RecvResult& got) {
-  return socket.type() != abi::kSockStream && got.full_length > got.copied ? abi::kMsgTrunc : 0;
-}
-
 Word LengthOf(const net::Socket& socket, const net::RecvResult& got, uint32_t flags) {
-  return (flags & abi::kMsgTrunc) != 0 && socket.type() != abi::kSockStream ? got.full_length : got.copied;
+  const bool whole = (flags & abi::kMsgTrunc) != 0 && (socket.type() != abi::kSockStream || socket.protocol() == abi::kIpprotoTcp);
+  return whole ? got.full_length : got.copied;
 }
 
 }  // namespace
+
+Result<Word> ReadSocket(kernel::Task& task, net::Socket& socket, std::vector<mm::AddrRange> ranges, bool nowait) {
+  const net::RecvResult got = TRY(Receive(task, socket, ranges, nowait ? abi::kMsgDontwait : 0));
+  return got.copied;
+}
+
+Result<Word> WriteSocket(kernel::Task& task, net::Socket& socket, std::vector<mm::AddrRange> ranges, bool nowait) {
+  Outgoing out;
+  out.ranges = std::move(ranges);
+  out.flags = nowait ? abi::kMsgDontwait : 0;
+  return Send(task, socket, std::move(out));
+}
 
 Result<Word> SysSendto(kernel::Task& task, Fd fd, UserBytes buffer, uint64_t size, uint32_t flags, UserBytes address, int32_t length) {
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
@@ -210,7 +221,7 @@ Result<Word> SysRecvfrom(kernel::Task& task, Fd fd, UserBytes buffer, uint64_t s
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
   const Ranges ranges = TRY(OneRange(buffer, size));
   const net::RecvResult got = TRY(Receive(task, *socket, ranges, flags));
-  TRY(WriteAddress(task, address, length, socket->type() == abi::kSockDgram ? got.from : ""));
+  TRY(WriteAddress(task, address, length, got.from));
   return LengthOf(*socket, got, flags);
 }
 
@@ -220,7 +231,7 @@ Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, 
   Outgoing out;
   out.ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   if (header.name != 0) out.to = TRY(ReadAddress(task, header.name, std::min<int64_t>(header.name_length, 128)));
-  if (header.control != 0) TRY(ReadControl(task, header, out.ancillary));
+  if (header.control != 0) TRY(ReadControl(task, header, out.ancillary, out.controls));
   if (socket->family() != abi::kAfUnix) out.ancillary.files.clear();
   out.flags = flags;
   return Send(task, *socket, std::move(out));
@@ -231,15 +242,14 @@ Result<Word> SysRecvmsg(kernel::Task& task, Fd fd, UserInOut<abi::Msghdr> messag
   abi::Msghdr header = TRY(task.CopyIn(UserIn<abi::Msghdr>(message)));
   const Ranges ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   net::RecvResult got = TRY(Receive(task, *socket, ranges, flags));
-  header.flags = ShownFlags(*socket, got);
+  header.flags = got.flags;
   if (header.name != 0) {
-    const std::string from = socket->type() == abi::kSockDgram ? got.from : "";
-    const size_t n = std::min<size_t>(header.name_length, from.size());
-    TRY(task.mm().CopyOutBytes(header.name, std::as_bytes(std::span(from)).first(n)));
-    header.name_length = static_cast<uint32_t>(from.size());
+    const size_t n = std::min<size_t>(header.name_length, got.from.size());
+    TRY(task.mm().CopyOutBytes(header.name, std::as_bytes(std::span(got.from)).first(n)));
+    header.name_length = static_cast<uint32_t>(got.from.size());
   }
   const uint64_t room = header.control != 0 ? header.control_length : 0;
-  const std::vector<std::byte> control = MakeControl(task, *socket, got.ancillary, room, flags, header.flags);
+  const std::vector<std::byte> control = MakeControl(task, *socket, got, room, flags, header.flags);
   const size_t written = std::min<size_t>(control.size(), room);
   TRY(task.mm().CopyOutBytes(header.control, std::span(control).first(written)));
   header.control_length = written;

@@ -1,13 +1,13 @@
 // AF_INET and AF_INET6 over loopback, wholly inside: TCP as a connected pair of queues, UDP as datagrams. There is no other interface: other
 // destinations are ENETUNREACH.
-// Thread safety: any thread. Lock order: the port table's lock is taken before NetMutex, or alone.
+// Thread safety: any thread. Lock order: a socket's mu_ → the port table's lock → a listener's mu → a queue's lock.
 #pragma once
 
 #include "sentry/net/socket/socket.h"
 
 namespace rampart::net {
 
-// EPROTONOSUPPORT, ESOCKTNOSUPPORT (raw sockets).
+// EPROTONOSUPPORT, ESOCKTNOSUPPORT (raw sockets: EPERM, as without CAP_NET_RAW).
 Result<Ref<Socket>> NewInetSocket(const Caller& caller, abi::Ucred owner, int family, int type, int protocol, uint32_t flags);
 
 }  // namespace rampart::net

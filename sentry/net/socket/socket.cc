@@ -1,6 +1,9 @@
 #include "sentry/net/socket/socket.h"
 
+#include <cstring>
+
 #include "abi/ioctl.h"
+#include "sentry/net/socket/interface.h"
 
 namespace rampart::net {
 namespace {
@@ -12,45 +15,58 @@ vfs::Path NewPath(const Caller& caller) {
 
 }  // namespace
 
-Endpoint::Kind KindOf(int type) {
-  return type == abi::kSockStream ? Endpoint::Kind::kStream
-                                  : type == abi::kSockSeqpacket ? Endpoint::Kind::kSeqpacket : Endpoint::Kind::kDatagram;
-}
-
-Socket::Socket(int family, int type, int protocol, uint32_t flags, Ref<Endpoint> endpoint, const Caller& caller)
+Socket::Socket(int family, int type, int protocol, uint32_t flags, Ref<Side> side, const Caller& caller)
     : FileDescription(NewPath(caller), abi::kORdWr | (flags & abi::kONonblock)),
-      family_(family), type_(type), protocol_(protocol), endpoint_(std::move(endpoint)) {}
+      family_(family), type_(type), protocol_(protocol), side_(std::move(side)) {}
 
-Socket::~Socket() {
-  const uint64_t value = linger.load(std::memory_order_relaxed);
-  endpoint_->Close(static_cast<uint32_t>(value) != 0 && (value >> 32) == 0);
-}
+Result<void> Socket::Listen(Caller&, int) { return Errno::kEOPNOTSUPP; }
+Result<Ref<Socket>> Socket::Accept(const Caller&, uint32_t) { return Errno::kEOPNOTSUPP; }
 
 void Socket::Remember(int level, int name, int32_t value) {
   absl::MutexLock lock(&remembered_mu_);
   remembered_[{level, name}] = value;
 }
 
-std::optional<int32_t> Socket::Remembered(int level, int name) const {
+int32_t Socket::Remembered(int level, int name, int32_t initial) const {
   absl::MutexLock lock(&remembered_mu_);
   const auto it = remembered_.find({level, name});
-  if (it == remembered_.end()) return std::nullopt;
-  return it->second;
+  return it == remembered_.end() ? initial : it->second;
+}
+
+Result<int32_t> IntegerIn(std::string_view value) {
+  if (value.size() < sizeof(int32_t)) return Errno::kEINVAL;
+  int32_t number = 0;
+  std::memcpy(&number, value.data(), sizeof(number));
+  return number;
 }
 
 Result<size_t> Socket::Read(Caller&, mm::IoDst& dst, uint32_t) {
-  const RecvResult got = TRY(endpoint_->Receive(dst, false));
+  const RecvResult got = TRY(Receive(dst, 0));
   return got.copied;
 }
-Result<size_t> Socket::Write(Caller&, mm::IoSrc& src, uint32_t) { return endpoint_->Send(src, nullptr, {}, lossy()); }
 
-wait::EventMask Socket::Readiness(wait::EventMask mask) { return endpoint_->Readiness() & (mask | abi::kPollErr | abi::kPollHup); }
+Result<size_t> Socket::Write(Caller& caller, mm::IoSrc& src, uint32_t) {
+  Ancillary ancillary;
+  ancillary.credentials = {0, caller.creds().ruid, caller.creds().rgid};
+  return Send({src, {}, nullptr, ancillary});
+}
 
 Result<uint64_t> Socket::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
-  if (command != abi::kFionread) return FileDescription::Ioctl(caller, memory, command, argument);
-  if (endpoint_->listening()) return Errno::kEINVAL;
-  TRY(memory.CopyOut(UserOut<int32_t>(argument), static_cast<int32_t>(endpoint_->Readable())));
-  return uint64_t{0};
+  const auto give = [&](int32_t value) -> Result<uint64_t> {
+    TRY(memory.CopyOut(UserOut<int32_t>(argument), value));
+    return uint64_t{0};
+  };
+  switch (command) {
+    case abi::kFionread: return give(static_cast<int32_t>(TRY(Readable())));
+    case abi::kSiocOutq: return give(static_cast<int32_t>(Unsent()));
+    case abi::kSiocAtmark: return give(TRY(AtMark()) ? 1 : 0);
+    default: break;
+  }
+  if (command >= 0x8900 && command <= 0x89ff) {
+    Result<uint64_t> answer = InterfaceIoctl(caller, memory, command, argument);
+    if (answer.ok() || answer.error() != Errno::kENOTTY) return answer;
+  }
+  return FileDescription::Ioctl(caller, memory, command, argument);
 }
 
 }  // namespace rampart::net

@@ -1,143 +1,298 @@
+// Names, connections and the life of AF_UNIX sockets; bytes are in unix_messages.cc.
 #include "sentry/net/unix/unix_socket.h"
 
-#include <cstdio>
+#include <algorithm>
 
-#include "absl/container/flat_hash_map.h"
+#include "sentry/net/unix/unix_socket_impl.h"
 
 namespace rampart::net {
 namespace {
 
-constexpr size_t kPathMax = 108;
+constexpr wait::EventMask kGone = kIn | kOut | abi::kPollHup | abi::kPollRdHup | abi::kPollErr;
 
-// Abstract names, and bound inodes. Weak: a socket takes itself out.
-struct Names {
-  absl::Mutex mu;
-  absl::flat_hash_map<std::string, Endpoint*> abstract ABSL_GUARDED_BY(mu);
-  absl::flat_hash_map<const vfs::Inode*, Endpoint*> inodes ABSL_GUARDED_BY(mu);
-  uint32_t last_auto ABSL_GUARDED_BY(mu) = 0;
-};
-Names& TheNames() {
-  static Names* const names = new Names;
-  return *names;
+// Ends a link: what is unread when a socket closes is an error for its peer.
+void CloseLink(const UnixLink& link) {
+  bool unread = false;
+  if (link.stream_rx) unread = link.stream_rx->CloseReader();
+  if (link.packet_rx) unread = link.packet_rx->CloseReader();
+  if (unread && link.peer) link.peer->SetError(Errno::kECONNRESET);
+  if (link.stream_tx) link.stream_tx->CloseWriter();
+  if (link.packet_tx) link.packet_tx->CloseWriter();
+  if (link.peer) link.peer->Notify(kGone);
 }
 
-// The part of sockaddr_un after the family. EINVAL.
-Result<std::string_view> NameOf(std::string_view address) {
-  if (address.size() < 2 || address.size() > 2 + kPathMax) return Errno::kEINVAL;
-  const int family = static_cast<unsigned char>(address[0]) | static_cast<unsigned char>(address[1]) << 8;
-  if (family != abi::kAfUnix) return Errno::kEINVAL;
-  std::string_view name = address.substr(2);
-  if (!name.empty() && name[0] != '\0') name = name.substr(0, name.find('\0'));
-  return name;
+}  // namespace
+
+UnixSocket::UnixSocket(const Caller& caller, int type, uint32_t flags, abi::Ucred owner, Ref<Side> side)
+    : Socket(abi::kAfUnix, type, 0, flags, std::move(side), caller), owner_(owner), node_(MakeRef<UnixNode>(type, shared_side(), owner)) {}
+
+UnixSocket::~UnixSocket() {
+  std::deque<UnixPending> pending;
+  std::vector<Ref<Side>> waiting;
+  RefPtr<UnixNode> peer;
+  {
+    absl::MutexLock lock(&node_->mu);
+    node_->closed = true;
+    pending.swap(node_->backlog);
+    waiting.swap(node_->waiting);
+    std::swap(peer, node_->peer);
+  }
+  node_->datagrams->CloseReader();
+  for (const UnixPending& p : pending) {
+    if (p.link.peer) p.link.peer->SetError(Errno::kECONNRESET);
+    CloseLink(p.link);
+  }
+  for (const Ref<Side>& side : waiting) side->Notify(kOut);
+  CloseLink(link());
+  CollectCycles();
 }
 
-std::string AddressOf(std::string_view name, bool path) {
-  std::string address{static_cast<char>(abi::kAfUnix), '\0'};
-  address += name;
-  if (path) address += '\0';
-  return address;
+Result<void> UnixSocket::EnsureName() {
+  absl::MutexLock lock(&bind_mu_);
+  if (!LocalName().empty()) return Ok();
+  return name_.TakeAutomatic(*node_);
 }
 
-class UnixSocket final : public Socket {
- public:
-  UnixSocket(const Caller& caller, int type, uint32_t flags, abi::Ucred owner, Ref<Endpoint> end)
-      : Socket(abi::kAfUnix, type, 0, flags, std::move(end), caller), owner_(owner) {}
+Result<void> UnixSocket::Bind(const vfs::Walk& walk, std::string_view address) {
+  const std::string_view name = TRY(UnixNameIn(address));
+  absl::MutexLock lock(&bind_mu_);
+  if (!LocalName().empty()) return Errno::kEINVAL;
+  if (name.empty()) return name_.TakeAutomatic(*node_);
+  if (name[0] == '\0') return name_.TakeAbstract(*node_, std::string(name));
+  Result<vfs::Path> made = vfs::BindSocketNode(walk, name, 0777);
+  if (!made.ok()) return made.error() == Errno::kEEXIST ? Errno::kEADDRINUSE : made.error();
+  name_.TakePath(*node_, std::move(made).value(), name);
+  return Ok();
+}
 
-  Result<void> Bind(const vfs::Walk& walk, std::string_view address) override {
-    const std::string_view name = TRY(NameOf(address));
-    absl::MutexLock lock(&bind_mu_);
-    if (!LocalName().empty()) return Errno::kEINVAL;
-    if (name.empty()) return BindAutomatically();
-    if (name[0] == '\0') return BindAbstract(std::string(name));
-    Result<vfs::Path> made = vfs::BindSocketNode(walk, name, 0777);
-    if (!made.ok()) return made.error() == Errno::kEEXIST ? Errno::kEADDRINUSE : made.error();
-    Names& names = TheNames();
-    absl::MutexLock table(&names.mu);
-    bound_ = *made;
-    names.inodes[bound_->dentry->inode().get()] = &endpoint();
-    endpoint().SetName(AddressOf(name, true));
+Result<void> UnixSocket::Listen(Caller& caller, int backlog) {
+  if (is_datagram()) return Errno::kEOPNOTSUPP;
+  if (LocalName().empty() || link()) return Errno::kEINVAL;
+  absl::MutexLock lock(&node_->mu);
+  node_->listening = true;
+  node_->listener_credentials = {owner_.pid, caller.creds().euid, caller.creds().egid};
+  node_->backlog_limit = static_cast<size_t>(backlog < 0 || backlog > kMaxBacklog ? kMaxBacklog : backlog);
+  return Ok();
+}
+
+std::pair<UnixLink, UnixLink> UnixSocket::MakeLinks(const Ref<Side>& far_side, int32_t far_send_buffer, abi::Ucred far_owner) const {
+  UnixLink near, far;
+  const Ref<Side>& own = shared_side();
+  const auto mine = static_cast<size_t>(send_buffer.load()), theirs = static_cast<size_t>(far_send_buffer);
+  if (type() == abi::kSockStream) {
+    near.stream_tx = MakeRef<StreamQueue>(StreamQueue::Style::kUnix, far_side, own, mine, 0);
+    near.stream_rx = MakeRef<StreamQueue>(StreamQueue::Style::kUnix, own, far_side, theirs, 0);
+  } else {
+    near.packet_tx = MakeRef<PacketQueue>(far_side, mine);
+    near.packet_rx = MakeRef<PacketQueue>(own, theirs);
+  }
+  far.stream_tx = near.stream_rx, far.stream_rx = near.stream_tx;
+  far.packet_tx = near.packet_rx, far.packet_rx = near.packet_tx;
+  near.peer = far_side, far.peer = own;
+  near.peer_credentials = far_owner, far.peer_credentials = owner_;
+  far.peer_name = node_->Name();
+  return {std::move(near), std::move(far)};
+}
+
+Result<void> UnixSocket::ConnectStream(UnixNode& target) {
+  if (pass_credentials.load()) TRY(EnsureName());
+  if (listening()) return Errno::kEINVAL;
+  {
+    absl::MutexLock lock(&mu_);
+    if (link_) return Errno::kEISCONN;
+  }
+  const Ref<Side> far_side = MakeRef<Side>();
+  auto [near, far] = MakeLinks(far_side, kDefaultBuffer, target.owner);
+  {
+    absl::MutexLock lock(&mu_);
+    if (link_) return Errno::kEISCONN;
+    absl::MutexLock node(&target.mu);
+    if (!target.listening || target.closed || target.shut) return Errno::kECONNREFUSED;
+    if (target.type != type()) return Errno::kEPROTOTYPE;
+    if (target.backlog.size() > target.backlog_limit) {
+      const bool known = std::any_of(target.waiting.begin(), target.waiting.end(), [&](const Ref<Side>& s) { return s.get() == &side(); });
+      if (!known) target.waiting.push_back(shared_side());
+      return Errno::kEAGAIN;
+    }
+    near.peer_credentials = target.listener_credentials;
+    near.peer_name = target.name;
+    target.backlog.push_back({far_side, std::move(far)});
+    link_ = std::move(near);
+  }
+  target.side->Notify(kIn);
+  side().Notify(kOut);
+  return Ok();
+}
+
+Result<void> UnixSocket::ConnectDatagram(Ref<UnixNode> target) {
+  if (target->type != type()) return Errno::kEPROTOTYPE;
+  if (pass_credentials.load()) TRY(EnsureName());
+  RefPtr<UnixNode> peer = target->Peer();
+  if (peer && peer.get() != node_.get()) return Errno::kEPERM;
+  peer = std::move(target);
+  {
+    absl::MutexLock lock(&node_->mu);
+    std::swap(node_->peer, peer);
+  }
+  side().Notify(kOut);
+  return Ok();
+}
+
+void UnixSocket::Disconnect() {
+  RefPtr<UnixNode> old;
+  absl::MutexLock lock(&node_->mu);
+  std::swap(old, node_->peer);
+}
+
+Result<void> UnixSocket::Connect(const vfs::Walk& walk, std::string_view address) {
+  if (is_datagram() && address.size() >= 2 && address[0] == 0 && address[1] == 0) {
+    Disconnect();
     return Ok();
   }
-  Result<void> Listen(Caller&, int backlog) override {
-    if (type() == abi::kSockDgram) return Errno::kEOPNOTSUPP;
-    if (LocalName().empty()) return Errno::kEINVAL;
-    return endpoint().Listen(backlog);
-  }
-  Result<void> Connect(const vfs::Walk& walk, std::string_view address) override {
-    if (type() == abi::kSockDgram && address.size() >= 2 && address[0] == 0 && address[1] == 0) {
-      endpoint().SetDatagramPeer(nullptr, "");
-      return Ok();
-    }
-    const Ref<Endpoint> target = TRY(Target(walk, address));
-    if (type() == abi::kSockDgram) {
-      if (target->kind() != endpoint().kind()) return Errno::kEPROTOTYPE;
-      endpoint().SetDatagramPeer(target, target->name());
-      return Ok();
-    }
-    return endpoint().Connect(*target, target->name());
-  }
-  Result<Ref<Endpoint>> Target(const vfs::Walk& walk, std::string_view address) override {
-    const std::string_view name = TRY(NameOf(address));
-    if (name.empty()) return Errno::kEINVAL;
-    Names& names = TheNames();
-    if (name[0] == '\0') {
-      absl::MutexLock table(&names.mu);
-      const auto it = names.abstract.find(std::string(name));
-      RefPtr<Endpoint> found = it == names.abstract.end() ? nullptr : TryRef(it->second);
-      if (!found) return Errno::kECONNREFUSED;
-      return std::move(found).ToRef();
-    }
-    const vfs::Path path = TRY(vfs::Lookup(walk, name, {}));
-    TRY(vfs::CheckAccess(walk.caller, path, vfs::Access::kWrite));
-    absl::MutexLock table(&names.mu);
-    const auto it = names.inodes.find(path.dentry->inode().get());
-    RefPtr<Endpoint> found = it == names.inodes.end() ? nullptr : TryRef(it->second);
-    if (!found) return Errno::kECONNREFUSED;
-    return std::move(found).ToRef();
-  }
-  Ref<Socket> Accepted(const Caller& caller, Ref<Endpoint> end, uint32_t flags) override {
-    return MakeRef<UnixSocket>(caller, type(), flags, owner_, std::move(end));
-  }
+  const Ref<UnixNode> target = TRY(FindUnixNode(walk, address, type()));
+  if (is_datagram()) return ConnectDatagram(target);
+  if (target->type != type()) return Errno::kEPROTOTYPE;
+  return ConnectStream(*target);
+}
 
- protected:
-  ~UnixSocket() override {
-    Names& names = TheNames();
-    absl::MutexLock table(&names.mu);
-    if (!abstract_.empty()) names.abstract.erase(abstract_);
-    if (bound_) names.inodes.erase(bound_->dentry->inode().get());
+Result<Ref<Socket>> UnixSocket::Accept(const Caller& caller, uint32_t flags) {
+  if (is_datagram()) return Errno::kEOPNOTSUPP;
+  std::optional<UnixPending> taken;
+  std::vector<Ref<Side>> waiting;
+  {
+    absl::MutexLock lock(&node_->mu);
+    if (!node_->listening || node_->shut) return Errno::kEINVAL;
+    if (node_->backlog.empty()) return Errno::kEAGAIN;
+    taken = std::move(node_->backlog.front());
+    node_->backlog.pop_front();
+    waiting.swap(node_->waiting);
   }
+  for (const Ref<Side>& s : waiting) s->Notify(kOut);
+  Ref<UnixSocket> accepted = MakeRef<UnixSocket>(caller, type(), flags, owner_, taken->side);
+  accepted->SetLink(std::move(taken->link), LocalName());
+  accepted->pass_credentials.store(pass_credentials.load());
+  return Ref<Socket>(std::move(accepted));
+}
 
- private:
-  Result<void> BindAbstract(std::string name) {
-    Names& names = TheNames();
-    absl::MutexLock table(&names.mu);
-    if (!names.abstract.try_emplace(name, &endpoint()).second) return Errno::kEADDRINUSE;
-    endpoint().SetName(AddressOf(name, false));
-    abstract_ = std::move(name);
-    return Ok();
+void UnixSocket::SetLink(UnixLink link, std::string local_name) {
+  {
+    absl::MutexLock lock(&mu_);
+    link_ = std::move(link);
   }
-  Result<void> BindAutomatically() {
-    for (int tries = 0; tries < 1 << 20; ++tries) {
-      char name[8] = {};
-      {
-        Names& names = TheNames();
-        absl::MutexLock table(&names.mu);
-        std::snprintf(name + 1, sizeof(name) - 1, "%05x", ++names.last_auto & 0xfffff);
-      }
-      if (BindAbstract(std::string(name, 6)).ok()) return Ok();
+  absl::MutexLock lock(&node_->mu);
+  node_->name = std::move(local_name);
+}
+
+void UnixSocket::JoinPair(UnixSocket& a, UnixSocket& b) {
+  if (a.is_datagram()) {
+    {
+      absl::MutexLock lock(&a.node_->mu);
+      a.node_->peer = b.node_;
     }
-    return Errno::kENOSPC;
+    absl::MutexLock lock(&b.node_->mu);
+    b.node_->peer = a.node_;
+    return;
   }
+  auto [near, far] = a.MakeLinks(b.shared_side(), b.send_buffer.load(), b.owner_);
+  a.SetLink(std::move(near), "");
+  b.SetLink(std::move(far), "");
+}
 
-  const abi::Ucred owner_;
-  absl::Mutex bind_mu_;
-  std::string abstract_;               // written once under bind_mu_ and the table's lock
-  std::optional<vfs::Path> bound_;     // likewise; keeps the inode
-};
+Result<std::string> UnixSocket::PeerName() const {
+  if (is_datagram()) {
+    const RefPtr<UnixNode> peer = node_->Peer();
+    if (!peer) return Errno::kENOTCONN;
+    return peer->Name();
+  }
+  absl::MutexLock lock(&mu_);
+  if (!link_) return Errno::kENOTCONN;
+  return link_.peer_name;
+}
+
+bool UnixSocket::listening() const {
+  absl::MutexLock lock(&node_->mu);
+  return node_->listening;
+}
+
+abi::Ucred UnixSocket::peer_credentials() const {
+  {
+    absl::MutexLock lock(&mu_);
+    if (link_) return link_.peer_credentials;
+  }
+  absl::MutexLock lock(&node_->mu);
+  if (node_->listening) return node_->listener_credentials;
+  if (node_->peer) return node_->peer->owner;
+  return {0, ~0u, ~0u};
+}
+
+Result<void> UnixSocket::Shutdown(int how) {
+  const bool read = how != abi::kShutWr, write = how != abi::kShutRd;
+  const UnixLink own = link();
+  if (own.stream_rx) {
+    if (read) own.stream_rx->ShutReader();
+    if (write) own.stream_tx->CloseWriter();
+  } else if (own.packet_rx) {
+    if (read) own.packet_rx->ShutReader();
+    if (write) own.packet_tx->CloseWriter();
+  } else {
+    if (is_datagram() && read) node_->datagrams->ShutReader();
+    if (write) {
+      absl::MutexLock lock(&mu_);
+      send_shut_ = true;
+    }
+    absl::MutexLock lock(&node_->mu);
+    if (read && node_->listening) node_->shut = true;
+  }
+  side().Notify(kIn | kOut | abi::kPollHup | abi::kPollRdHup);
+  return Ok();
+}
+
+void UnixSocket::BuffersChanged() {
+  const UnixLink own = link();
+  const auto bytes = static_cast<size_t>(send_buffer.load());
+  if (own.stream_tx) own.stream_tx->SetWriterPart(bytes);
+  if (own.packet_tx) own.packet_tx->SetCapacity(bytes);
+}
+
+Result<void> UnixSocket::SetOption(const Caller& caller, int level, int name, std::string_view value) {
+  if (level != abi::kSolSocket) return Errno::kEOPNOTSUPP;
+  return Socket::SetOption(caller, level, name, value);
+}
+
+Result<std::string> UnixSocket::GetOption(const Caller& caller, int level, int name, size_t room) {
+  if (level != abi::kSolSocket) return Errno::kEOPNOTSUPP;
+  return Socket::GetOption(caller, level, name, room);
+}
+
+void UnixSocket::ForEachQueuedFile(absl::FunctionRef<void(vfs::FileDescription&)> f) {
+  const UnixLink own = link();
+  if (own.stream_rx) own.stream_rx->ForEachFile(f);
+  if (own.packet_rx) own.packet_rx->ForEachFile(f);
+  node_->datagrams->ForEachFile(f);
+  absl::MutexLock lock(&node_->mu);
+  for (const UnixPending& p : node_->backlog) {
+    if (p.link.stream_rx) p.link.stream_rx->ForEachFile(f);
+    if (p.link.packet_rx) p.link.packet_rx->ForEachFile(f);
+  }
+}
+
+void UnixSocket::TakeQueuedFiles(Files& out) {
+  const UnixLink own = link();
+  if (own.stream_rx) own.stream_rx->TakeFiles(out);
+  if (own.packet_rx) own.packet_rx->TakeFiles(out);
+  node_->datagrams->TakeFiles(out);
+  absl::MutexLock lock(&node_->mu);
+  for (const UnixPending& p : node_->backlog) {
+    if (p.link.stream_rx) p.link.stream_rx->TakeFiles(out);
+    if (p.link.packet_rx) p.link.packet_rx->TakeFiles(out);
+  }
+}
+
+namespace {
 
 Result<void> CheckType(int& type, int protocol) {
   if (protocol != 0 && protocol != abi::kAfUnix) return Errno::kEPROTONOSUPPORT;
-  if (type == 3) type = abi::kSockDgram;  // SOCK_RAW, as Linux
+  if (type == abi::kSockRaw) type = abi::kSockDgram;  // as Linux
   if (type != abi::kSockStream && type != abi::kSockDgram && type != abi::kSockSeqpacket) return Errno::kESOCKTNOSUPPORT;
   return Ok();
 }
@@ -146,14 +301,15 @@ Result<void> CheckType(int& type, int protocol) {
 
 Result<Ref<Socket>> NewUnixSocket(const Caller& caller, abi::Ucred owner, int type, int protocol, uint32_t flags) {
   TRY(CheckType(type, protocol));
-  return Ref<Socket>(MakeRef<UnixSocket>(caller, type, flags, owner, MakeRef<Endpoint>(KindOf(type), owner)));
+  return Ref<Socket>(MakeRef<UnixSocket>(caller, type, flags, owner, MakeRef<Side>()));
 }
 
 Result<std::pair<Ref<Socket>, Ref<Socket>>> NewUnixPair(const Caller& caller, abi::Ucred owner, int type, int protocol, uint32_t flags) {
-  Ref<Socket> a = TRY(NewUnixSocket(caller, owner, type, protocol, flags));
-  Ref<Socket> b = TRY(NewUnixSocket(caller, owner, type, protocol, flags));
-  Endpoint::Pair(a->endpoint(), b->endpoint());
-  return std::pair(std::move(a), std::move(b));
+  TRY(CheckType(type, protocol));
+  Ref<UnixSocket> a = MakeRef<UnixSocket>(caller, type, flags, owner, MakeRef<Side>());
+  Ref<UnixSocket> b = MakeRef<UnixSocket>(caller, type, flags, owner, MakeRef<Side>());
+  UnixSocket::JoinPair(*a, *b);
+  return std::pair(Ref<Socket>(std::move(a)), Ref<Socket>(std::move(b)));
 }
 
 }  // namespace rampart::net

@@ -1,5 +1,5 @@
 // AF_UNIX sockets: unnamed, abstract and path names (unix(7)).
-// Thread safety: any thread. Lock order: the name table's lock is taken before NetMutex, or alone.
+// Thread safety: any thread. Lock order: a socket's mu_ → a node's mu → a queue's lock; the name table's lock is a leaf.
 #pragma once
 
 #include "sentry/net/socket/socket.h"

@@ -1,0 +1,43 @@
+// InetSocket: what TCP and UDP sockets share: binding, addresses, IP's options.
+#pragma once
+
+#include "sentry/net/inet/inet_address.h"
+#include "sentry/net/inet/inet_socket.h"
+#include "sentry/net/inet/ports.h"
+
+namespace rampart::net {
+
+class InetSocket : public Socket {
+ public:
+  InetSocket(const Caller& caller, int family, int type, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side);
+
+  Result<void> Bind(const vfs::Walk& walk, std::string_view address) override;
+  std::string LocalName() const override;
+  Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override;
+  Result<std::string> GetOption(const Caller& caller, int level, int name, size_t room) override;
+
+ protected:
+  ~InetSocket() override;
+  // Binds to an ephemeral port if it is not bound.
+  Result<void> EnsureBound();
+  // Where a packet to a parsed address goes: the unspecified address is this host; others than loopback: ENETUNREACH.
+  Result<InetAddress> Route(InetAddress to) const;
+  // The address that one sees as the sender of something sent to `to`.
+  InetAddress SourceFor(const InetAddress& to) const;
+  bool option(int level, int name) const { return Remembered(level, name, 0) != 0; }
+
+  const abi::Ucred owner_;
+  PortHolder port_;  // guarded by the table's lock
+  // The local address once a connection has fixed it (getsockname); guarded by the table's lock.
+  std::optional<InetAddress> fixed_local_;
+
+ private:
+  Result<void> SetIpOption(const Caller& caller, int level, int name, std::string_view value);
+  Result<void> ChangeMembership(bool join, const Bytes16& group, bool on_loopback);
+};
+
+// EPROTONOSUPPORT is the caller's.
+Ref<Socket> NewTcpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
+Ref<Socket> NewUdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
+
+}  // namespace rampart::net

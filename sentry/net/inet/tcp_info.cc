@@ -1,0 +1,66 @@
+#include "sentry/net/inet/tcp_info.h"
+
+#include <climits>
+
+#include "abi/socket.h"
+
+namespace rampart::net {
+namespace {
+
+constexpr TcpOption kOptions[] = {
+    {abi::kTcpNodelay, 0, INT_MIN, INT_MAX, true},
+    {kTcpMaxseg, 536, 88, 32767, false},
+    {3, 0, INT_MIN, INT_MAX, true},    // TCP_CORK
+    {4, 7200, 1, 32767, false},        // TCP_KEEPIDLE
+    {5, 75, 1, 32767, false},          // TCP_KEEPINTVL
+    {6, 9, 1, 127, false},             // TCP_KEEPCNT
+    {7, 6, 1, 127, false},             // TCP_SYNCNT
+    {8, 60, INT_MIN, INT_MAX, false},  // TCP_LINGER2
+    {9, 0, INT_MIN, INT_MAX, false},   // TCP_DEFER_ACCEPT
+    {10, 0, 0, INT_MAX, false},        // TCP_WINDOW_CLAMP
+    {12, 1, INT_MIN, INT_MAX, true},   // TCP_QUICKACK
+    {18, 0, 0, INT_MAX, false},        // TCP_USER_TIMEOUT
+    {23, 0, 0, INT_MAX, false},        // TCP_FASTOPEN: accepted, no data goes early
+    {24, 0, INT_MIN, INT_MAX, false},  // TCP_TIMESTAMP
+    {25, -1, INT_MIN, INT_MAX, false}, // TCP_NOTSENT_LOWAT
+    {30, 0, INT_MIN, INT_MAX, true},   // TCP_FASTOPEN_CONNECT
+};
+
+}  // namespace
+
+TcpInfo TcpInfo::OfLoopback() {
+  TcpInfo info{};
+  info.options = 0x7;  // timestamps, SACK, window scaling
+  info.scale = 0xaa;
+  info.rto = 204000;
+  info.ato = 40000;
+  info.snd_mss = 65483;
+  info.rcv_mss = 536;
+  info.pmtu = 65535;
+  info.rcv_ssthresh = 65483;
+  info.rtt = 20;
+  info.rttvar = 10;
+  info.snd_ssthresh = INT_MAX;
+  info.snd_cwnd = 10;
+  info.advmss = 65483;
+  info.reordering = 3;
+  info.rcv_space = 65483;
+  info.max_pacing_rate = UINT64_MAX;
+  info.min_rtt = 10;
+  info.snd_wnd = 65536;
+  return info;
+}
+
+const TcpOption* TcpOption::Find(int name) {
+  for (const TcpOption& o : kOptions) {
+    if (o.name == name) return &o;
+  }
+  return nullptr;
+}
+
+Result<void> CheckCongestion(std::string_view name) {
+  name = name.substr(0, name.find('\0'));
+  return name == kCongestion || name == "reno" ? Result<void>(Ok()) : Errno::kENOENT;
+}
+
+}  // namespace rampart::net

@@ -1,0 +1,220 @@
+// UDP over loopback: a datagram goes into its receiver's queue or is lost.
+#include <algorithm>
+#include <cstring>
+
+#include "sentry/net/inet/inet_base.h"
+#include "sentry/net/socket/interface.h"
+
+namespace rampart::net {
+namespace {
+
+constexpr size_t kMaxDatagram = 65507;
+constexpr int kIpPktinfo = 8, kIpTtl = 2, kIpTos = 1, kIpRecvttl = 12, kIpRecvtos = 13, kIpMulticastIf = 32, kIpMulticastLoop = 34;
+constexpr int kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19, kIpv6UnicastHops = 16, kIpv6Recvpktinfo = 49, kIpv6Pktinfo = 50,
+              kIpv6Recvhoplimit = 51, kIpv6Hoplimit = 52, kIpv6Recvtclass = 66, kIpv6Tclass = 67;
+
+class UdpSocket final : public InetSocket {
+ public:
+  UdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner, Ref<Side> side)
+      : InetSocket(caller, family, abi::kSockDgram, abi::kIpprotoUdp, flags, owner, side), rx_(MakeRef<PacketQueue>(std::move(side), kDefaultBuffer)) {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    port_.datagrams = rx_;
+  }
+
+  Result<void> Connect(const vfs::Walk& walk, std::string_view address) override;
+  Result<size_t> Send(const SendRequest& request) override;
+  Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
+  Result<void> Shutdown(int how) override;
+  Result<std::string> PeerName() const override;
+  Result<size_t> Readable() const override { return rx_->state().first_bytes; }
+  void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
+  wait::EventMask Readiness(wait::EventMask mask) override;
+  Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override {
+    if (level == abi::kIpprotoUdp) return name == 1 || name == 103 ? Result<void>(Ok()) : Errno::kENOPROTOOPT;  // UDP_CORK, UDP_SEGMENT off
+    return InetSocket::SetOption(caller, level, name, value);
+  }
+
+ protected:
+  ~UdpSocket() override {
+    {
+      absl::MutexLock lock(&PortTable::Get().mu());
+      port_.datagrams = nullptr;
+      PortTable::Get().Unbind(port_);
+    }
+    rx_->CloseReader();
+  }
+
+ private:
+  Result<InetAddress> Destination(const SendRequest& request, bool& connected) const;
+  void Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected);
+  void AddControls(const Packet& packet, RecvResult& result) const;
+
+  const Ref<PacketQueue> rx_;
+  std::atomic<bool> send_shut_{false};
+};
+
+Result<void> UdpSocket::Connect(const vfs::Walk&, std::string_view text) {
+  if (text.size() >= 2 && text[0] == 0 && text[1] == 0) {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    port_.connected = false;
+    fixed_local_.reset();
+    return Ok();
+  }
+  InetAddress to = TRY(ParseInet(family(), text, family() == abi::kAfInet6));
+  if (to.IsBroadcast() && !broadcast.load()) return Errno::kEACCES;
+  if (!to.IsMulticast() && !to.IsBroadcast()) to = TRY(Route(to));
+  TRY(EnsureBound());
+  {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    fixed_local_.reset();
+  }
+  const InetAddress local = SourceFor(to);
+  absl::MutexLock lock(&PortTable::Get().mu());
+  port_.connected = true;
+  port_.peer = to;
+  fixed_local_ = local;
+  return Ok();
+}
+
+Result<InetAddress> UdpSocket::Destination(const SendRequest& request, bool& connected) const {
+  if (request.to.empty()) {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    connected = port_.connected;
+    if (!connected) return Errno::kEDESTADDRREQ;
+    return port_.peer;
+  }
+  InetAddress to = TRY(ParseInet(family(), request.to, family() == abi::kAfInet6));
+  if (to.port == 0) return Errno::kEINVAL;
+  if (to.IsMulticast()) {
+    const bool on_lo = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpMulticastIf, 0) != 0 : Remembered(abi::kIpprotoIpv6, kIpv6MulticastIf, 0) == kLoopbackIndex;
+    if (!on_lo) return Errno::kENETUNREACH;
+    return to;
+  }
+  if (to.IsBroadcast()) {
+    if (!broadcast.load()) return Errno::kEACCES;
+    if (to.ip[12] == 255) return Errno::kENETUNREACH;  // no interface that has a broadcast address
+    return to;
+  }
+  return Route(to);
+}
+
+void UdpSocket::Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected) {
+  std::vector<RefPtr<PacketQueue>> receivers;
+  {
+    PortTable& table = PortTable::Get();
+    absl::MutexLock lock(&table.mu());
+    if (to.IsMulticast() || to.IsBroadcast()) {
+      const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
+      if (!to.IsMulticast() || loops) {
+        for (const PortHolder* h : table.FindAll(to)) receivers.push_back(h->datagrams);
+      }
+    } else if (const PortHolder* h = table.FindDatagram(to, from)) {
+      receivers.push_back(h->datagrams);
+    } else if (connected) {  // the answer would be "port unreachable"
+      side().SetError(Errno::kECONNREFUSED);
+    }
+  }
+  if (receivers.empty()) {
+    if (side().has_error()) side().Notify(abi::kPollErr | kIn | kOut);
+    return;
+  }
+  for (const RefPtr<PacketQueue>& queue : receivers) {
+    Packet copy = packet;
+    if (queue) (void)queue->Put(copy, PacketQueue::kNoMaximum, nullptr);  // a full receiver loses it
+  }
+}
+
+Result<size_t> UdpSocket::Send(const SendRequest& request) {
+  if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
+  if (send_shut_.load()) return Errno::kEPIPE;
+  if (request.src.remaining() > kMaxDatagram) return Errno::kEMSGSIZE;
+  bool connected = false;
+  const InetAddress to = TRY(Destination(request, connected));
+  if (const Errno error = side().TakeError(); error != Errno{}) return error;
+  TRY(EnsureBound());
+  const InetAddress from = SourceFor(to);
+  const size_t size = request.src.remaining();
+  Packet packet;
+  packet.bytes = TRY(GatherPacket(request.src));
+  packet.from = PackInet(from);
+  packet.to = PackInet(to);
+  packet.hops = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTtl, 64) : Remembered(abi::kIpprotoIpv6, kIpv6UnicastHops, 64);
+  packet.traffic_class = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTos, 0) : Remembered(abi::kIpprotoIpv6, kIpv6Tclass, 0);
+  for (const Control& c : request.controls) {
+    if (c.level != abi::kIpprotoIpv6 || c.bytes.size() < sizeof(int32_t)) continue;
+    int32_t number = 0;
+    std::memcpy(&number, c.bytes.data(), sizeof(number));
+    if (number < -1 || number > 255) return Errno::kEINVAL;
+    if (c.type == kIpv6Hoplimit && number >= 0) packet.hops = number;
+    if (c.type == kIpv6Tclass && number >= 0) packet.traffic_class = number;
+  }
+  Deliver(std::move(packet), to, from, connected);
+  return size;
+}
+
+void UdpSocket::AddControls(const Packet& packet, RecvResult& result) const {
+  const InetAddress to = UnpackInet(packet.to);
+  if (option(abi::kIpprotoIp, kIpPktinfo) && to.IsV4()) {
+    std::string info = BytesOf(kLoopbackIndex);
+    for (int i = 0; i < 2; ++i) info.append(reinterpret_cast<const char*>(to.ip.data()) + 12, 4);  // SAFETY: bytes
+    result.controls.push_back({abi::kIpprotoIp, kIpPktinfo, std::move(info)});
+  }
+  if (option(abi::kIpprotoIp, kIpRecvttl)) result.controls.push_back({abi::kIpprotoIp, kIpTtl, BytesOf(packet.hops)});
+  if (option(abi::kIpprotoIp, kIpRecvtos)) {
+    result.controls.push_back({abi::kIpprotoIp, kIpTos, std::string(1, static_cast<char>(packet.traffic_class))});
+  }
+  if (family() != abi::kAfInet6) return;
+  if (option(abi::kIpprotoIpv6, kIpv6Recvpktinfo)) {
+    std::string info(reinterpret_cast<const char*>(to.ip.data()), 16);  // SAFETY: bytes
+    result.controls.push_back({abi::kIpprotoIpv6, kIpv6Pktinfo, info + BytesOf(kLoopbackIndex)});
+  }
+  if (option(abi::kIpprotoIpv6, kIpv6Recvhoplimit)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Hoplimit, BytesOf(packet.hops)});
+  if (option(abi::kIpprotoIpv6, kIpv6Recvtclass)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Tclass, BytesOf(packet.traffic_class)});
+}
+
+Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
+  if ((flags & (abi::kMsgOob | abi::kMsgErrqueue)) != 0) return Errno::kEAGAIN;
+  RecvResult result;
+  bool end = false;
+  Packet packet = TRY(rx_->Take((flags & abi::kMsgPeek) != 0, end));
+  if (end) return result;
+  result.from = FormatInet(family(), UnpackInet(packet.from));
+  AddControls(packet, result);
+  TRY(GivePacket(std::move(packet), dst, result));
+  return result;
+}
+
+Result<void> UdpSocket::Shutdown(int how) {
+  {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    if (!port_.connected) return Errno::kENOTCONN;
+  }
+  if (how != abi::kShutWr) rx_->ShutReader();
+  if (how != abi::kShutRd) send_shut_.store(true);
+  side().Notify(kIn | kOut | abi::kPollHup | abi::kPollRdHup);
+  return Ok();
+}
+
+Result<std::string> UdpSocket::PeerName() const {
+  absl::MutexLock lock(&PortTable::Get().mu());
+  if (!port_.connected) return Errno::kENOTCONN;
+  return FormatInet(family(), port_.peer);
+}
+
+wait::EventMask UdpSocket::Readiness(wait::EventMask mask) {
+  const PacketQueue::State rx = rx_->state();
+  wait::EventMask ready = kOut | abi::kPollWrBand;
+  if (side().has_error()) ready |= abi::kPollErr;
+  if (rx.packets > 0 || rx.reader_shut) ready |= kIn;
+  if (rx.reader_shut) ready |= abi::kPollRdHup;
+  if (rx.reader_shut && send_shut_.load()) ready |= abi::kPollHup;
+  return ready & (mask | abi::kPollErr | abi::kPollHup);
+}
+
+}  // namespace
+
+Ref<Socket> NewUdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner) {
+  return MakeRef<UdpSocket>(caller, family, flags, owner, MakeRef<Side>());
+}
+
+}  // namespace rampart::net

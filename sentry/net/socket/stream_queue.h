@@ -1,0 +1,120 @@
+// StreamQueue: one direction of a stream connection: bytes that one socket has written and the other has not read.
+//
+// Model. A ring that grows up to the capacity, addressed by positions that only grow. Beside the bytes: marks, where descriptions came along
+// (a read stops at the end of their bytes, as unix(7) says), runs of one writer's credentials, and TCP's urgent byte. A connection is two of
+// these; a socket's rx is its peer's tx. Each has its own lock: the two directions and different connections do not meet.
+// Thread safety: any thread. Lock order: mm's locks → InFlightMutex (only when descriptions move) → mu_. Sides are told without it.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
+#include "sentry/net/socket/in_flight.h"
+#include "sentry/net/socket/message.h"
+#include "sentry/net/socket/side.h"
+
+namespace rampart::net {
+
+class StreamQueue final : public RefCounted {
+ public:
+  // How it behaves when the reader is gone: a UNIX socket's writer gets EPIPE; TCP's first write is answered by a reset.
+  enum class Style : uint8_t { kUnix, kTcp };
+  // The capacity has a part of the writer's buffer and one of the reader's.
+  StreamQueue(Style style, Ref<Side> reader, Ref<Side> writer, size_t writer_part, size_t reader_part)
+      : style_(style), reader_(std::move(reader)), writer_(std::move(writer)), writer_part_(writer_part), reader_part_(reader_part) {}
+
+  // Adds what fits, and `ancillary` with the first byte (its files are then gone from it). `urgent`: the last byte is TCP's urgent one.
+  // EAGAIN, EPIPE, ETOOMANYREFS (`file_limit`).
+  Result<size_t> Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit);
+  struct ReadOptions {
+    bool peek = false;
+    bool discard = false;           // take without copying: TCP's MSG_TRUNC
+    bool split_writers = false;     // do not join bytes of different writers: SO_PASSCRED
+    bool urgent_inline = false;     // SO_OOBINLINE
+  };
+  // Adds to `result`. EAGAIN; the reader side's error; nothing and no error: end of file.
+  Result<void> Read(mm::IoDst& dst, ReadOptions options, RecvResult& result);
+  // recv(MSG_OOB). EINVAL: no urgent byte, or already taken.
+  Result<std::byte> TakeUrgent(bool peek);
+  bool AtUrgentMark() const;
+
+  void SetWriterPart(size_t bytes) { SetPart(writer_part_, bytes); }
+  void SetReaderPart(size_t bytes) { SetPart(reader_part_, bytes); }
+  void CloseWriter();               // shutdown(SHUT_WR), close: end of file after the bytes
+  void ShutReader();                // shutdown(SHUT_RD)
+  // The reader's socket is gone. True: bytes were unread (and are dropped).
+  bool CloseReader();
+  // The writer resets the connection: the reader may take what is there, then gets its side's error, then end of file.
+  void Reset();
+  // The writer can send no more (the other direction was reset).
+  void Break();
+
+  struct State {
+    size_t bytes;          // to read
+    bool writable;         // as poll(2) shows it
+    bool writer_done;      // closed or reset by the writer
+    bool reset;
+    bool reader_shut;
+    bool reader_gone;
+    bool broken;           // see Break
+    bool urgent;           // an urgent byte waits: POLLPRI
+    uint64_t written, taken;  // bytes since the beginning
+  };
+  State state() const;
+
+  void ForEachFile(absl::FunctionRef<void(vfs::FileDescription&)> f) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(InFlightMutex());
+  // Moves the descriptions out, for somebody who drops them without locks.
+  void TakeFiles(Files& out) ABSL_EXCLUSIVE_LOCKS_REQUIRED(InFlightMutex());
+
+ protected:
+  ~StreamQueue() override;
+
+ private:
+  struct Mark {
+    uint64_t start, end;
+    Ancillary ancillary;
+  };
+  struct Run {
+    uint64_t start;
+    abi::Ucred credentials;
+  };
+  struct Taking;
+  size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<size_t>(tail_ - head_); }
+  size_t capacity() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return writer_part_ + reader_part_; }
+  void SetPart(size_t& part, size_t bytes);
+  bool WritableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit);
+  void EnsureRing(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CopyIn(std::span<const iovec> segments, size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<size_t> Take(std::span<const iovec> segments, size_t room, Taking& taking);
+  Result<size_t> TakeLocked(std::span<const iovec> segments, size_t room, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t LimitByMarks(uint64_t at, size_t n, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<void> NothingThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Advance(uint64_t to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Style style_;
+  const Ref<Side> reader_, writer_;
+  std::atomic<size_t> marks_count_{0};  // of marks_; whether a read may meet descriptions
+  mutable absl::Mutex mu_;
+  std::unique_ptr<char[]> ring_ ABSL_GUARDED_BY(mu_);
+  size_t ring_size_ ABSL_GUARDED_BY(mu_) = 0;  // a power of two, or 0
+  uint64_t head_ ABSL_GUARDED_BY(mu_) = 0, tail_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t writer_part_ ABSL_GUARDED_BY(mu_), reader_part_ ABSL_GUARDED_BY(mu_);
+  std::deque<Mark> marks_ ABSL_GUARDED_BY(mu_);
+  std::deque<Run> runs_ ABSL_GUARDED_BY(mu_);
+  std::optional<uint64_t> urgent_ ABSL_GUARDED_BY(mu_);   // its position
+  bool urgent_taken_ ABSL_GUARDED_BY(mu_) = false;
+  bool writer_done_ ABSL_GUARDED_BY(mu_) = false, reset_ ABSL_GUARDED_BY(mu_) = false;
+  bool reader_shut_ ABSL_GUARDED_BY(mu_) = false, reader_gone_ ABSL_GUARDED_BY(mu_) = false, broken_ ABSL_GUARDED_BY(mu_) = false;
+  mutable bool no_space_ ABSL_GUARDED_BY(mu_) = false;    // a writer met a full queue: tell it
+};
+
+}  // namespace rampart::net

@@ -1,0 +1,162 @@
+// Sending, receiving and readiness of AF_UNIX sockets.
+#include "sentry/net/unix/unix_socket_impl.h"
+
+namespace rampart::net {
+namespace {
+
+constexpr size_t kMaxWaiting = 10;  // net.unix.max_dgram_qlen: more than this many from others than the peer must wait
+constexpr wait::EventMask kUnixOut = kOut | abi::kPollWrBand;
+
+// Whether datagrams from `from` may fill `to`'s queue: those of its own peer may, until the bytes are too many.
+size_t MaximumFor(UnixNode& to, const UnixNode& from) {
+  return to.Peer().get() == &from ? PacketQueue::kNoMaximum : kMaxWaiting + 1;
+}
+
+}  // namespace
+
+Result<size_t> UnixSocket::SendStream(const SendRequest& request, const UnixLink& link) {
+  if (!request.to.empty()) return Errno::kEISCONN;
+  return link.stream_tx->Write(request.src, request.ancillary, false, request.file_limit);
+}
+
+Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink& link) {
+  const size_t size = request.src.remaining();
+  if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
+  Packet packet;
+  packet.bytes = TRY(GatherPacket(request.src));
+  packet.ancillary = request.ancillary;
+  const Result<void> sent = link.packet_tx->Put(packet, PacketQueue::kNoMaximum, shared_side(), request.file_limit);
+  if (!sent.ok()) return sent.error();
+  return size;
+}
+
+Result<size_t> UnixSocket::SendDatagram(const SendRequest& request) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (send_shut_) return Errno::kEPIPE;
+  }
+  const size_t size = request.src.remaining();
+  if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
+  if (const Errno error = side().TakeError(); error != Errno{}) return error;
+  if (pass_credentials.load()) TRY(EnsureName());
+  const bool named = !request.to.empty();
+  RefPtr<UnixNode> target = node_->Peer();
+  if (named) target = TRY(FindUnixNode(*request.walk, request.to, type()));
+  if (!target) return Errno::kENOTCONN;
+  if (target->type != type()) return Errno::kEPROTOTYPE;
+  {
+    // One that is connected hears its peer only.
+    const RefPtr<UnixNode> its_peer = target->Peer();
+    if (its_peer && its_peer.get() != node_.get()) return Errno::kEPERM;
+  }
+  Packet packet;
+  packet.bytes = TRY(GatherPacket(request.src));
+  packet.from = node_->Name();
+  packet.ancillary = request.ancillary;
+  const Result<void> sent = target->datagrams->Put(packet, MaximumFor(*target, *node_), shared_side(), request.file_limit);
+  if (sent.ok()) return size;
+  if (sent.error() != Errno::kEPIPE || !target->datagrams->state().reader_gone) return sent.error();
+  if (!named) Disconnect();
+  return Errno::kECONNREFUSED;
+}
+
+Result<size_t> UnixSocket::Send(const SendRequest& request) {
+  if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
+  if (is_datagram()) return SendDatagram(request);
+  const UnixLink own = link();
+  if (!own) return !request.to.empty() && type() == abi::kSockStream ? Errno::kEOPNOTSUPP : Errno::kENOTCONN;
+  const Result<size_t> sent = own.stream_tx ? SendStream(request, own) : SendPacket(request, own);
+  if (sent.ok() && own.packet_tx) request.ancillary.files.clear();
+  return sent;
+}
+
+Result<RecvResult> UnixSocket::ReceivePacket(PacketQueue& queue, mm::IoDst& dst, uint32_t flags) {
+  RecvResult result;
+  bool end = false;
+  Packet packet = TRY(queue.Take((flags & abi::kMsgPeek) != 0, end));
+  if (end) return result;
+  if (is_datagram()) result.from = packet.from;
+  TRY(GivePacket(std::move(packet), dst, result));
+  return result;
+}
+
+Result<RecvResult> UnixSocket::Receive(mm::IoDst& dst, uint32_t flags) {
+  if ((flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
+  if (is_datagram()) return ReceivePacket(*node_->datagrams, dst, flags);
+  const UnixLink own = link();
+  if (!own) return type() == abi::kSockStream ? Errno::kEINVAL : Errno::kENOTCONN;
+  if (own.packet_rx) return ReceivePacket(*own.packet_rx, dst, flags);
+  RecvResult result;
+  StreamQueue::ReadOptions options;
+  options.peek = (flags & abi::kMsgPeek) != 0;
+  options.split_writers = pass_credentials.load();
+  TRY(own.stream_rx->Read(dst, options, result));
+  return result;
+}
+
+wait::EventMask UnixSocket::DatagramReadiness() {
+  const PacketQueue::State rx = node_->datagrams->state();
+  wait::EventMask ready = side().has_error() ? abi::kPollErr : 0u;
+  bool sends_no_more = false;
+  {
+    absl::MutexLock lock(&mu_);
+    sends_no_more = send_shut_;
+  }
+  if (rx.packets > 0 || rx.reader_shut) ready |= kIn;
+  if (rx.reader_shut) ready |= abi::kPollRdHup;
+  if (rx.reader_shut && sends_no_more) ready |= abi::kPollHup;
+  const RefPtr<UnixNode> peer = node_->Peer();
+  if (!peer || peer->datagrams->HasRoom(MaximumFor(*peer, *node_), shared_side())) ready |= kUnixOut;
+  return ready;
+}
+
+wait::EventMask UnixSocket::Readiness(wait::EventMask mask) {
+  mask |= abi::kPollErr | abi::kPollHup;
+  if (is_datagram()) return DatagramReadiness() & mask;
+  wait::EventMask ready = side().has_error() ? abi::kPollErr : 0u;
+  const UnixLink own = link();
+  if (own.stream_rx) {
+    const StreamQueue::State rx = own.stream_rx->state();
+    const bool receives_no_more = rx.writer_done || rx.reader_shut;
+    if (rx.bytes > 0 || receives_no_more) ready |= kIn;
+    if (receives_no_more) ready |= abi::kPollRdHup;
+    if ((mask & (kUnixOut | abi::kPollHup)) != 0) {
+      const StreamQueue::State tx = own.stream_tx->state();
+      const bool sends_no_more = tx.writer_done || tx.reader_shut || tx.reader_gone;
+      if (receives_no_more && sends_no_more) ready |= abi::kPollHup;
+      if (tx.writable || tx.reader_gone) ready |= kUnixOut;
+    }
+    return ready & mask;
+  }
+  if (own.packet_rx) {
+    const PacketQueue::State rx = own.packet_rx->state(), tx = own.packet_tx->state();
+    const bool receives_no_more = rx.writer_done || rx.reader_shut;
+    if (rx.packets > 0 || receives_no_more) ready |= kIn;
+    if (receives_no_more) ready |= abi::kPollRdHup;
+    if (receives_no_more && (tx.writer_done || tx.reader_shut || tx.reader_gone)) ready |= abi::kPollHup;
+    if (own.packet_tx->HasRoom(PacketQueue::kNoMaximum, shared_side())) ready |= kUnixOut;
+    return ready & mask;
+  }
+  absl::MutexLock lock(&node_->mu);
+  if (!node_->listening) return (ready | abi::kPollHup | kUnixOut) & mask;
+  if (!node_->backlog.empty() || node_->shut) ready |= kIn;
+  return ready & mask;
+}
+
+Result<size_t> UnixSocket::Readable() const {
+  if (is_datagram()) return node_->datagrams->state().first_bytes;
+  const UnixLink own = link();
+  if (own.stream_rx) return own.stream_rx->state().bytes;
+  if (own.packet_rx) return own.packet_rx->state().bytes;
+  if (listening()) return Errno::kEINVAL;
+  return size_t{0};
+}
+
+size_t UnixSocket::Unsent() const {
+  const UnixLink own = link();
+  if (own.stream_tx) return own.stream_tx->state().bytes;
+  if (own.packet_tx) return own.packet_tx->state().bytes;
+  return 0;
+}
+
+}  // namespace rampart::net
