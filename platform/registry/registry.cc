@@ -25,4 +25,18 @@ const PlatformInfo* FindPlatform(std::string_view name) {
   return found;
 }
 
+const PlatformInfo* ChoosePlatform(std::string_view name, std::string* why) {
+  why->clear();
+  std::string names;
+  for (const PlatformInfo* info : kPlatforms) {
+    names += (names.empty() ? "" : ", ") + std::string(info->name);
+    if (name != "auto" && name != info->name) continue;
+    *why = info->why_unavailable();
+    if (why->empty()) return info;
+    if (name == info->name) return nullptr;
+  }
+  if (name != "auto") *why = "there is no platform '" + std::string(name) + "' (known: " + names + ")";
+  return nullptr;
+}
+
 }  // namespace rampart::platform

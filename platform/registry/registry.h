@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "platform/platform.h"
@@ -13,5 +14,9 @@ std::span<const PlatformInfo* const> Platforms();
 
 // The platform of that name, or null. "auto": the first that works here, else the last (whose create() will tell why it does not).
 const PlatformInfo* FindPlatform(std::string_view name);
+
+// As FindPlatform, but only what works here: null and the reason in *why, one line for people with the remedy, otherwise. Tries it: REQUIRES as
+// PlatformInfo::create.
+const PlatformInfo* ChoosePlatform(std::string_view name, std::string* why);
 
 }  // namespace rampart::platform

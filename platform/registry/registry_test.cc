@@ -23,5 +23,13 @@ TEST(Registry, EveryPlatformIsComplete) {
   }
 }
 
+TEST(ChoosePlatform, SaysWhyNot) {
+  std::string why;
+  EXPECT_EQ(ChoosePlatform("vax", &why), nullptr);
+  EXPECT_EQ(why, "there is no platform 'vax' (known: ptrace)");
+  const PlatformInfo* found = ChoosePlatform("ptrace", &why);
+  EXPECT_EQ(found == nullptr, !why.empty());
+}
+
 }  // namespace
 }  // namespace rampart::platform

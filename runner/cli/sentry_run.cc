@@ -78,7 +78,9 @@ absl::StatusOr<Nanos> ParseTime(const std::string& text) {
   if (!plain || !absl::SimpleAtod(digits, &number)) {
     return UsageError(absl::StrCat("--timeout '", text, "': write a number of seconds, or 1.5s, 2m, 1h"));
   }
-  return static_cast<Nanos>(std::min(number * factor * 1e9, 9e18));
+  const double nanos = number * factor * 1e9;
+  if (nanos < 1) return UsageError(absl::StrCat("--timeout '", text, "': must be longer than nothing"));
+  return static_cast<Nanos>(std::min(nanos, 9e18));
 }
 
 absl::Status SetLimits(const CommandLine& line, oci::Spec& spec, SandboxOptions& options) {

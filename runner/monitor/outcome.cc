@@ -62,9 +62,13 @@ int ExitStatusOf(const Outcome& outcome) {
 std::string MessageOf(const Outcome& outcome, const std::string& program) {
   switch (outcome.kind) {
     case Outcome::Kind::kExited:
+      if (outcome.memory_kills == 0) return "";
+      return absl::StrCat("out of memory: ", outcome.memory_kills, outcome.memory_kills == 1 ? " process was" : " processes were",
+                          " killed inside (the limit is --memory, else what the host has)");
     case Outcome::Kind::kInterrupted:
-    case Outcome::Kind::kTimedOut:
       return "";
+    case Outcome::Kind::kTimedOut:
+      return absl::StrCat(program, ": ended because the time of --timeout was over");
     case Outcome::Kind::kStartFailed: {
       if (!outcome.text.empty()) return Printable(outcome.text);
       const char* why = outcome.error > 0 && outcome.error < 134 ? ErrnoText(static_cast<Errno>(outcome.error)) : "cannot be run";

@@ -146,6 +146,7 @@ class Supervisor {
         if (!started_ || decided_) return;
         Decide(timed_out_ ? Outcome::Kind::kTimedOut : Outcome::Kind::kExited);
         outcome_.wait_status = static_cast<int>(message.value);
+        outcome_.memory_kills = message.detail;
         done_ = true;  // the last word of a sentry: statistics are written, files too
         return;
       case ControlType::kContinued:

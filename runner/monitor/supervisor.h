@@ -40,6 +40,7 @@ struct Outcome {
   };
   Kind kind = Kind::kExited;
   int wait_status = 0;
+  uint32_t memory_kills = 0;  // kExited: processes inside that were killed because memory had run out
   sentry::boot::StartFailure failure{};
   int error = 0;
   std::string text;

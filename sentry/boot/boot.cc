@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "platform/registry/registry.h"
 #include "sentry/boot/control_channel.h"
+#include "sentry/boot/explain_start.h"
 #include "sentry/boot/mounts.h"
 #include "sentry/fs/dev/memory_devices.h"
 #include "sentry/fs/host/host_events.h"
@@ -68,14 +69,11 @@ class Sandbox {
 };
 
 bool Sandbox::MakeKernel(Failure& failure) {
-  platform_ = platform::FindPlatform(config_.platform.empty() ? "auto" : config_.platform);
-  if (platform_ == nullptr) return failure.text = "no such platform: " + config_.platform, false;
+  std::string why;
+  platform_ = platform::ChoosePlatform(config_.platform.empty() ? "auto" : config_.platform, &why);
+  if (platform_ == nullptr) return failure.text = why, false;
   Result<std::unique_ptr<platform::Platform>> platform = platform_->create();
-  if (!platform.ok()) {
-    const std::string why = platform_->why_unavailable();
-    failure.text = why.empty() ? With("the platform cannot be made", platform.error()) : why;
-    return false;
-  }
+  if (!platform.ok()) return failure.text = With("the platform cannot be made", platform.error()), false;
   Result<UniqueFd> memory_fd = FdFromHost(::memfd_create("rampart-memory", MFD_CLOEXEC));
   if (!memory_fd.ok()) return failure.text = With("memfd_create", memory_fd.error()), false;
   Result<Ref<mm::MemoryFile>> memory = mm::MemoryFile::Create(std::move(*memory_fd), config_.limits.memory_bytes);
@@ -161,11 +159,12 @@ bool Sandbox::StartFirstProgram(Failure& failure) {
   if (!cwd.ok()) return failure.text = "the working directory " + config_.cwd + ": " + ErrnoText(cwd.error()), failure.error = cwd.error(), false;
   const Result<std::string> program = FindProgram({caller, *mounts_, root, *cwd});
   Result<Ref<kernel::ThreadGroup>> started = program.ok() ? Result<Ref<kernel::ThreadGroup>>(Errno::kENOENT) : program.error();
+  const Ref<vfs::FsContext> fs = MakeRef<vfs::FsContext>(mounts_.ToRef(), root, *cwd, config_.umask);
   if (program.ok()) {
     kernel::InitArgs args{.executable = *program,
                           .argv = config_.argv,
                           .envp = config_.environment,
-                          .fs = MakeRef<vfs::FsContext>(mounts_.ToRef(), root, *cwd, config_.umask),
+                          .fs = fs,
                           .fds = fds_.ToRef(),
                           .creds = creds,
                           .ignored_signals = config_.ignored_signals,
@@ -178,7 +177,12 @@ bool Sandbox::StartFirstProgram(Failure& failure) {
   if (started.ok()) return true;
   failure.error = started.error();
   failure.kind = started.error() == Errno::kENOENT || started.error() == Errno::kENOTDIR ? StartFailure::kNotFound : StartFailure::kNotExecutable;
-  failure.text = config_.argv[0] + ": " + ErrnoText(started.error());
+  failure.text = config_.argv[0] + ": ";
+  if (program.ok()) {
+    failure.text += ExplainStart(caller, *fs, *program, started.error(), config_.limits.memory_bytes != 0);
+  } else {
+    failure.text += started.error() == Errno::kENOENT ? "command not found (in the PATH of the sandbox)" : ErrnoText(started.error());
+  }
   return false;
 }
 
@@ -253,7 +257,8 @@ int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
   const Nanos started = MonotonicNow();
   const int status = sandbox->Wait();
   SendStats(config, *sandbox, begun, started);
-  return sandbox->control().Send(ControlType::kExited, static_cast<uint32_t>(status)) ? 0 : 1;
+  const auto kills = static_cast<uint32_t>(sandbox->kernel().out_of_memory_kills());
+  return sandbox->control().Send(ControlType::kExited, static_cast<uint32_t>(status), kills) ? 0 : 1;
 }
 
 }  // namespace rampart::sentry::boot

@@ -19,7 +19,7 @@ enum class ControlType : uint32_t {
   kStartFailed = 17,  // value: a StartFailure; detail: host-independent errno or 0; text: what could not be done, for people
   kStopped = 18,     // value: the signal that stopped the first program (its parent would see WIFSTOPPED); the runner stops itself likewise
   kContinued = 19,
-  kExited = 20,      // value: wait status of the first program, as wait(2) encodes it
+  kExited = 20,      // value: wait status of the first program, as wait(2) encodes it; detail: processes killed for want of memory
 };
 
 enum class SignalTarget : uint32_t {

@@ -203,6 +203,7 @@ loader::Vdso& Kernel::vdso() const { return *state_->config.vdso; }
 
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
 Nanos Kernel::boot_time() const { return state_->boot_time; }
+uint64_t Kernel::out_of_memory_kills() const { return state_->out_of_memory_kills.load(std::memory_order_relaxed); }
 uint64_t Kernel::forks() const { return state_->forks.load(std::memory_order_relaxed); }
 
 }  // namespace rampart::kernel

@@ -110,6 +110,7 @@ class Kernel {
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
   uint64_t forks() const;           // for /proc/stat
+  uint64_t out_of_memory_kills() const;  // processes that ended because a page that they touched could not be had
 
   // kill(2) with pid -1: every process but PID 1 and the sender's own. ESRCH when there is none; EPERM when none may be signalled.
   Result<void> SignalAll(const abi::SigInfo& info, const Task& sender);

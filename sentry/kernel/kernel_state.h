@@ -31,6 +31,7 @@ struct Kernel::State {
   KernelConfig config;
   Nanos boot_time = MonotonicNow();
   std::atomic<uint64_t> forks{0};
+  std::atomic<uint64_t> out_of_memory_kills{0};
   FutexManager futexes;
   time::TimerQueue timers;
   loader::VdsoKeeper vdso_keeper{timers, config.vdso};

@@ -134,6 +134,7 @@ void Task::HandlePageFault(const platform::Exit& exit) {
       break;
     case Errno::kENOMEM:
       Log(LogLevel::kWarning, "kernel: out of memory: process %d (%s) is killed", group_->pid(), name().c_str());
+      kernel_.state().out_of_memory_kills.fetch_add(1, std::memory_order_relaxed);
       PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
       return;
     default:
