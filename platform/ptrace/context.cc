@@ -17,16 +17,22 @@ namespace {
 // some 60 KiB.
 constexpr size_t kMaxCached = 4;
 
+// gettid(2), asked once a thread.
+pid_t ThisThread() {
+  static thread_local const pid_t id = gettid();
+  return id;
+}
+
 }  // namespace
 
-PtraceContext::PtraceContext(PtracePlatform& platform) : platform_(platform), owner_(gettid()) {
+PtraceContext::PtraceContext(PtracePlatform& platform) : platform_(platform), owner_(ThisThread()) {
   platform_.Add(this);
   platform_.placement().Add(pair_);
 }
 
 PtraceContext::~PtraceContext() {
   // A tracer that ends before its Context takes its stubs with it (EXITKILL); here their ends must still be seen by their tracer.
-  CHECK(owner_ == gettid());
+  CHECK(owner_ == ThisThread());
   Unbind();
   while (!cache_.empty()) TakeKept(cache_.size() - 1);
   platform_.placement().Remove(pair_);
@@ -40,7 +46,7 @@ void PtraceContext::AddCalls(uint64_t n) {
 // --- Which stub thread runs the space.
 
 Result<void> PtraceContext::Bind(PtraceAddressSpace& space) {
-  CHECK(owner_ == gettid());
+  CHECK(owner_ == ThisThread());
   if (space_) Unbind();
   std::unique_ptr<StubThread> thread;
   for (RefPtr<StubProcess> process = space.process(); thread == nullptr; process = space.process()) {
@@ -124,7 +130,7 @@ void PtraceContext::Unbind() {
 }
 
 void PtraceContext::Leave(AddressSpace& space) {
-  CHECK(owner_ == gettid());
+  CHECK(owner_ == ThisThread());
   if (space_.get() == &space) Unbind();
 }
 

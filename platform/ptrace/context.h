@@ -55,6 +55,15 @@ class PtraceContext final : public Context {
   };
   const Counters& counters() const { return counters_; }
 
+  // Host ids of the stub process and of its thread that runs the code now; 0 when there is none. Any thread. For tests.
+  struct HostIds {
+    pid_t process, thread;
+  };
+  HostIds host_ids() const {
+    const uint64_t target = target_.load(std::memory_order_acquire);
+    return {static_cast<pid_t>(target >> 32), static_cast<pid_t>(target & 0xffffffff)};
+  }
+
  private:
   static constexpr uint32_t kRunning = 1;
   static constexpr uint32_t kPending = 2;

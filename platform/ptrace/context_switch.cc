@@ -1,4 +1,5 @@
-// PtraceContext::Switch: registers in, run, decode what stopped it. The hot path is SETREGS, SYSEMU, wait4, GETREGS and nothing else.
+// PtraceContext::Switch: registers in, run, decode what stopped it. The hot path is POKEUSER (or SETREGS), SYSEMU, wait4, GETREGS
+// and nothing else.
 #include <elf.h>
 #include <linux/audit.h>
 #include <signal.h>
@@ -32,6 +33,13 @@ uint32_t VectorOf(int signal, int code) {
     case SIGBUS: return code == BUS_ADRALN ? kAlignment : kPageFault;
     default: return kGeneralProtection;
   }
+}
+
+// Values of rax that make the host restart a system call when a signal comes while orig_rax still names that call (ERESTARTSYS …
+// ERESTART_RESTARTBLOCK of Linux's kernel-internal errnos).
+bool MeansRestart(uint64_t rax) {
+  constexpr int64_t kFirst = -516, kLast = -512;
+  return static_cast<int64_t>(rax) >= kFirst && static_cast<int64_t>(rax) <= kLast;
 }
 
 uint64_t AddressOf(const siginfo_t& info) {
@@ -88,7 +96,15 @@ Result<void> PtraceContext::Load() {
     xstate_.clear();
   }
   regs_.orig_rax = kNoSyscall;  // or the host would restart what it takes for an interrupted call of its own
-  if (in_stub_valid_ && std::memcmp(&regs_, &in_stub_, sizeof(regs_)) == 0) return Ok();
+  if (in_stub_valid_) {
+    // The usual return of a system call is another rax and nothing else; the retry of a fault changes nothing.
+    const bool same_rax = in_stub_.rax == regs_.rax && in_stub_.orig_rax == kNoSyscall;
+    in_stub_.rax = regs_.rax;
+    in_stub_.orig_rax = kNoSyscall;
+    if (std::memcmp(&regs_, &in_stub_, sizeof(regs_)) == 0 && !MeansRestart(regs_.rax)) {
+      if (same_rax || PokeRax(thread_->tid(), regs_.rax).ok()) return Ok();
+    }
+  }
   if (regs_.cs != kUserCs && regs_.cs != kUserCs32) regs_.cs = kUserCs;
   if (regs_.ss != kUserSs) regs_.ss = kUserSs;
   const Result<void> set = SetRegs(thread_->tid(), regs_);

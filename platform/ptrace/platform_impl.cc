@@ -1,5 +1,6 @@
 #include "platform/ptrace/platform_impl.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include <utility>
@@ -52,7 +53,20 @@ PtracePlatform::~PtracePlatform() {
   CHECK(contexts_.empty());
 }
 
+namespace {
+
+// Every stop of a stub would otherwise be a SIGCHLD for this process. Waiting works as before.
+void SilenceStops() {
+  struct sigaction action {};
+  if (sigaction(SIGCHLD, nullptr, &action) != 0 || (action.sa_flags & SA_NOCLDSTOP) != 0) return;
+  action.sa_flags |= SA_NOCLDSTOP;
+  sigaction(SIGCHLD, &action, nullptr);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Platform>> PtracePlatform::Create() {
+  SilenceStops();
   std::unique_ptr<Pristine> pristine = TRY(Pristine::Create());
   (void)InitialXstate();  // computed once, before threads
   return std::unique_ptr<Platform>(new PtracePlatform(std::move(pristine)));

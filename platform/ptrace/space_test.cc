@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "platform/ptrace/context.h"
 #include "platform/ptrace/test_machine.h"
 
 namespace rampart::platform::ptrace {
@@ -209,18 +210,7 @@ TEST(Space, KilledStubGivesEsrchAndLeavesNothing) {
     RunOn(*context, *machine.space);
     JoinedThread killer([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      // The youngest child is the stub.
-      pid_t youngest = 0;
-      DIR* proc = opendir("/proc");
-      while (const dirent* entry = readdir(proc)) {
-        std::FILE* stat = std::fopen((std::string("/proc/") + entry->d_name + "/stat").c_str(), "re");
-        if (stat == nullptr) continue;
-        int pid = 0, parent = 0;
-        if (std::fscanf(stat, "%d (%*[^)]) %*c %d", &pid, &parent) == 2 && parent == getpid() && pid > youngest) youngest = pid;
-        (void)std::fclose(stat);
-      }
-      closedir(proc);
-      kill(youngest, SIGKILL);
+      kill(static_cast<PtraceContext&>(*context).host_ids().process, SIGKILL);
     });
     EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
     killer.Join();

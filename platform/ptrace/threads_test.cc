@@ -3,17 +3,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <filesystem>
 #include <list>
 #include <optional>
-#include <string>
 #include <thread>
 #include <vector>
 
+#include "platform/ptrace/context.h"
 #include "platform/ptrace/test_machine.h"
 #include "platform/ptrace/xstate.h"
 
@@ -24,22 +21,10 @@ constexpr Code kSpin = CODE("\xeb\xfe");
 // lock incq (%rbx); syscall; jmp back
 constexpr Code kCount = CODE("\xf0\x48\xff\x03\x0f\x05\xeb\xf8");
 
-// Process and thread ids of the youngest child of this process: leader first.
-std::vector<pid_t> YoungestStub() {
-  std::vector<pid_t> ids{0};
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::FILE* stat = std::fopen((entry.path() / "stat").c_str(), "re");
-    if (stat == nullptr) continue;
-    int pid = 0, parent = 0;
-    if (std::fscanf(stat, "%d (%*[^)]) %*c %d", &pid, &parent) == 2 && parent == getpid()) ids[0] = std::max(ids[0], pid);
-    (void)std::fclose(stat);
-  }
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(ids[0]) + "/task")) {
-    const pid_t tid = std::stoi(entry.path().filename());
-    if (tid != ids[0]) ids.push_back(tid);
-  }
-  return ids;
-}
+// Stress goes on for so many rounds or so long: on a busy machine each round waits for the end of a spinning thread's time slice.
+constexpr std::chrono::seconds kPatience{3};
+
+PtraceContext::HostIds StubOf(const std::unique_ptr<Context>& context) { return static_cast<PtraceContext&>(*context).host_ids(); }
 
 TEST(Threads, SiblingsShareTheSpace) {
   Machine machine(kCount);
@@ -161,7 +146,8 @@ TEST(Interrupt, NoneIsLostUnderStress) {
         }
       },
       all_served);
-  for (int i = 0; i < kRounds; ++i) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  for (int i = 0; i < kRounds && std::chrono::steady_clock::now() < end; ++i) {
     ASSERT_EQ(context->Switch(*machine.space, Step::kRun)->reason, ExitReason::kInterrupted);
     served.store(i + 1, std::memory_order_release);
   }
@@ -177,7 +163,8 @@ TEST(Interrupt, NoneIsLostAmongSystemCallsAndMappings) {
   std::atomic<bool> stop{false}, failed{false};
   JoinedThread other(
       [&] {
-        for (int i = 1; i <= 2000; ++i) {
+        const auto end = std::chrono::steady_clock::now() + kPatience;
+        for (int i = 1; i <= 2000 && std::chrono::steady_clock::now() < end; ++i) {
           wanted.store(i, std::memory_order_release);
           context->Interrupt();
           while (served.load(std::memory_order_acquire) < i && !failed.load()) std::this_thread::yield();
@@ -209,13 +196,12 @@ TEST(Interrupt, ForeignSignalsAreSwallowed) {
   SetEntry(context->regs(), kCode);
   context->regs().rbx = kData;
   RunOn(*context, *machine.space);
-  const std::vector<pid_t> stub = YoungestStub();
-  ASSERT_EQ(stub.size(), 2u);  // the leader and ours
+  const PtraceContext::HostIds stub = StubOf(context);
   std::atomic<bool> stop{false};
   JoinedThread other(
       [&] {
         while (!stop.load()) {
-          for (const int signal : {SIGTERM, SIGSEGV, SIGTRAP, SIGSTOP, SIGCHLD, SIGURG}) syscall(SYS_tgkill, stub[0], stub[1], signal);
+          for (const int signal : {SIGTERM, SIGSEGV, SIGTRAP, SIGSTOP, SIGCHLD, SIGURG}) syscall(SYS_tgkill, stub.process, stub.thread, signal);
         }
       },
       [&] { stop = true; });
@@ -236,12 +222,11 @@ TEST(Interrupt, ForeignTrapsDoNotHideTheEndOfABatch) {
   SetEntry(context->regs(), kCode);
   context->regs().rbx = kData;
   RunOn(*context, *machine.space);
-  const std::vector<pid_t> stub = YoungestStub();
-  ASSERT_EQ(stub.size(), 2u);
+  const PtraceContext::HostIds stub = StubOf(context);
   std::atomic<bool> stop{false};
   JoinedThread other(
       [&] {
-        while (!stop.load()) syscall(SYS_tgkill, stub[0], stub[1], SIGTRAP);
+        while (!stop.load()) syscall(SYS_tgkill, stub.process, stub.thread, SIGTRAP);
       },
       [&] { stop = true; });
   for (int i = 0; i < 500; ++i) {
@@ -256,14 +241,14 @@ TEST(Interrupt, ForeignTrapsDoNotHideTheEndOfABatch) {
 
 TEST(Threads, KilledStubEndsAllItsThreadsAndLeavesNothing) {
   ThePlatform();
-  std::vector<pid_t> stub;
+  PtraceContext::HostIds stub{};
   JoinedThread main([&] {
     Machine machine(kSpin);
     auto idle = NewContext();  // has a thread in the process, but does not run when the signal comes
     SetEntry(idle->regs(), kCode);
     idle->Interrupt();
     ASSERT_TRUE(idle->Commit(*machine.space).ok());
-    stub = YoungestStub();
+    stub = StubOf(idle);
     std::list<JoinedThread> threads;
     for (int i = 0; i < 3; ++i) {
       ASSERT_TRUE(idle->PrepareSibling(*machine.space).ok());
@@ -274,33 +259,34 @@ TEST(Threads, KilledStubEndsAllItsThreadsAndLeavesNothing) {
       });
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    kill(stub[0], SIGKILL);
+    kill(stub.process, SIGKILL);
     for (JoinedThread& thread : threads) thread.Join();  // none waits for the idle one
     Result<Exit> exit = idle->Switch(*machine.space, Step::kRun);
     if (exit.ok()) exit = idle->Switch(*machine.space, Step::kRun);  // the interrupt from above
     EXPECT_EQ(exit.error(), Errno::kESRCH);
   });
   main.Join();
-  EXPECT_EQ(kill(stub[0], 0), -1);  // not even a zombie
+  EXPECT_EQ(kill(stub.process, 0), -1);  // not even a zombie
 }
 
 TEST(Threads, IdleStubKilledFromOutsideIsReplaced) {
   auto context = NewContext();
+  pid_t stub = 0;
   {
     Machine machine(kCount);
     SetEntry(context->regs(), kCode);
     context->regs().rbx = kData;
     RunOn(*context, *machine.space);
+    stub = StubOf(context).process;
     context->Leave(*machine.space);
   }
-  const pid_t stub = YoungestStub()[0];
   kill(stub, SIGKILL);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   Machine machine(kCount);
   SetEntry(context->regs(), kCode);
   context->regs().rbx = kData;
   EXPECT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kSyscall);
-  EXPECT_NE(YoungestStub()[0], stub);
+  EXPECT_NE(StubOf(context).process, stub);
 }
 
 TEST(Kick, MakesThreadsApplyChanges) {

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -28,6 +29,11 @@ Result<void> GetRegs(pid_t tid, abi::UserRegs& out) { return Ptrace(PTRACE_GETRE
 
 Result<void> SetRegs(pid_t tid, const abi::UserRegs& in) {
   return Ptrace(PTRACE_SETREGS, tid, 0, const_cast<abi::UserRegs*>(&in));
+}
+
+Result<void> PokeRax(pid_t tid, uint64_t value) {
+  // SAFETY: the data argument of POKEUSER is a word, not an address.
+  return Ptrace(PTRACE_POKEUSER, tid, offsetof(user_regs_struct, rax), reinterpret_cast<void*>(value));
 }
 
 Result<size_t> GetXstate(pid_t tid, void* out, size_t size) {

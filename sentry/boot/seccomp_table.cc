@@ -9,8 +9,11 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <termios.h>
+
+#include <cstddef>
 
 #include "runner/seccomp/install.h"
 
@@ -94,7 +97,8 @@ std::vector<AllowedSyscall> PlatformCalls(const std::string& platform) {
   return {
       {Sysno::ptrace, "ptrace: running, stopping and reading stub threads",
        {{Int(0, {PTRACE_SYSEMU, PTRACE_SYSEMU_SINGLESTEP, PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_GETREGSET, PTRACE_SETREGSET,
-                 PTRACE_GETSIGINFO, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_GET_SYSCALL_INFO})}}},
+                 PTRACE_GETSIGINFO, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_GET_SYSCALL_INFO})},
+        {Int(0, {PTRACE_POKEUSER}), Int(2, {offsetof(user_regs_struct, rax)})}}},
       {Sysno::wait4, "ptrace: waiting for a stub thread to stop, reaping stubs", {{IntBits(2, WNOHANG | static_cast<uint32_t>(__WALL))}}},
       {Sysno::tgkill, "ptrace: taking a stub thread out of application code, ending stubs", {{Int(2, {SIGKILL, SIGURG})}}},
       {Sysno::sched_setaffinity, "ptrace: keeping a stub thread on its tracer's processor"},

@@ -36,6 +36,7 @@ size_t WorkerPool::threads() const {
 
 Result<void> WorkerPool::Start(platform::Platform& platform, Ref<Task> task, const platform::AddressSpace* space) {
   {
+    const wait::DeferWakes defer;
     absl::MutexLock lock(&mu_);
     if (!idle_.empty()) {
       size_t pick = idle_.size() - 1;

@@ -141,6 +141,7 @@ void Task::KillRemaining() {
 
 void Task::ExitNotify() {
   Kernel::State& state = kernel_.state();
+  const wait::DeferWakes defer;  // whoever is told needs the lock
   {
     absl::MutexLock lock(&state.tree_mu);
     group_->ThreadLeavesTreeLocked(*this);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
@@ -50,6 +51,26 @@ class WaitEntry {
   bool always_exclusive_ = false;
 };
 
+// While one lives, the host calls with which this thread's Wake and Interrupt rouse sleepers are put off until it is gone: declared above
+// the lock under which sleepers are told, it keeps those from running straight into that lock. They nest; the outermost acts. A sleeper
+// may be destroyed meanwhile: the call then rouses nobody, or somebody for no reason, which every user of a futex allows for.
+// Thread safety: one thread.
+class DeferWakes {
+ public:
+  DeferWakes();
+  ~DeferWakes();
+  DeferWakes(const DeferWakes&) = delete;
+  DeferWakes& operator=(const DeferWakes&) = delete;
+
+ private:
+  friend class Sleeper;
+  static constexpr size_t kMost = 8;  // beyond these the call is made at once
+  static thread_local DeferWakes* current_;
+  DeferWakes* const outer_;
+  size_t count_ = 0;
+  std::atomic<uint32_t>* words_[kMost];
+};
+
 class WaitQueue {
  public:
   WaitQueue() = default;
@@ -73,6 +94,8 @@ class WaitQueue {
   WaitEntry* tail_ ABSL_GUARDED_BY(mu_) = nullptr;
 };
 
+// A sleep begins with a short spin (kSpin) where that has been worth it lately: whoever answers at once is then not asked to make a host
+// call, and the sleeper does not have to be scheduled in again. Each spin in vain doubles the number of sleeps before the next.
 class Sleeper {
  public:
   enum class Outcome { kWoken, kInterrupted, kTimedOut };
@@ -91,10 +114,16 @@ class Sleeper {
 
  private:
   Outcome SleepFor(Deadline deadline, bool interruptible);
+  void Spin(uint32_t bits, Deadline deadline);
+  static void Rouse(std::atomic<uint32_t>& word);
   static constexpr uint32_t kWakeBit = 1;
   static constexpr uint32_t kInterruptBit = 2;
   static constexpr uint32_t kSleepingBit = 4;
+  static constexpr uint32_t kMaxSpinsSkipped = 128;
   std::atomic<uint32_t> state_{0};  // also the futex word
+  // Own thread.
+  uint32_t spins_skipped_ = 0;  // sleeps since the last spin
+  uint32_t skip_spins_ = 0;     // sleeps without a spin before the next
 };
 
 // The usual entry: wakes a sleeper.

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <memory>
 #include <thread>
+#include <vector>
 
 namespace rampart::wait {
 namespace {
@@ -38,6 +42,48 @@ TEST(Sleeper, HandshakeOfTwoThreadsLosesNothing) {
     EXPECT_EQ(a.Sleep(Deadline::Never()), Sleeper::Outcome::kWoken);
   }
   other.join();
+}
+
+TEST(DeferWakes, SleepersAreRousedWhenTheOutermostHasGone) {
+  constexpr int kSleepers = 20;  // more than are put off
+  Sleeper sleepers[kSleepers];
+  std::atomic<int> woken{0};
+  std::vector<std::thread> threads;
+  for (Sleeper& sleeper : sleepers) {
+    threads.emplace_back([&] {
+      EXPECT_EQ(sleeper.Sleep(Deadline::Never()), Sleeper::Outcome::kWoken);
+      ++woken;
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // most are asleep then; the others see the wake-up when they come
+  {
+    const DeferWakes outer;
+    for (Sleeper& sleeper : sleepers) {
+      const DeferWakes inner;
+      sleeper.Wake();
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(woken, kSleepers);
+}
+
+TEST(DeferWakes, ASleeperMayBeGoneBeforeTheCall) {
+  auto sleeper = std::make_unique<Sleeper>();
+  std::thread thread([&] { EXPECT_EQ(sleeper->Sleep(Deadline::Never()), Sleeper::Outcome::kInterrupted); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  {
+    const DeferWakes defer;
+    Sleeper stranger;
+    stranger.Wake();
+    sleeper->Interrupt();
+  }
+  thread.join();
+  sleeper = nullptr;
+}
+
+TEST(Sleeper, SpinsInVainDoNotLoseTheDeadline) {
+  Sleeper s;
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(s.Sleep(Deadline::After(10'000)), Sleeper::Outcome::kTimedOut);
 }
 
 class CountingEntry : public WaitEntry {
