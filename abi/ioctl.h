@@ -10,7 +10,8 @@ inline constexpr uint32_t kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403,
                           kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e, kTiocGpgrp = 0x540f,
                           kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412, kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414,
                           kTiocInq = 0x541b, kTiocNotty = 0x5422, kTiocGsid = 0x5429, kTcSbrkp = 0x5425, kTiocGptn = 0x80045430,
-                          kTiocSptlck = 0x40045431, kTiocGptlck = 0x80045439, kTiocGptpeer = 0x5441, kTiocPkt = 0x5420;
+                          kTiocSptlck = 0x40045431, kTiocGptlck = 0x80045439, kTiocGptpeer = 0x5441, kTiocPkt = 0x5420, kTcGets2 = 0x802c542a,
+                          kTcSets2 = 0x402c542b, kTcSetsW2 = 0x402c542c, kTcSetsF2 = 0x402c542d;
 // Files in general.
 inline constexpr uint32_t kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452, kFionbio = 0x5421, kFionread = 0x541b,
                           kFioqsize = 0x5460, kFigetbsz = 2;
@@ -34,6 +35,13 @@ struct Termios {
   uint8_t cc[19];
 };
 static_assert(sizeof(Termios) == 36);
+// struct termios2.
+struct Termios2 {
+  Termios base;
+  uint32_t ispeed;
+  uint32_t ospeed;
+};
+static_assert(sizeof(Termios2) == 44);
 struct Winsize {
   uint16_t rows;
   uint16_t cols;

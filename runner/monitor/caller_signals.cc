@@ -54,17 +54,25 @@ void CallerSignals::ResetInChild() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-void CallerSignals::StopSelf(int signo) {
+bool CallerSignals::StopSelf(int signo) {
   if (signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU) signo = SIGSTOP;
   sigset_t only;
   sigemptyset(&only);
   sigaddset(&only, signo);
-  ::kill(::getpid(), signo);
+  // The terminal's driver stops the whole job when one of its processes reads in the background.
+  const bool whole_job = signo == SIGTTIN || signo == SIGTTOU;
+  ::kill(whole_job ? 0 : ::getpid(), signo);
   // Delivered here; execution goes on after SIGCONT. An orphaned process group is not stopped by the terminal's signals, as in Linux.
   if (signo != SIGSTOP) {
     ::sigprocmask(SIG_UNBLOCK, &only, nullptr);
     ::sigprocmask(SIG_BLOCK, &only, nullptr);
+    // What ended the stop is still in the queue: SIGCONT is blocked.
+    sigset_t pending;
+    sigemptyset(&pending);
+    ::sigpending(&pending);
+    return sigismember(&pending, SIGCONT) == 1;
   }
+  return true;
 }
 
 }  // namespace rampart::runner

@@ -31,8 +31,9 @@ class CallerSignals {
   // In a child, before it executes another program: mask and dispositions as the kernel gives them to a new process.
   static void ResetInChild();
 
-  // Stops this process the way `signo` (SIGTSTP, SIGTTIN, SIGTTOU, SIGSTOP) would have; returns after SIGCONT.
-  void StopSelf(int signo);
+  // Stops this process the way `signo` (SIGTSTP, SIGTTIN, SIGTTOU, SIGSTOP) would have; returns after SIGCONT. False: it did not stop, because its
+  // process group is orphaned.
+  bool StopSelf(int signo);
 
  private:
   CallerSignals() = default;

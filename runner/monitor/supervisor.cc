@@ -99,9 +99,12 @@ class Supervisor {
   }
 
   void Send(int signo, SignalTarget target) {
-    ControlMessage message{.type = ControlType::kSignal, .value = static_cast<uint32_t>(signo), .detail = static_cast<uint32_t>(target)};
+    SendMessage({.type = ControlType::kSignal, .value = static_cast<uint32_t>(signo), .detail = static_cast<uint32_t>(target)});
+  }
+
+  void SendMessage(const ControlMessage& message) {
     if (::send(watched_.control_fd, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-      Log(LogLevel::kDebug, "signal %d could not be passed on: %s", signo, std::strerror(errno));
+      Log(LogLevel::kDebug, "a message (%u, %u) could not be passed on: %s", static_cast<unsigned>(message.type), message.value, std::strerror(errno));
     }
   }
 
@@ -140,7 +143,12 @@ class Supervisor {
         return;
       case ControlType::kStopped:
         if (!started_ || decided_ || message.value == 0 || message.value > 64) return;
-        signals_.StopSelf(static_cast<int>(message.value));
+        orphaned_ = !signals_.StopSelf(static_cast<int>(message.value));
+        // A terminal stops nobody whom nobody would continue: the program goes on as well.
+        if (orphaned_) Send(SIGCONT, SignalTarget::kFirstProcess);
+        return;
+      case ControlType::kTerminalQuestion:
+        Answer();
         return;
       case ControlType::kExited:
         if (!started_ || decided_) return;
@@ -152,9 +160,17 @@ class Supervisor {
       case ControlType::kContinued:
         return;
       case ControlType::kSignal:
+      case ControlType::kTerminalAnswer:
         break;
     }
     Log(LogLevel::kWarning, "a control message of type %u from the sentry was dropped", static_cast<unsigned>(message.type));
+  }
+
+  void Answer() {
+    using sentry::boot::TerminalPlace;
+    const bool foreground = watched_.terminal == nullptr || watched_.terminal->InForeground();
+    const TerminalPlace place = foreground ? TerminalPlace::kForeground : orphaned_ ? TerminalPlace::kOrphaned : TerminalPlace::kBackground;
+    SendMessage({.type = ControlType::kTerminalAnswer, .value = static_cast<uint32_t>(place)});
   }
 
   void ReadGoferReport() {
@@ -261,6 +277,7 @@ class Supervisor {
   bool decided_ = false;  // outcome_.kind is final
   bool done_ = false;
   bool timed_out_ = false;
+  bool orphaned_ = false;  // the last stop did not happen: our process group is orphaned
   bool control_closed_ = false;
   bool gofer_reaped_ = false;
   bool gofer_report_open_ = watched_.gofer_report_fd >= 0;

@@ -9,6 +9,7 @@
 
 #include "base/time.h"
 #include "runner/monitor/caller_signals.h"
+#include "runner/monitor/terminal.h"
 #include "runner/namespaces/clone.h"
 #include "sentry/boot/control.h"
 
@@ -20,6 +21,7 @@ struct Watched {
   int control_fd = -1;        // to the sentry: sentry/boot/control.h
   int gofer_report_fd = -1;   // from the gofer: nothing, or one packet that says why it could not start
   int stats_fd = -1;          // read end; -1 = no statistics wanted
+  const Terminal* terminal = nullptr;  // the caller's; null: none
   Nanos timeout = 0;          // from the program's start; 0 = none
 };
 

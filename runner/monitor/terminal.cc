@@ -16,8 +16,14 @@ Terminal::Terminal() {
   }
 }
 
+bool Terminal::InForeground() const {
+  if (fd_ < 0) return true;
+  const pid_t foreground = ::tcgetpgrp(fd_);
+  return foreground < 0 || foreground == ::getpgrp();
+}
+
 void Terminal::Restore() const {
-  if (!saved_.has_value()) return;
+  if (!saved_.has_value() || !InForeground()) return;
   termios now{};
   if (::tcgetattr(fd_, &now) == 0 && std::memcmp(&now, &*saved_, sizeof(now)) != 0) ::tcsetattr(fd_, TCSADRAIN, &*saved_);
 }

@@ -13,7 +13,9 @@ class Terminal {
   // Remembers the settings of the first of descriptors 0, 1, 2 that is a terminal.
   Terminal();
   bool present() const { return fd_ >= 0; }
-  // Puts the settings back if they differ; from a background process group too.
+  // Whether our process group may use it: it is in the foreground, or the terminal does not control our session.
+  bool InForeground() const;
+  // Puts the settings back if they differ and it is in our hands: a background job leaves the foreground's settings alone.
   void Restore() const;
 
  private:

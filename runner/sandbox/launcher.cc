@@ -265,6 +265,7 @@ absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions
                                .control_fd = resources.control.ours.get(),
                                .gofer_report_fd = resources.report.ours.get(),
                                .stats_fd = resources.stats.ours.get(),
+                               .terminal = &terminal,
                                .timeout = options.timeout},
                               signals);
   sentry->Take();

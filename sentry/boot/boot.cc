@@ -20,6 +20,7 @@
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/fs/tty/devpts.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/session.h"
 #include "sentry/loader/vdso.h"
 #include "sentry/kernel/introspect.h"
 #include "sentry/mm/memory_file.h"
@@ -56,6 +57,8 @@ class Sandbox {
   bool MakeKernel(Failure& failure);
   bool MakeFiles(Failure& failure);
   bool StartFirstProgram(Failure& failure);
+  void TakeSignal(int signo, SignalTarget target);
+  void ReportStop(int signo);
   Result<std::string> FindProgram(const vfs::Walk& walk) const;
 
   const BootConfig& config_;
@@ -66,6 +69,8 @@ class Sandbox {
   RefPtr<vfs::MountNamespace> mounts_;
   RefPtr<vfs::FdTable> fds_;
   RefPtr<fs::GoferConnection> gofer_;  // null: no mount needs one
+  fs::HostTerminals terminals_;
+  RefPtr<fs::HostTerminal> console_;  // the controlling terminal of the first session
 };
 
 bool Sandbox::MakeKernel(Failure& failure) {
@@ -110,7 +115,7 @@ bool Sandbox::MakeFiles(Failure& failure) {
   if (!mounts_) return failure.text = mount_failure.text, failure.error = mount_failure.error, false;
   fds_ = MakeRef<vfs::FdTable>();
   for (const DonatedFile& file : config_.files) {
-    Result<Ref<vfs::FileDescription>> description = fs::NewHostFile(UniqueFd(file.host_fd));
+    Result<Ref<vfs::FileDescription>> description = fs::NewHostFile(UniqueFd(file.host_fd), &terminals_);
     if (!description.ok()) return failure.text = With("a donated file", description.error()), false;
     const auto installed = fds_->InstallAt(Fd{file.guest_fd}, *description, false, uint64_t{1} << 20);
     if (!installed.ok()) return failure.text = With("a donated file", installed.error()), false;
@@ -168,7 +173,8 @@ bool Sandbox::StartFirstProgram(Failure& failure) {
                           .fds = fds_.ToRef(),
                           .creds = creds,
                           .ignored_signals = config_.ignored_signals,
-                          .blocked_signals = config_.blocked_signals};
+                          .blocked_signals = config_.blocked_signals,
+                          .terminal = console_};
     for (size_t i = 0; i < std::min<size_t>(config_.rlimits.size(), abi::kResourceCount); ++i) {
       args.limits[i] = {config_.rlimits[i].soft, config_.rlimits[i].hard};
     }
@@ -186,19 +192,35 @@ bool Sandbox::StartFirstProgram(Failure& failure) {
   return false;
 }
 
+// As the terminal or somebody outside would have given it to the command itself.
+void Sandbox::TakeSignal(int signo, SignalTarget target) {
+  if (target == SignalTarget::kForeground && console_) {
+    if (signo == abi::kSigHup) return kernel::HangUpTerminal(*kernel_, *console_);
+    if (kernel::SignalForeground(*kernel_, *console_, signo)) return;
+  }
+  kernel_->SignalInit(signo);
+}
+
+void Sandbox::ReportStop(int signo) {
+  if (console_) console_->ForgetAnswer();
+  control_.Send(signo == 0 ? ControlType::kContinued : ControlType::kStopped, static_cast<uint32_t>(signo));
+}
+
 bool Sandbox::Start(Failure& failure) {
   if (config_.argv.empty()) return failure.text = "the configuration names no program", false;
   if (!MakeKernel(failure) || !MakeFiles(failure)) return false;
-  kernel_->SetStopObserver([this](int signo) {
-    control_.Send(signo == 0 ? ControlType::kContinued : ControlType::kStopped, static_cast<uint32_t>(signo));
-  });
+  kernel_->SetStopObserver([this](int signo) { ReportStop(signo); });
+  if (config_.terminal_is_controlling) console_ = terminals_.first();
+  if (console_) console_->SetAsk([this] { control_.Send(ControlType::kTerminalQuestion); });
   if (hooks_.confine) {
     const std::string error = hooks_.confine(*platform_);
     if (!error.empty()) return failure.text = error, false;
   }
   if (!StartFirstProgram(failure)) return false;
   control_.Send(ControlType::kStarted);
-  control_.StartReader([this](int signo, SignalTarget) { kernel_->SignalInit(signo); }, [this] { kernel_->KillAll(); });
+  control_.StartReader({.signal = [this](int signo, SignalTarget target) { TakeSignal(signo, target); },
+                        .terminal = [this](TerminalPlace place) { if (console_) console_->Answer(static_cast<fs::HostTerminal::Place>(place)); },
+                        .gone = [this] { kernel_->KillAll(); }});
   return true;
 }
 

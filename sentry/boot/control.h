@@ -2,7 +2,9 @@
 // per packet, and one StatsReport over a pipe. Both sides are the same binary, so there is no versioning; each side still
 // checks length, type and ranges, because the sentry must be assumed hostile to the runner.
 //
-// Order: sentry: kStarted | kStartFailed, then (kStopped kContinued)*, then kExited. runner: kSignal at any time after kStarted.
+// Order: sentry: kStarted | kStartFailed, then (kStopped kContinued)*, then kExited; kTerminalQuestion, any number, until kExited. runner: kSignal at
+// any time after kStarted; one kTerminalAnswer to each question, in order, after the
+// signals that were there before it.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +16,20 @@ namespace rampart::sentry::boot {
 enum class ControlType : uint32_t {
   // runner → sentry
   kSignal = 1,       // value: signal number 1..64; detail: a SignalTarget
+  kTerminalAnswer = 2,  // to kTerminalQuestion. value: a TerminalPlace
   // sentry → runner
   kStarted = 16,     // the first program's image is loaded and about to run
   kStartFailed = 17,  // value: a StartFailure; detail: host-independent errno or 0; text: what could not be done, for people
   kStopped = 18,     // value: the signal that stopped the first program (its parent would see WIFSTOPPED); the runner stops itself likewise
   kContinued = 19,
   kExited = 20,      // value: wait status of the first program, as wait(2) encodes it; detail: processes killed for want of memory
+  kTerminalQuestion = 21,  // somebody wants to read the caller's terminal or change it: is the caller's job in its foreground?
+};
+
+enum class TerminalPlace : uint32_t {
+  kBackground = 0,
+  kForeground = 1,  // or the terminal is not the one that controls the caller
+  kOrphaned = 2,    // in the background, and nobody would continue the job if it stopped
 };
 
 enum class SignalTarget : uint32_t {

@@ -26,8 +26,26 @@ bool ControlChannel::Send(ControlType type, uint32_t value, uint32_t detail, std
   return sent == static_cast<ssize_t>(sizeof(message));
 }
 
-void ControlChannel::StartReader(std::function<void(int, SignalTarget)> on_signal, std::function<void()> on_gone) {
-  std::thread([fd = fd_, on_signal = std::move(on_signal), on_gone = std::move(on_gone)] {
+namespace {
+
+bool Dispatch(const ControlMessage& message, const ControlChannel::Handlers& handlers) {
+  if (message.type == ControlType::kSignal) {
+    if (message.value < 1 || message.value > 64 || message.detail > static_cast<uint32_t>(SignalTarget::kForeground)) return false;
+    handlers.signal(static_cast<int>(message.value), static_cast<SignalTarget>(message.detail));
+    return true;
+  }
+  if (message.type == ControlType::kTerminalAnswer) {
+    if (message.value > static_cast<uint32_t>(TerminalPlace::kOrphaned)) return false;
+    handlers.terminal(static_cast<TerminalPlace>(message.value));
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void ControlChannel::StartReader(Handlers handlers) {
+  std::thread([fd = fd_, handlers = std::move(handlers)] {
     while (true) {
       ControlMessage message;
       iovec segment{&message, sizeof(message)};
@@ -37,14 +55,11 @@ void ControlChannel::StartReader(std::function<void(int, SignalTarget)> on_signa
       const ssize_t n = ::recvmsg(fd, &header, 0);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) break;
-      if (n != static_cast<ssize_t>(sizeof(message)) || message.type != ControlType::kSignal || message.value < 1 || message.value > 64 ||
-          message.detail > static_cast<uint32_t>(SignalTarget::kForeground)) {
+      if (n != static_cast<ssize_t>(sizeof(message)) || !Dispatch(message, handlers)) {
         Log(LogLevel::kWarning, "control: a malformed message was dropped");
-        continue;
       }
-      on_signal(static_cast<int>(message.value), static_cast<SignalTarget>(message.detail));
     }
-    on_gone();
+    handlers.gone();
   }).detach();
 }
 

@@ -16,9 +16,14 @@ class ControlChannel {
   // False: the runner is gone.
   bool Send(ControlType type, uint32_t value = 0, uint32_t detail = 0, std::string_view text = {});
 
-  // Starts the thread that reads the runner's messages for the rest of the process's life: `on_signal` for each kSignal that is well formed;
-  // `on_gone` once when the socket closes.
-  void StartReader(std::function<void(int signo, SignalTarget target)> on_signal, std::function<void()> on_gone);
+  // What the runner's messages do, each only when it is well formed; `gone`: once, when the socket closes.
+  struct Handlers {
+    std::function<void(int signo, SignalTarget target)> signal;
+    std::function<void(TerminalPlace place)> terminal;
+    std::function<void()> gone;
+  };
+  // Starts the thread that reads them for the rest of the process's life.
+  void StartReader(Handlers handlers);
 
  private:
   const int fd_;

@@ -26,6 +26,12 @@ Result<size_t> VfsExecutable::PRead(std::span<std::byte> bytes, uint64_t offset)
   return done;
 }
 
+Result<void> VfsExecutable::DenyWrites() {
+  TRY(file_->inode()->DenyWriteAccess());
+  file_->AdoptWriteDenial();
+  return Ok();
+}
+
 Result<Ref<vfs::FileDescription>> OpenExecutableFile(Caller& caller, vfs::MountNamespace& mounts, vfs::Path root, vfs::Path start,
                                                      std::string_view path, bool follow_last) {
   const vfs::Walk walk{caller, mounts, std::move(root), std::move(start)};
@@ -37,6 +43,7 @@ Result<Ref<vfs::FileDescription>> OpenExecutableFile(Caller& caller, vfs::MountN
   if (inode->type() != vfs::FileType::kRegular) return Errno::kEACCES;
   if (found.mount->flags().no_exec) return Errno::kEACCES;
   TRY(vfs::CheckAccess(caller, found, vfs::Access::kExecute));
+  if (inode->writers() > 0) return Errno::kETXTBSY;
   // The kernel reads it, whether or not the caller may.
   KernelCaller kernel;
   return vfs::OpenPath(kernel, found, abi::kORdOnly);

@@ -18,6 +18,7 @@ class VfsExecutable final : public loader::ExecutableFile {
   Result<size_t> PRead(std::span<std::byte> bytes, uint64_t offset) override;
   RefPtr<mm::Mappable> mappable() override { return mappable_; }
   RefPtr<mm::MappingIdentity> identity() override { return RefPtr<mm::MappingIdentity>(file_); }
+  Result<void> DenyWrites() override;
   const Ref<vfs::FileDescription>& file() const { return file_; }
 
  private:

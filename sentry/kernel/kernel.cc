@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task_ops.h"
+#include "sentry/vfs/terminal.h"
 
 namespace rampart::kernel {
 
@@ -69,6 +70,7 @@ Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
     ++session->groups_;
     state.pids.At(pid).process_group = process_group;
     group->JoinProcessGroupTreeLocked(process_group);
+    if (args.terminal) GiveTerminalTreeLocked(state, *session, args.terminal.ToRef(), pid);
     absl::MutexLock signal_lock(&group->signal_mu_);
     group->tasks_.push_back(task.get());
     group->leader_ = task;
@@ -108,6 +110,7 @@ void Kernel::SignalInit(int signo) {
   }
   if (!init) return;
   abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
+  if (signo == abi::kSigCont && SignalProcessGroup(init->ProcessGroupId(), info, nullptr).ok()) return;
   absl::MutexLock lock(&init->signal_mu_);
   (void)init->SendLocked(info, nullptr, /*force=*/true);
 }

@@ -23,6 +23,10 @@ namespace rampart::time {
 class TimerQueue;
 }  // namespace rampart::time
 
+namespace rampart::vfs {
+class Terminal;
+}  // namespace rampart::vfs
+
 namespace rampart::kernel {
 
 class FutexManager;
@@ -61,6 +65,7 @@ struct InitArgs {
   Ref<const auth::Credentials> creds;
   std::array<abi::Rlimit, abi::kResourceCount> limits = kNoLimits;
   abi::SigSet ignored_signals = 0, blocked_signals = 0;   // inherited from the caller (nohup)
+  RefPtr<vfs::Terminal> terminal;         // becomes the controlling terminal of its session
 
   static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
     std::array<abi::Rlimit, abi::kResourceCount> all{};
@@ -84,7 +89,7 @@ class Kernel {
   int WaitForInit();
   // Called when PID 1 stops (with the signal) or continues (with 0), from a task's thread; must not block.
   void SetStopObserver(std::function<void(int signo)> observer);
-  // From the runner: a signal for PID 1 / for the foreground process group of the console / SIGKILL to everything.
+  // From the runner: a signal for PID 1 (SIGCONT: for its process group, as a shell that continues a job sends it) / SIGKILL to everything.
   void SignalInit(int signo);
   void KillAll();
 

@@ -55,4 +55,7 @@ struct Kernel::State {
   WorkerPool workers;                                  // last: its threads stop before the rest goes
 };
 
+// The first session's terminal. tree_mu held. (session.cc)
+void GiveTerminalTreeLocked(Kernel::State& state, Session& session, Ref<RefCounted> terminal, abi::Pid foreground);
+
 }  // namespace rampart::kernel

@@ -96,6 +96,10 @@ Result<void> ReleaseTerminal(Task& task, RefCounted& terminal) {
   return Ok();
 }
 
+void GiveTerminalTreeLocked(Kernel::State& state, Session& session, Ref<RefCounted> terminal, abi::Pid foreground) {
+  TerminalOps::Take(state, session, std::move(terminal), foreground);
+}
+
 // The session leader exits: the terminal is free, and whoever was in the foreground hears of it. Linux: disassociate_ctty.
 void ThreadGroup::LoseTerminalTreeLocked() {
   Kernel::State& state = kernel_.state();
@@ -152,30 +156,34 @@ Result<void> SetForegroundGroup(Task& task, RefCounted& terminal, abi::Pid pgid)
   return Ok();
 }
 
-void SignalForeground(Kernel& kernel, RefCounted& terminal, int signo) {
+bool SignalForeground(Kernel& kernel, RefCounted& terminal, int signo) {
   std::vector<Ref<ThreadGroup>> members;
   {
     Kernel::State& state = kernel.state();
     absl::MutexLock lock(&state.tree_mu);
     Session* session = TerminalOps::ControlledBy(state, terminal);
-    if (session == nullptr) return;
+    if (session == nullptr) return false;
     members = TerminalOps::Members(TerminalOps::GroupNamed(state, TerminalOps::Foreground(*session)));
   }
   for (const Ref<ThreadGroup>& member : members) (void)member->SendSignal(KernelSignal(signo));
+  return true;
 }
 
 // Linux: __tty_check_change and job_control.
 Result<void> CheckTerminalAccess(Task& task, RefCounted& terminal, TerminalAccess access) {
-  abi::Pid own_group = 0;
   bool orphaned = false;
   {
     absl::ReaderMutexLock lock(&task.kernel().state().tree_mu);
     if (!TerminalOps::Owns(task.group(), terminal)) return Ok();
     const abi::Pid foreground = TerminalOps::Foreground(TerminalOps::SessionOf(task.group()));
-    own_group = TerminalOps::GroupId(task.group());
+    const abi::Pid own_group = TerminalOps::GroupId(task.group());
     if (foreground == 0 || foreground == own_group) return Ok();
     orphaned = TerminalOps::Orphaned(task.group());
   }
+  return RefuseBackground(task, access, orphaned);
+}
+
+Result<void> RefuseBackground(Task& task, TerminalAccess access, bool orphaned) {
   const int signo = access == TerminalAccess::kRead ? abi::kSigTtin : abi::kSigTtou;
   const bool deaf = (task.signal_mask() & abi::SigBit(signo)) != 0 || task.group().Action(signo).handler == abi::kSigIgn;
   if (deaf) {
@@ -183,7 +191,7 @@ Result<void> CheckTerminalAccess(Task& task, RefCounted& terminal, TerminalAcces
     return Ok();
   }
   if (orphaned) return Errno::kEIO;
-  (void)task.kernel().SignalProcessGroup(own_group, KernelSignal(signo), nullptr);
+  (void)task.kernel().SignalProcessGroup(task.group().ProcessGroupId(), KernelSignal(signo), nullptr);
   return Errno::kERESTARTSYS;
 }
 

@@ -68,12 +68,14 @@ void HangUpTerminal(Kernel& kernel, RefCounted& terminal);
 Result<abi::Pid> ForegroundGroup(Task& task, RefCounted& terminal);
 Result<void> SetForegroundGroup(Task& task, RefCounted& terminal, abi::Pid pgid);
 Result<abi::Pid> TerminalSession(Task& task, RefCounted& terminal);
-// A signal typed at the terminal (^C, ^Z, window size) to its foreground group. Nothing without one.
-void SignalForeground(Kernel& kernel, RefCounted& terminal, int signo);
+// A signal typed at the terminal (^C, ^Z, window size) to its foreground group. False: the terminal controls no session.
+bool SignalForeground(Kernel& kernel, RefCounted& terminal, int signo);
 // What a process in the background may do. kRead: SIGTTIN, or EIO when that is blocked, ignored or the group is orphaned. kWrite (only with
 // TOSTOP) and kControl (tcsetattr and friends): SIGTTOU; allowed when that is blocked or ignored; EIO when the group is orphaned.
 // Ok when in the foreground or when it is not the caller's terminal; kERESTARTSYS when the signal was sent: the call begins anew after it.
 enum class TerminalAccess { kRead, kWrite, kControl };
 Result<void> CheckTerminalAccess(Task& task, RefCounted& terminal, TerminalAccess access);
+// The refusing half of it, for a task that is known to be in the background. `orphaned`: nobody could continue its group.
+Result<void> RefuseBackground(Task& task, TerminalAccess access, bool orphaned);
 
 }  // namespace rampart::kernel

@@ -61,6 +61,7 @@ void Task::ExitSignals() {
   {
     absl::MutexLock lock(&group_->signal_mu_);
     exiting_.store(true, std::memory_order_release);
+    group_->last_status_ = exit_status_;  // Linux: synchronize_group_exit
     if (std::exchange(stop_pending_, false)) stop_complete = group_->CountStopLocked();
     stopped_ = false;
     // Signals for the process that we were told to take.

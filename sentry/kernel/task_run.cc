@@ -117,9 +117,18 @@ void Task::HandlePageFault(const platform::Exit& exit) {
   fault_ = {.trapno = kTrapPageFault, .error_code = exit.error_code, .cr2 = exit.address};
   if (fault_.error_code == 0) {
     constexpr uint64_t kPresent = 1, kWrite = 2, kUser = 4, kFetch = 16;
-    fault_.error_code = kUser | (handled.error() == Errno::kEACCES ? kPresent : 0) |
-                        (platform::Any(exit.access & platform::Prot::kWrite) ? kWrite : 0) |
-                        (platform::Any(exit.access & platform::Prot::kExec) ? kFetch : 0);
+    const bool present = handled.error() == Errno::kEACCES;
+    platform::Prot access = exit.access;
+    if (access == platform::Prot::kNone) {
+      // Not known: what is refused on a page that can be read was a write, unless it was the instruction itself.
+      if (exit.address == context_->regs().rip) {
+        access = platform::Prot::kExec;
+      } else if (present && mm_->CopyIn(UserIn<uint8_t>(exit.address)).ok()) {
+        access = platform::Prot::kWrite;
+      }
+    }
+    fault_.error_code = kUser | (present ? kPresent : 0) | (platform::Any(access & platform::Prot::kWrite) ? kWrite : 0) |
+                        (platform::Any(access & platform::Prot::kExec) ? kFetch : 0);
   }
   abi::SigInfo info;
   info.SetAddress(exit.address);

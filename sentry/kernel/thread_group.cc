@@ -162,13 +162,13 @@ Result<abi::Pid> ThreadGroup::NewSession() {
 }
 
 // No member has a parent in the same session but another group (POSIX: orphaned process group). PID 1's parent is outside, and counts as such a
-// parent: whoever started the sandbox sees it stop and can continue it.
+// parent: whoever started the sandbox sees it stop and can continue it. PID 1 as the one who adopted is no such parent, as init is none outside.
 bool ThreadGroup::IsOrphanedTreeLocked(const ProcessGroup& group, const ThreadGroup* ignoring) const {
   for (const ThreadGroup* member : group.members_) {
     if (member == ignoring || member->zombie_) continue;
     if (member->pid_ == 1) return false;
     const ThreadGroup* parent = member->parent_;
-    if (parent == nullptr || !parent->process_group_) continue;
+    if (parent == nullptr || member->adopted_by_init_ || !parent->process_group_) continue;
     if (parent->process_group_.get() != &group && parent->process_group_->session() == group.session()) return false;
   }
   return true;

@@ -156,6 +156,7 @@ class ThreadGroup final : public RefCounted {
   int exit_signal_ = abi::kSigChld;
   bool zombie_ = false;
   bool released_ = false;
+  bool adopted_by_init_ = false;                       // its own parent has gone, and PID 1 did not ask for it
   ResourceTotals children_usage_;
 
   mutable absl::Mutex signal_mu_;
@@ -165,7 +166,7 @@ class ThreadGroup final : public RefCounted {
   PendingSignals pending_;
   bool exiting_ = false;
   int exit_status_ = 0;                                // valid while exiting_
-  int leader_status_ = 0;                              // what the leader gave to exit(2)
+  int last_status_ = 0;                                // what the last thread to exit gave to exit(2)
   Task* exec_task_ = nullptr;                          // waits in exec for the others to be gone
   int stop_count_ = 0;                                 // threads that have yet to stop
   int stop_signal_ = 0;                                // of the stop in progress or reached

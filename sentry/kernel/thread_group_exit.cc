@@ -24,7 +24,6 @@ void ThreadGroup::ThreadLeavesTreeLocked(Task& task) {
       dead_usage_.peak_resident_bytes = std::max(dead_usage_.peak_resident_bytes, mm->stats().peak_resident_bytes);
     }
     last = tasks_.empty();
-    if (is_leader) leader_status_ = task.exit_status_;
     if (exec_task_ != nullptr) exec_task_->sleeper_.Wake();
     if (!last) heir = tasks_.front();
   }
@@ -58,7 +57,7 @@ void ThreadGroup::BecomeZombieTreeLocked() {
   zombie_ = true;
   {
     absl::MutexLock lock(&signal_mu_);
-    final_status_.store(exiting_ ? exit_status_ : leader_status_, std::memory_order_release);
+    final_status_.store(exiting_ ? exit_status_ : last_status_, std::memory_order_release);
     pending_.Discard(~abi::SigSet{0});
   }
   exited_.store(true, std::memory_order_release);
@@ -114,6 +113,7 @@ void ThreadGroup::ReparentChildrenTreeLocked() {
     child->parent_ = &reaper;
     child->parent_tid_ = reaper_tid;
     child->exit_signal_ = abi::kSigChld;
+    child->adopted_by_init_ = reaper.pid_ == 1 && !reaper.child_subreaper.load(std::memory_order_relaxed);
     reaper.children_.push_back(child);
   }
   for (const Ref<ThreadGroup>& child : children) {

@@ -198,6 +198,8 @@ Result<LoadedImage> LoadProgram(LoadArgs args) {
   mm->SetMmapBase(layout.mmap_base);
   mm->SetGrowthLimits(stack_limit, args.caller.limit(abi::Resource::kAs));
 
+  TRY(args.file->DenyWrites());
+
   InitialStack stack;
   stack.top = layout.stack_top;
   stack.argv = std::move(args.argv);

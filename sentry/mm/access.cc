@@ -218,7 +218,8 @@ Result<FutexKey> MemoryManager::GetFutexKey(UserAddr address, bool process_priva
   absl::ReaderMutexLock lock(&impl_->mu);
   const auto v = impl_->FindVma(address);
   if (v == impl_->vmas.end() || !platform::Any(v->second.prot)) return Errno::kEFAULT;
-  if (!v->second.shared || !v->second.file) return FutexKey{this, address, nullptr};
+  // An address is a multiple of four: the lowest bit keeps private memory apart that is waited on as if it were shared, as Linux does.
+  if (!v->second.shared || !v->second.file) return FutexKey{this, address | 1, nullptr};
   return FutexKey{v->second.file.get(), v->second.offset + (address - v->first), v->second.file};
 }
 

@@ -121,6 +121,8 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
 
   // For the core, at open: this description counts among the inode's writers until it goes.
   void AdoptWriteAccess() { holds_write_access_ = true; }
+  // For execve: this description keeps the inode from being written until it goes. REQUIRES: made for one execve, not adopted before.
+  void AdoptWriteDenial() { denies_write_access_ = true; }
 
   // MappingIdentity.
   std::string MappedName() const override;
@@ -139,7 +141,8 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   LastCloseObserver* observers_ = nullptr;   // guarded by LastCloseMutex()
 
   std::atomic<AsyncOwner> async_owner_{AsyncOwner{}};
-  bool holds_write_access_ = false;  // set before it is shared
+  bool holds_write_access_ = false;  // both set before it is shared
+  bool denies_write_access_ = false;
 };
 
 }  // namespace rampart::vfs

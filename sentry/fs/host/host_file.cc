@@ -12,6 +12,9 @@
 #include <string>
 
 #include "abi/ioctl.h"
+#include "abi/termios.h"
+#include "sentry/kernel/task.h"
+#include "sentry/kernel/terminal_ioctl.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
@@ -67,12 +70,13 @@ int Count(std::span<const iovec> segments) { return static_cast<int>(std::min<si
 
 }  // namespace
 
-HostInode::HostInode(UniqueFd fd, const struct stat& st, uint32_t open_flags)
+HostInode::HostInode(UniqueFd fd, const struct stat& st, uint32_t open_flags, HostTerminals* terminals)
     : Inode(HostFs(), vfs::NextInodeNumber(), static_cast<vfs::FileType>(st.st_mode & S_IFMT)),
       fd_(std::move(fd)),
       events_(fd_.get()),
       kind_(KindOf(fd_.get(), st)),
-      open_flags_(open_flags) {}
+      open_flags_(open_flags),
+      terminal_(kind_ == Kind::kTerminal && terminals != nullptr ? RefPtr<HostTerminal>(terminals->Of(st.st_rdev)) : nullptr) {}
 
 Result<vfs::Attr> HostInode::GetAttr(const Caller&) {
   struct stat st {};
@@ -168,10 +172,27 @@ Result<size_t> HostInode::WriteV(std::span<const iovec> segments) {
   return done;
 }
 
+namespace {
+
+Result<void> CheckTerminal(Caller& caller, const HostInode& host, kernel::TerminalAccess access,
+                           HostTerminal::Freshness freshness = HostTerminal::Freshness::kNow) {
+  if (!host.terminal() || caller.task() == nullptr) return Ok();
+  return host.terminal()->CheckAccess(*caller.task(), access, freshness);
+}
+
+// stty tostop.
+bool StopsBackgroundWriters(int fd) {
+  abi::Termios settings{};
+  return ioctl(fd, abi::kTcGets, &settings) == 0 && (settings.lflag & abi::kToStop) != 0;
+}
+
+}  // namespace
+
 HostFile::HostFile(vfs::Path path, uint32_t flags, Ref<HostInode> inode)
     : FileDescription(std::move(path), flags), host_(std::move(inode)) {}
 
 bool HostFile::IsTerminal() const { return host_->kind() == HostInode::Kind::kTerminal; }
+RefPtr<HostTerminal> HostFile::terminal() const { return host_->terminal(); }
 bool HostFile::seekable() const { return host_->kind() == HostInode::Kind::kSeekable; }
 bool HostFile::pollable() const { return host_->kind() != HostInode::Kind::kSeekable; }
 
@@ -197,7 +218,11 @@ Result<size_t> HostFile::PWrite(Caller&, mm::IoSrc& src, uint64_t offset, uint32
   return done;
 }
 
-Result<size_t> HostFile::Read(Caller&, mm::IoDst& dst, uint32_t) {
+Result<size_t> HostFile::Read(Caller& caller, mm::IoDst& dst, uint32_t) {
+  if (host_->terminal()) {
+    const bool takes = (host_->events().Ready(abi::kPollIn) & abi::kPollIn) != 0;
+    TRY(CheckTerminal(caller, *host_, kernel::TerminalAccess::kRead, takes ? HostTerminal::Freshness::kNow : HostTerminal::Freshness::kRecent));
+  }
   bool first = true;
   return dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
     // A second read of a stream or terminal could take the next line or message; what came first is a complete answer.
@@ -207,7 +232,10 @@ Result<size_t> HostFile::Read(Caller&, mm::IoDst& dst, uint32_t) {
   });
 }
 
-Result<size_t> HostFile::Write(Caller&, mm::IoSrc& src, uint32_t) {
+Result<size_t> HostFile::Write(Caller& caller, mm::IoSrc& src, uint32_t) {
+  if (host_->terminal() && caller.task() != nullptr && StopsBackgroundWriters(host_->fd())) {
+    TRY(CheckTerminal(caller, *host_, kernel::TerminalAccess::kWrite, HostTerminal::Freshness::kRecent));
+  }
   return src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return host_->WriteV(segments); });
 }
 
@@ -253,14 +281,31 @@ Result<uint64_t> HostSet(int fd, uint32_t command, mm::UserMemory& memory, uint6
   return uint64_t{0};
 }
 
-Result<uint64_t> TerminalIoctl(HostInode& host, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+// termios2 differs from termios by two speeds at the end, which a terminal without a line ignores.
+Result<uint64_t> GetTermios2(int fd, mm::UserMemory& memory, uint64_t argument) {
+  abi::Termios2 out{};
+  if (ioctl(fd, abi::kTcGets, &out.base) < 0) return ErrnoFromHost(errno);
+  out.ispeed = out.ospeed = 38400;
+  TRY(memory.CopyOut(UserOut<abi::Termios2>(argument), out));
+  return uint64_t{0};
+}
+
+Result<uint64_t> TerminalIoctl(Caller& caller, HostInode& host, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
   switch (command) {
     case abi::kTcGets:
       return HostGet<abi::Termios>(host.fd(), command, memory, argument);
+    case abi::kTcGets2:
+      return GetTermios2(host.fd(), memory, argument);
     case abi::kTcSets:
     case abi::kTcSetsW:
     case abi::kTcSetsF:
+      TRY(CheckTerminal(caller, host, kernel::TerminalAccess::kControl));
       return HostSet<abi::Termios>(host.fd(), command, memory, argument);
+    case abi::kTcSets2:
+    case abi::kTcSetsW2:
+    case abi::kTcSetsF2:
+      TRY(CheckTerminal(caller, host, kernel::TerminalAccess::kControl));
+      return HostSet<abi::Termios>(host.fd(), abi::kTcSets + (command - abi::kTcSets2), memory, argument);
     case abi::kTiocGwinsz:
       return HostGet<abi::Winsize>(host.fd(), command, memory, argument);
     case abi::kTiocSwinsz:
@@ -272,24 +317,17 @@ Result<uint64_t> TerminalIoctl(HostInode& host, mm::UserMemory& memory, uint32_t
     case abi::kTcSbrk:
     case abi::kTcSbrkp:
       if (argument > INT32_MAX) return Errno::kEINVAL;
-      if (ioctl(host.fd(), command, argument) < 0) return ErrnoFromHost(errno);
+      TRY(CheckTerminal(caller, host, kernel::TerminalAccess::kControl));
+      // TCSBRKP would hold the line for a time: as a drain.
+      if (ioctl(host.fd(), command == abi::kTcSbrkp ? abi::kTcSbrk : command, command == abi::kTcSbrkp ? 1 : argument) < 0) return ErrnoFromHost(errno);
       return uint64_t{0};
-    case abi::kTiocGpgrp:
-    case abi::kTiocGsid: {
-      const abi::Pid id = command == abi::kTiocGpgrp ? host.foreground().load() : host.session().load();
-      if (id == 0) return Errno::kENOTTY;  // nobody's controlling terminal
-      TRY(memory.CopyOut(UserOut<int32_t>(argument), id));
-      return uint64_t{0};
-    }
-    case abi::kTiocSpgrp: {
-      const int32_t group = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
-      if (group <= 0) return Errno::kEINVAL;
-      if (host.session().load() == 0) return Errno::kENOTTY;
-      host.foreground().store(group);
-      return uint64_t{0};
-    }
+    case abi::kTiocSpgrp:
+      // Checked here for the caller's job as well.
+      TRY(CheckTerminal(caller, host, kernel::TerminalAccess::kControl));
+      [[fallthrough]];
     default:
-      return Errno::kENOTTY;
+      if (!host.terminal() || caller.task() == nullptr) return Errno::kENOTTY;
+      return kernel::TerminalSessionIoctl(*caller.task(), *host.terminal(), memory, command, argument);
   }
 }
 
@@ -297,18 +335,19 @@ Result<uint64_t> TerminalIoctl(HostInode& host, mm::UserMemory& memory, uint32_t
 
 Result<uint64_t> HostFile::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
   if (command == abi::kFionread && pollable()) return HostGet<int32_t>(host_->fd(), command, memory, argument);
-  if (IsTerminal()) return TerminalIoctl(*host_, memory, command, argument);
+  if (IsTerminal()) return TerminalIoctl(caller, *host_, memory, command, argument);
   return FileDescription::Ioctl(caller, memory, command, argument);
 }
 
-Result<Ref<vfs::FileDescription>> NewHostFile(UniqueFd fd) {
+Result<Ref<vfs::FileDescription>> NewHostFile(UniqueFd fd, HostTerminals* terminals) {
   std::signal(SIGPIPE, SIG_IGN);  // a write to a closed pipe must be EPIPE, not the end of the Sentry
   struct stat st {};
   if (fstat(fd.get(), &st) != 0) return ErrnoFromHost(errno);
   const int host_flags = fcntl(fd.get(), F_GETFL);
   if (host_flags < 0) return ErrnoFromHost(errno);
   const uint32_t flags = static_cast<uint32_t>(host_flags) & (abi::kOAccMode | abi::kOAppend | abi::kONonblock);
-  Ref<HostInode> inode = MakeRef<HostInode>(std::move(fd), st, flags);
+  Ref<HostInode> inode = MakeRef<HostInode>(std::move(fd), st, flags, terminals);
+  if (inode->terminal()) inode->terminal()->OfferInode(inode, (flags & abi::kOAccMode) == abi::kORdWr);
   const char* kind = inode->type() == vfs::FileType::kFifo ? "pipe:[" : inode->type() == vfs::FileType::kSocket ? "socket:[" : "host:[";
   const std::string name = kind + std::to_string(inode->ino()) + "]";
   return Ref<vfs::FileDescription>(MakeRef<HostFile>(vfs::NewAnonymousPath(inode, name), flags, inode));

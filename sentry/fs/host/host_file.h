@@ -3,7 +3,7 @@
 // Model. The host descriptor's open file description is shared with processes outside, so its flags are never changed: O_NONBLOCK of the
 // guest is ours alone. Reads and writes of what can block (pipes, sockets, terminals) use RWF_NOWAIT where the host file supports it; else they
 // ask poll(2) first and then move no more than is sure not to block. Regular files and block devices go straight through, at the host's own position,
-// which is shared as well. A terminal's settings pass through a list of allowed commands; which process group is in its foreground is ours.
+// which is shared as well. A terminal's settings pass through a list of allowed commands; its sessions are ours (host_terminal.h).
 // Thread safety: any thread. Ownership: owns the host descriptor.
 // Host calls: preadv2, pwritev2 (offset -1: the host's own position), lseek, fstat, fcntl(F_GETFL), ioctl (those of kPassed), ftruncate, fsync.
 #pragma once
@@ -15,6 +15,7 @@
 #include "abi/types.h"
 #include "base/unique_fd.h"
 #include "sentry/fs/host/host_events.h"
+#include "sentry/fs/host/host_terminal.h"
 #include "sentry/vfs/file_description.h"
 
 namespace rampart::fs {
@@ -27,6 +28,8 @@ class HostFile final : public vfs::FileDescription {
 
   // Whether the host says that it is a terminal.
   bool IsTerminal() const;
+  // Null: not a terminal.
+  RefPtr<HostTerminal> terminal() const;
 
   bool seekable() const override;
   bool pollable() const override;
@@ -48,15 +51,14 @@ class HostFile final : public vfs::FileDescription {
 // The object behind one or more HostFiles (an application may open /proc/self/fd/1 again).
 class HostInode final : public vfs::Inode {
  public:
-  HostInode(UniqueFd fd, const struct stat& st, uint32_t open_flags);
+  HostInode(UniqueFd fd, const struct stat& st, uint32_t open_flags, HostTerminals* terminals);
 
   enum class Kind : uint8_t { kSeekable, kStream, kTerminal };
   Kind kind() const { return kind_; }
   int fd() const { return fd_.get(); }
   HostEvents& events() { return events_; }
-  // Terminals: the process group that the application put in the foreground; 0: none yet.
-  std::atomic<abi::Pid>& foreground() { return foreground_; }
-  std::atomic<abi::Pid>& session() { return session_; }
+  // Null for what is no terminal.
+  const RefPtr<HostTerminal>& terminal() const { return terminal_; }
 
   Result<vfs::Attr> GetAttr(const Caller& caller) override;
   Result<void> SetAttr(const Caller& caller, const vfs::AttrChange& change) override;
@@ -73,11 +75,11 @@ class HostInode final : public vfs::Inode {
   HostEvents events_;
   const Kind kind_;
   const uint32_t open_flags_;
+  const RefPtr<HostTerminal> terminal_;
   std::atomic<bool> nowait_reads_{true}, nowait_writes_{true};  // false once the host refused RWF_NOWAIT
-  std::atomic<abi::Pid> foreground_{0}, session_{0};
 };
 
-// Takes over a donated descriptor. Errors: EBADF if it is not open.
-Result<Ref<vfs::FileDescription>> NewHostFile(UniqueFd fd);
+// Takes over a donated descriptor. Errors: EBADF if it is not open. `terminals`: where descriptors of the same terminal find each other.
+Result<Ref<vfs::FileDescription>> NewHostFile(UniqueFd fd, HostTerminals* terminals = nullptr);
 
 }  // namespace rampart::fs

@@ -1,21 +1,14 @@
 // Pty's ioctls: settings, sessions, and what only the master has.
 #include "sentry/fs/tty/pty.h"
 #include "sentry/kernel/session.h"
+#include "sentry/kernel/terminal_ioctl.h"
 
 namespace rampart::fs::tty {
 namespace {
 
-constexpr uint32_t kTcGets2 = 0x802c542a, kTcSets2 = 0x402c542b, kTcSetsW2 = 0x402c542c, kTcSetsF2 = 0x402c542d, kTiocGpkt = 0x80045438,
+constexpr uint32_t kTiocGpkt = 0x80045438,
                    kTiocGexcl = 0x80045440, kTiocSig = 0x40045436, kTiocGetd = 0x5424, kTiocSetd = 0x5423;
 constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;
-
-// struct termios2: termios and two speeds.
-struct Termios2 {
-  abi::Termios base;
-  uint32_t ispeed;
-  uint32_t ospeed;
-};
-static_assert(sizeof(Termios2) == 44);
 
 Result<uint64_t> PutInt(mm::UserMemory& memory, uint64_t argument, int32_t value) {
   TRY(memory.CopyOut(UserOut<int32_t>(argument), value));
@@ -50,8 +43,8 @@ Result<uint64_t> Pty::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t com
 Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
   switch (command) {
     case abi::kTcGets:
-    case kTcGets2: {
-      Termios2 out{};
+    case abi::kTcGets2: {
+      abi::Termios2 out{};
       {
         absl::MutexLock lock(&mu_);
         out.base = discipline_.termios();
@@ -60,17 +53,17 @@ Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint
       if (command == abi::kTcGets) {
         TRY(memory.CopyOut(UserOut<abi::Termios>(argument), out.base));
       } else {
-        TRY(memory.CopyOut(UserOut<Termios2>(argument), out));
+        TRY(memory.CopyOut(UserOut<abi::Termios2>(argument), out));
       }
       return uint64_t{0};
     }
-    case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case kTcSets2: case kTcSetsW2: case kTcSetsF2: {
+    case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case abi::kTcSets2: case abi::kTcSetsW2: case abi::kTcSetsF2: {
       const abi::Termios settings = TRY(memory.CopyIn(UserIn<abi::Termios>(argument)));
       kernel::Task* task = TRY(TaskOf(caller));
       TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
       {
         absl::MutexLock lock(&mu_);
-        if (command == abi::kTcSetsF || command == kTcSetsF2) discipline_.FlushInput();
+        if (command == abi::kTcSetsF || command == abi::kTcSetsF2) discipline_.FlushInput();
         discipline_.SetTermios(settings);
         if (packet_mode_) packet_status_ = (settings.iflag & abi::kIxOn) != 0 ? abi::kPktDoStop : abi::kPktNoStop;
       }
@@ -148,33 +141,8 @@ Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint
 
 Result<uint64_t> Pty::SessionIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master) {
   kernel::Task* task = TRY(TaskOf(caller));
-  switch (command) {
-    case abi::kTiocSctty:
-      if (master) return Errno::kENOTTY;
-      TRY(kernel::AcquireTerminal(*task, ShareRef(this), argument == 1));
-      return uint64_t{0};
-    case abi::kTiocNotty:
-      TRY(kernel::ReleaseTerminal(*task, *this));
-      return uint64_t{0};
-    case abi::kTiocGpgrp: {
-      const abi::Pid pgid = TRY(kernel::ForegroundGroup(*task, *this));
-      return PutInt(memory, argument, pgid);
-    }
-    case abi::kTiocSpgrp: {
-      const int32_t pgid = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
-      TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
-      TRY(kernel::SetForegroundGroup(*task, *this, pgid));
-      return uint64_t{0};
-    }
-    case abi::kTiocGsid: {
-      const abi::Pid sid = TRY(kernel::TerminalSession(*task, *this));
-      return PutInt(memory, argument, sid);
-    }
-    case abi::kTiocSti:
-      return Errno::kEIO;  // as with dev.tty.legacy_tiocsti = 0, the default of current kernels
-    default:
-      return Errno::kENOTTY;
-  }
+  if (master && command == abi::kTiocSctty) return Errno::kENOTTY;
+  return kernel::TerminalSessionIoctl(*task, *this, memory, command, argument);
 }
 
 Result<uint64_t> Pty::MasterIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument) {
