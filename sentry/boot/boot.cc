@@ -120,6 +120,9 @@ bool Sandbox::MakeFiles(Failure& failure) {
     const auto installed = fds_->InstallAt(Fd{file.guest_fd}, *description, false, uint64_t{1} << 20);
     if (!installed.ok()) return failure.text = With("a donated file", installed.error()), false;
   }
+  for (const Ref<fs::HostTerminal>& terminal : terminals_.all()) {
+    if (const auto index = terminal->pts_index()) fs::tty::ShowHostTerminal(*index, terminal->inode().ToRef());
+  }
   return true;
 }
 

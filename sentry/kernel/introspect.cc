@@ -1,7 +1,9 @@
 #include "sentry/kernel/introspect.h"
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/session.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/vfs/terminal.h"
 
 namespace rampart::kernel {
 
@@ -32,6 +34,11 @@ TaskView ViewOf(const Task& task) {
   const ResourceTotals children = group.ChildrenUsage();
   view.children_user_time = children.user_time;
   view.children_system_time = children.system_time;
+  view.scheduling_policy = static_cast<uint32_t>(task.scheduling().policy);
+  if (const RefPtr<RefCounted> object = ControllingTerminal(group)) {
+    if (const auto* terminal = dynamic_cast<const vfs::Terminal*>(object.get())) view.tty_device = terminal->terminal_device();
+    view.tty_foreground = ForegroundGroupOf(group);
+  }
   view.dumpable = group.dumpable.load(std::memory_order_relaxed) != 0;
   return view;
 }

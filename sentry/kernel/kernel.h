@@ -23,10 +23,6 @@ namespace rampart::time {
 class TimerQueue;
 }  // namespace rampart::time
 
-namespace rampart::vfs {
-class Terminal;
-}  // namespace rampart::vfs
-
 namespace rampart::kernel {
 
 class FutexManager;
@@ -65,7 +61,7 @@ struct InitArgs {
   Ref<const auth::Credentials> creds;
   std::array<abi::Rlimit, abi::kResourceCount> limits = kNoLimits;
   abi::SigSet ignored_signals = 0, blocked_signals = 0;   // inherited from the caller (nohup)
-  RefPtr<vfs::Terminal> terminal;         // becomes the controlling terminal of its session
+  RefPtr<RefCounted> terminal = {};       // a vfs::Terminal: becomes the controlling terminal of its session
 
   static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
     std::array<abi::Rlimit, abi::kResourceCount> all{};

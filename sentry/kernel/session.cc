@@ -67,6 +67,12 @@ RefPtr<RefCounted> ControllingTerminal(const ThreadGroup& group) {
   return TerminalOps::Terminal(group);
 }
 
+abi::Pid ForegroundGroupOf(const ThreadGroup& group) {
+  absl::ReaderMutexLock lock(&group.kernel().state().tree_mu);
+  if (!TerminalOps::Terminal(group)) return -1;
+  return TerminalOps::Foreground(TerminalOps::SessionOf(group));
+}
+
 Result<void> AcquireTerminal(Task& task, Ref<RefCounted> terminal, bool steal) {
   Kernel::State& state = task.kernel().state();
   absl::MutexLock lock(&state.tree_mu);

@@ -54,6 +54,8 @@ class ProcessGroup final : public RefCounted {
 
 // The terminal that `/dev/tty` means for the task's process: null when it has none (ENXIO).
 RefPtr<RefCounted> ControllingTerminal(const ThreadGroup& group);
+// The foreground process group of the process's controlling terminal; -1 without one.
+abi::Pid ForegroundGroupOf(const ThreadGroup& group);
 // TIOCSCTTY and opening a terminal without O_NOCTTY: makes `terminal` the controlling terminal of the task's session, with its group in the
 // foreground. EPERM: not a session leader, it has a terminal already, or the terminal controls another session and `steal` is not set
 // or not allowed. Idempotent for the same terminal.

@@ -4,6 +4,7 @@
 
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/vfork_gate.h"
+#include "sentry/seccomp/filter.h"
 
 namespace rampart::kernel {
 
@@ -95,6 +96,16 @@ void Task::SetName(std::string name) {
   name.resize(std::min<size_t>(name.size(), 15));
   absl::MutexLock lock(&mu_);
   name_ = std::move(name);
+}
+
+Task::Scheduling Task::scheduling() const {
+  absl::MutexLock lock(&mu_);
+  return scheduling_;
+}
+
+void Task::SetScheduling(Scheduling scheduling) {
+  absl::MutexLock lock(&mu_);
+  scheduling_ = std::move(scheduling);
 }
 
 char Task::StateLetter() const {

@@ -15,12 +15,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "abi/process.h"
 #include "abi/regs.h"
 #include "abi/resource.h"
+#include "abi/seccomp.h"
 #include "abi/signal.h"
 #include "abi/types.h"
 #include "base/ref.h"
@@ -36,6 +38,10 @@
 #include "sentry/mm/user_memory.h"
 #include "sentry/mm/user_ptr.h"
 #include "sentry/vfs/fs_context.h"
+
+namespace rampart::appfilter {
+class Filter;
+}  // namespace rampart::appfilter
 
 namespace rampart::kernel {
 
@@ -155,6 +161,14 @@ class Task final : public RefCounted, public Caller {
   // restart_syscall(2). EINTR when nothing was left.
   Result<Word> Restart();
 
+  // --- the application's own seccomp (task_seccomp.cc): kSeccompMode…; cheap. Any thread.
+  uint32_t seccomp_mode() const { return seccomp_mode_.load(std::memory_order_acquire); }
+  RefPtr<const appfilter::Filter> seccomp_filter() const;
+  // EINVAL: it has filters already. Task thread.
+  Result<void> EnterSeccompStrict();
+  // Adds a filter, with `all_threads` for the whole process. 0, or the thread that stands in the way of that. EINVAL, ENOMEM. Task thread.
+  Result<abi::Pid> AddSeccompFilter(std::vector<abi::SockFilter> program, bool all_threads);
+
   // --- name (prctl PR_SET_NAME, comm): at most 15 bytes.
   std::string name() const;
   void SetName(std::string name);
@@ -166,6 +180,14 @@ class Task final : public RefCounted, public Caller {
   Nanos start_time() const { return start_time_; }   // CLOCK_MONOTONIC
   int nice() const { return nice_.load(std::memory_order_relaxed); }
   void SetNice(int nice) { nice_.store(nice, std::memory_order_relaxed); }
+  // What sched_setscheduler(2) and sched_setaffinity(2) were told: remembered, inherited and reported. The host's scheduler hears nothing of it.
+  struct Scheduling {
+    int32_t policy = 0;             // abi::kSched…
+    bool reset_on_fork = false;
+    std::vector<uint64_t> allowed;  // bits of processors; empty: all
+  };
+  Scheduling scheduling() const;
+  void SetScheduling(Scheduling scheduling);
   // CLOCK_MONOTONIC-rounding of short sleeps (PR_SET_TIMERSLACK), ns; kept, not used.
   std::atomic<uint64_t> timer_slack{50000};
 
@@ -237,6 +259,10 @@ class Task final : public RefCounted, public Caller {
   void WithdrawUnstarted(Task& child);
   void WaitForVfork(VforkGate& gate);
 
+  // task_seccomp.cc
+  void SetSeccompFilter(RefPtr<const appfilter::Filter> filter);
+  void InheritSeccomp(const Task& parent);
+
   // task_exec.cc
   Result<void> LoadFirstProgram(const InitArgs& args);
   Result<ExecImage> LoadImage(ExecRequest request);
@@ -267,6 +293,8 @@ class Task final : public RefCounted, public Caller {
   RefPtr<UseCount> mm_users_;
   RefPtr<UseCount> fds_users_;
   std::string name_ ABSL_GUARDED_BY(mu_);
+  Scheduling scheduling_ ABSL_GUARDED_BY(mu_);
+  RefPtr<const appfilter::Filter> seccomp_filter_ ABSL_GUARDED_BY(mu_);
 
   // Task thread.
   platform::Context* context_ = nullptr;                       // of the host thread that runs it
@@ -290,6 +318,7 @@ class Task final : public RefCounted, public Caller {
   std::atomic<UserAddr> robust_list_{0};
   std::atomic<int> parent_death_signal_{0};
   std::atomic<int> nice_{0};
+  std::atomic<uint32_t> seccomp_mode_{abi::kSeccompModeDisabled};
   std::atomic<bool> exiting_{false};                           // written under signal_mu_
   TaskClock clock_;
   std::atomic<uint64_t> minor_faults_{0}, sleeps_{0};

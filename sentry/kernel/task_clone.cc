@@ -109,7 +109,11 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   if (!has(abi::kCloneVm) || has(abi::kCloneVfork)) child.alt_stack_ = alt_stack_;
   if (has(abi::kCloneChildCleartid)) child.clear_child_tid_ = request.child_tid;
   child.SetName(name());
-  child.nice_.store(nice(), std::memory_order_relaxed);
+  child.InheritSeccomp(*this);
+  Scheduling inherited = scheduling();
+  child.nice_.store(inherited.reset_on_fork && nice() < 0 ? 0 : nice(), std::memory_order_relaxed);
+  inherited.reset_on_fork = false;
+  child.SetScheduling(std::move(inherited));
   child.timer_slack.store(timer_slack.load());
   return Ok();
 }
@@ -124,7 +128,10 @@ Result<void> Task::Publish(const CloneRequest& request, Task& child) {
   {
     absl::MutexLock signal_lock(&group_->signal_mu_);
     if (killed_ || stop_pending_) return Errno::kERESTARTNOINTR;
-    if (thread) group.tasks_.push_back(&child);
+    if (thread) {
+      child.InheritSeccomp(*this);  // here: no filter for all threads may pass it by
+      group.tasks_.push_back(&child);
+    }
   }
   state.pids.AddTask(ShareRef(&child));
   state.forks.fetch_add(1, std::memory_order_relaxed);

@@ -1,4 +1,5 @@
 // The end of a task (Linux kernel/exit.c: do_exit, do_group_exit).
+#include <algorithm>
 #include <utility>
 
 #include "sentry/kernel/futex.h"
@@ -42,12 +43,26 @@ void Task::Exit() {
   }();
   if (last_of_init) KillRemaining();
   clock_.Enter(TaskClock::State::kIdle);
-  // The parent may go on while we take the address space down: nothing of it can be seen any more.
+  // The parent may go on while we take a small address space down: nothing of it can be seen any more. The memory of a large one may be wanted by whoever
+  // hears of our end, and the program's file may be written from then on.
+  constexpr uint64_t kLarge = uint64_t{16} << 20;
   const RefPtr<mm::MemoryManager> mm = mm_;
   platform::Context* context = context_;
+  const bool last_user = mm && !mm_users_->shared();
+  const mm::MemoryStats memory = last_user ? mm->stats() : mm::MemoryStats{};
+  const bool first = memory.resident_bytes > kLarge;
+  if (last_user) {
+    absl::MutexLock lock(&group_->signal_mu_);
+    group_->dead_usage_.peak_resident_bytes = std::max(group_->dead_usage_.peak_resident_bytes, memory.peak_resident_bytes);
+  }
+  const auto leave = [&] {
+    if (mm && context != nullptr) context->Leave(mm->space());
+    ReleaseMm();
+  };
+  if (last_user) mm->SetExecutable(nullptr);
+  if (first) leave();
   ExitNotify();
-  if (mm && context != nullptr) context->Leave(mm->space());
-  ReleaseMm();
+  if (!first) leave();
   if (last_of_init) {
     Kernel::State& state = kernel_.state();
     absl::MutexLock lock(&state.tree_mu);

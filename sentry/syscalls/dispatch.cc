@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "sentry/kernel/task.h"
 #include "sentry/strace/line.h"
+#include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/table.h"
 
 namespace rampart::syscalls {
@@ -40,6 +41,9 @@ Result<Word> Unhandled(const kernel::Task& task, const SyscallEntry* entry, uint
 }
 
 Result<Word> Invoke(kernel::Task& task, const SyscallEntry* entry, uint32_t number) {
+  if (task.seccomp_mode() != abi::kSeccompModeDisabled) [[unlikely]] {
+    if (const std::optional<Word> refused = RefusedBySeccomp(task, number)) return *refused;
+  }
   if (entry == nullptr || entry->handler == nullptr) return Unhandled(task, entry, number);
   return entry->handler(task, task.regs());
 }

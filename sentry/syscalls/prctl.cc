@@ -5,6 +5,7 @@
 
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/syscalls/seccomp.h"
 
 namespace rampart::syscalls {
 
@@ -192,7 +193,9 @@ Result<Word> SysPrctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint
       TRY(task.CopyOut(UserOut<uint64_t>(a2), task.clear_child_tid()));
       return Word{0};
     case abi::kPrGetSeccomp:
-      return Word{0};
+      return Word{task.seccomp_mode()};
+    case abi::kPrSetSeccomp:
+      return SetSeccomp(task, a2, a3);
     case abi::kPrSetPtracer:
       return Word{0};
     default:

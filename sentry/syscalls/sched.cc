@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "sentry/auth/identity.h"
@@ -127,6 +128,30 @@ Result<Word> SysSetpriority(Task& task, int32_t which, int32_t who, int32_t nice
 
 Result<Word> SysSchedYield(Task&) { return Word{0}; }
 
+namespace {
+
+// Linux: __sched_setscheduler, without real-time classes: as where the group has no real-time budget. A negative policy: the present one.
+Result<Word> ChangePolicy(Task& task, abi::Pid pid, int32_t policy, bool reset_on_fork, uint32_t priority, std::optional<int32_t> nice) {
+  const Ref<Task> target = TRY(Target(task, pid));
+  Task::Scheduling now = target->scheduling();
+  if (policy < 0) policy = now.policy, reset_on_fork = now.reset_on_fork;
+  if (!KnownPolicy(policy) || priority > 99 || RealTime(policy) != (priority > 0)) return Errno::kEINVAL;
+  if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
+  const bool privileged = task.creds().HasCapability(abi::Capability::kSysNice);
+  if (RealTime(policy) || (now.reset_on_fork && !reset_on_fork && !privileged)) return Errno::kEPERM;
+  if (nice && *nice != target->nice()) {
+    const bool may_raise = privileged || static_cast<uint64_t>(20 - *nice) <= target->group().limit(abi::Resource::kNice);
+    if (*nice < target->nice() && !may_raise) return Errno::kEPERM;
+    target->SetNice(*nice);
+  }
+  now.policy = policy;
+  now.reset_on_fork = reset_on_fork;
+  target->SetScheduling(std::move(now));
+  return Word{0};
+}
+
+}  // namespace
+
 Result<Word> SysSchedGetparam(Task& task, abi::Pid pid, UserOut<abi::SchedParam> out) {
   if (!out) return Errno::kEINVAL;
   TRY(Target(task, pid));
@@ -135,24 +160,42 @@ Result<Word> SysSchedGetparam(Task& task, abi::Pid pid, UserOut<abi::SchedParam>
 }
 
 Result<Word> SysSchedSetscheduler(Task& task, abi::Pid pid, int32_t policy, UserIn<abi::SchedParam> param) {
-  policy &= ~abi::kSchedResetOnForkFlag;
-  if (policy < 0 || !param) return Errno::kEINVAL;
+  if (policy < 0 || !param || pid < 0) return Errno::kEINVAL;
   const abi::SchedParam given = TRY(task.CopyIn(param));
-  const Ref<Task> target = TRY(Target(task, pid));
-  if (!KnownPolicy(policy) || given.priority < 0 || given.priority > 99 || RealTime(policy) != (given.priority > 0)) return Errno::kEINVAL;
-  if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
-  // No real-time class here, as on a Linux whose group has no real-time budget.
-  if (RealTime(policy)) return Errno::kEPERM;
-  return Word{0};
+  if (given.priority < 0) return Errno::kEINVAL;
+  return ChangePolicy(task, pid, policy & ~abi::kSchedResetOnForkFlag, (policy & abi::kSchedResetOnForkFlag) != 0, static_cast<uint32_t>(given.priority),
+                      std::nullopt);
 }
 
 Result<Word> SysSchedSetparam(Task& task, abi::Pid pid, UserIn<abi::SchedParam> param) {
-  return SysSchedSetscheduler(task, pid, abi::kSchedOther, param);
+  if (!param || pid < 0) return Errno::kEINVAL;
+  const abi::SchedParam given = TRY(task.CopyIn(param));
+  if (given.priority < 0) return Errno::kEINVAL;
+  return ChangePolicy(task, pid, -1, false, static_cast<uint32_t>(given.priority), std::nullopt);
 }
 
 Result<Word> SysSchedGetscheduler(Task& task, abi::Pid pid) {
-  TRY(Target(task, pid));
-  return Word{static_cast<uint64_t>(abi::kSchedOther)};
+  const Task::Scheduling now = TRY(Target(task, pid))->scheduling();
+  return static_cast<Word>(now.policy | (now.reset_on_fork ? abi::kSchedResetOnForkFlag : 0));
+}
+
+Result<Word> SysSchedSetattr(Task& task, abi::Pid pid, UserInOut<abi::SchedAttr> user, uint32_t flags) {
+  if (!user || pid < 0 || flags != 0) return Errno::kEINVAL;
+  uint32_t size = TRY(task.CopyIn(UserIn<uint32_t>(user.address())));
+  if (size == 0) size = abi::kSchedAttrSizeVer0;
+  if (size < abi::kSchedAttrSizeVer0 || size > kPageSize) {
+    TRY(task.CopyOut(UserOut<uint32_t>(user.address()), static_cast<uint32_t>(sizeof(abi::SchedAttr))));
+    return Errno::kE2BIG;
+  }
+  abi::SchedAttr attr;
+  TRY(task.mm().CopyInBytes(user.address(), std::as_writable_bytes(std::span(&attr, 1)).first(std::min<size_t>(size, sizeof(attr)))));
+  constexpr uint64_t kKnown = abi::kSchedFlagResetOnFork | abi::kSchedFlagKeepPolicy | abi::kSchedFlagKeepParams;
+  if ((attr.flags & ~kKnown) != 0) return Errno::kEINVAL;
+  const bool keep = (attr.flags & abi::kSchedFlagKeepPolicy) != 0;
+  if (!keep && attr.policy > INT32_MAX) return Errno::kEINVAL;
+  std::optional<int32_t> nice;
+  if ((attr.flags & abi::kSchedFlagKeepParams) == 0) nice = std::clamp(attr.nice, kMinNice, kMaxNice);
+  return ChangePolicy(task, pid, keep ? -1 : static_cast<int32_t>(attr.policy), (attr.flags & abi::kSchedFlagResetOnFork) != 0, attr.priority, nice);
 }
 
 Result<Word> SysSchedGetPriorityMax(Task&, int32_t policy) {
@@ -174,23 +217,32 @@ Result<Word> SysSchedRrGetInterval(Task& task, abi::Pid pid, UserOut<abi::Timesp
 Result<Word> SysSchedGetaffinity(Task& task, abi::Pid pid, uint32_t size, UserOut<uint64_t> mask) {
   const uint32_t cpus = task.kernel().cpus();
   if (uint64_t{size} * 8 < cpus || size % 8 != 0) return Errno::kEINVAL;
-  TRY(Target(task, pid));
-  std::vector<uint64_t> words((cpus + 63) / 64);
-  for (uint32_t i = 0; i < cpus; ++i) words[i / 64] |= uint64_t{1} << (i % 64);
+  std::vector<uint64_t> words = TRY(Target(task, pid))->scheduling().allowed;
+  if (words.empty()) {
+    words.resize((cpus + 63) / 64);
+    for (uint32_t i = 0; i < cpus; ++i) words[i / 64] |= uint64_t{1} << (i % 64);
+  }
   TRY(task.mm().CopyOutArray(mask, std::span<const uint64_t>(words)));
   return Word{words.size() * 8};
 }
 
 Result<Word> SysSchedSetaffinity(Task& task, abi::Pid pid, uint32_t size, uint64_t mask) {
-  std::array<uint8_t, 1024> bytes{};
-  const size_t n = std::min<size_t>(size, bytes.size());
-  TRY(task.mm().CopyInBytes(mask, std::as_writable_bytes(std::span(bytes)).first(n)));
+  std::array<uint64_t, 128> given{};
+  TRY(task.mm().CopyInBytes(mask, std::as_writable_bytes(std::span(given)).first(std::min<size_t>(size, sizeof(given)))));
   const Ref<Task> target = TRY(Target(task, pid));
   if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
-  for (uint32_t i = 0; i < std::min<uint32_t>(task.kernel().cpus(), 8 * 1024); ++i) {
-    if ((bytes[i / 8] >> (i % 8) & 1) != 0) return Word{0};
+  const uint32_t cpus = std::min<uint32_t>(task.kernel().cpus(), 64 * given.size());
+  Task::Scheduling changed = target->scheduling();
+  changed.allowed.assign((cpus + 63) / 64, 0);
+  bool any = false;
+  for (uint32_t i = 0; i < cpus; ++i) {
+    const uint64_t bit = given[i / 64] & uint64_t{1} << (i % 64);
+    changed.allowed[i / 64] |= bit;
+    any = any || bit != 0;
   }
-  return Errno::kEINVAL;
+  if (!any) return Errno::kEINVAL;
+  target->SetScheduling(std::move(changed));
+  return Word{0};
 }
 
 Result<Word> SysSchedGetattr(Task& task, abi::Pid pid, UserOut<abi::SchedAttr> out, uint32_t size, uint32_t flags) {
@@ -199,6 +251,9 @@ Result<Word> SysSchedGetattr(Task& task, abi::Pid pid, UserOut<abi::SchedAttr> o
   abi::SchedAttr attr;
   attr.size = std::min<uint32_t>(size, sizeof(attr));
   attr.nice = target->nice();
+  const Task::Scheduling now = target->scheduling();
+  attr.policy = static_cast<uint32_t>(now.policy);
+  attr.flags = now.reset_on_fork ? abi::kSchedFlagResetOnFork : 0;
   TRY(task.mm().CopyOutBytes(out.address(), std::as_bytes(std::span(&attr, 1)).first(attr.size)));
   return Word{0};
 }

@@ -23,6 +23,7 @@ Result<Word> SysSchedGetPriorityMin(kernel::Task& task, int32_t policy);
 Result<Word> SysSchedRrGetInterval(kernel::Task& task, abi::Pid pid, UserOut<abi::Timespec> out);
 Result<Word> SysSchedGetaffinity(kernel::Task& task, abi::Pid pid, uint32_t size, UserOut<uint64_t> mask);
 Result<Word> SysSchedSetaffinity(kernel::Task& task, abi::Pid pid, uint32_t size, uint64_t mask);
+Result<Word> SysSchedSetattr(kernel::Task& task, abi::Pid pid, UserInOut<abi::SchedAttr> attr, uint32_t flags);
 Result<Word> SysSchedGetattr(kernel::Task& task, abi::Pid pid, UserOut<abi::SchedAttr> out, uint32_t size, uint32_t flags);
 Result<Word> SysIoprioGet(kernel::Task& task, int32_t which, int32_t who);
 Result<Word> SysIoprioSet(kernel::Task& task, int32_t which, int32_t who, int32_t priority);

@@ -15,6 +15,7 @@
 #include "sentry/syscalls/prctl.h"
 #include "sentry/syscalls/process.h"
 #include "sentry/syscalls/sched.h"
+#include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/signal.h"
 #include "sentry/syscalls/system.h"
 #include "sentry/syscalls/thread.h"
@@ -213,7 +214,7 @@ constexpr SyscallTable kAmd64({
     Partial<SysPidfdOpen>(Sysno::pidfd_open, "No PIDFD_THREAD."),
     Partial<SysPidfdSendSignal>(Sysno::pidfd_send_signal, "No flags."),
     Full<SysPidfdGetfd>(Sysno::pidfd_getfd),
-    Partial<SysPrctl>(Sysno::prctl, "Names, death signal, dumpable, subreaper, capabilities, securebits, no_new_privs, timer slack; no seccomp, no PR_SET_MM, no PR_SET_VMA."),
+    Partial<SysPrctl>(Sysno::prctl, "Names, death signal, dumpable, subreaper, capabilities, securebits, no_new_privs, timer slack, seccomp; no PR_SET_MM, no PR_SET_VMA."),
     Full<SysArchPrctl>(Sysno::arch_prctl),
     Partial<SysPersonality>(Sysno::personality, "Remembered; only ADDR_NO_RANDOMIZE and READ_IMPLIES_EXEC act."),
     Stub<Errno::kEPERM>(Sysno::ptrace, "Tracing is not allowed inside."),
@@ -221,7 +222,7 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::rseq, "Restartable sequences need the scheduler to look at each preemption; C libraries do without."),
     Full<SysSetRobustList>(Sysno::set_robust_list),
     Full<SysGetRobustList>(Sysno::get_robust_list),
-    Missing(Sysno::seccomp, "Planned."),
+    Partial<SysSeccomp>(Sysno::seccomp, "Strict mode and filters in classic BPF, TSYNC; no listener (SECCOMP_RET_USER_NOTIF), and SECCOMP_RET_TRACE finds no tracer."),
     Stub<Errno::kENOSYS>(Sysno::modify_ldt, "No 16-bit or 32-bit segments."),
     Stub<Errno::kENOSYS>(Sysno::set_thread_area, "Only for 32-bit programs."),
     Stub<Errno::kENOSYS>(Sysno::get_thread_area, "Only for 32-bit programs."),
@@ -271,17 +272,17 @@ constexpr SyscallTable kAmd64({
     Full<SysGetpriority>(Sysno::getpriority),
     Full<SysSetpriority>(Sysno::setpriority),
     Full<SysSchedYield>(Sysno::sched_yield),
-    Partial<SysSchedSetparam>(Sysno::sched_setparam, "Always SCHED_OTHER: other policies of that kind are accepted and not remembered; real-time ones are EPERM."),
-    Partial<SysSchedGetparam>(Sysno::sched_getparam, "Always SCHED_OTHER: other policies of that kind are accepted and not remembered; real-time ones are EPERM."),
-    Partial<SysSchedSetscheduler>(Sysno::sched_setscheduler, "Always SCHED_OTHER: other policies of that kind are accepted and not remembered; real-time ones are EPERM."),
-    Partial<SysSchedGetscheduler>(Sysno::sched_getscheduler, "Always SCHED_OTHER: other policies of that kind are accepted and not remembered; real-time ones are EPERM."),
+    Partial<SysSchedSetparam>(Sysno::sched_setparam, "Remembered and reported; the host does not hear of it. Real-time policies are EPERM."),
+    Partial<SysSchedGetparam>(Sysno::sched_getparam, "Remembered and reported; the host does not hear of it. Real-time policies are EPERM."),
+    Partial<SysSchedSetscheduler>(Sysno::sched_setscheduler, "Remembered and reported; the host does not hear of it. Real-time policies are EPERM."),
+    Partial<SysSchedGetscheduler>(Sysno::sched_getscheduler, "Remembered and reported; the host does not hear of it. Real-time policies are EPERM."),
     Full<SysSchedGetPriorityMax>(Sysno::sched_get_priority_max),
     Full<SysSchedGetPriorityMin>(Sysno::sched_get_priority_min),
     Partial<SysSchedRrGetInterval>(Sysno::sched_rr_get_interval, "A constant."),
-    Partial<SysSchedSetaffinity>(Sysno::sched_setaffinity, "Checked, not remembered: tasks run on all processors."),
+    Partial<SysSchedSetaffinity>(Sysno::sched_setaffinity, "Remembered, inherited and reported; tasks run on all processors of the sandbox."),
     Full<SysSchedGetaffinity>(Sysno::sched_getaffinity),
-    Missing(Sysno::sched_setattr, "Planned."),
-    Partial<SysSchedGetattr>(Sysno::sched_getattr, "Always SCHED_OTHER."),
+    Partial<SysSchedSetattr>(Sysno::sched_setattr, "Remembered and reported; the host does not hear of it. Real-time and deadline policies are EPERM or EINVAL."),
+    Full<SysSchedGetattr>(Sysno::sched_getattr),
     Partial<SysIoprioSet>(Sysno::ioprio_set, "Checked, not remembered."),
     Partial<SysIoprioGet>(Sysno::ioprio_get, "Always none."),
     Full<SysGetcpu>(Sysno::getcpu),

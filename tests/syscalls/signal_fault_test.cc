@@ -258,7 +258,7 @@ TEST(Frame, DirectionFlagIsClearInTheHandlerAndSetAfter) {
   sigaction(SIGUSR1, &old, nullptr);
 }
 
-__attribute__((target("avx"))) void FillYmm(const float* from) { asm volatile("vmovups (%0), %%ymm3" : : "r"(from) : "xmm3"); }
+__attribute__((target("avx"))) void FillYmm(const float* from) { asm volatile("vmovups (%0), %%ymm3" : : "r"(from) : "xmm3", "memory"); }
 __attribute__((target("avx"))) bool AvxSurvives() {
   alignas(32) float in[8] = {1, 2, 3, 4, 5, 6, 7, 8}, out[8] = {};
   asm volatile(

@@ -77,19 +77,24 @@ TEST(Sleep, BadNanosecondsAreEinval) {
 
 TEST(Sleep, SignalInterruptsAndRestIsTold) {
   Handle(SIGALRM);
-  const itimerval value{{0, 0}, {0, 20'000}};
+  // Again and again: on a busy machine the first may come before we sleep.
+  const itimerval value{{0, 20'000}, {0, 20'000}}, none{};
   ASSERT_EQ(setitimer(ITIMER_REAL, &value, nullptr), 0);
-  const timespec request{5, 0};
+  const timespec request{50, 0};
   timespec left{};
   EXPECT_EQ(nanosleep(&request, &left), -1);
   EXPECT_EQ(errno, EINTR);
-  EXPECT_EQ(left.tv_sec, 4);
-  EXPECT_EQ(handled, 1);
+  setitimer(ITIMER_REAL, &none, nullptr);
+  EXPECT_GE(left.tv_sec, 30);
+  EXPECT_LT(left.tv_sec, 50);
+  EXPECT_GE(handled, 1);
 }
 
 TEST(Alarm, ReturnsWhatWasLeft) {
   EXPECT_EQ(alarm(100), 0u);
-  EXPECT_EQ(alarm(0), 100u);
+  const unsigned left = alarm(0);
+  EXPECT_GE(left, 70u);
+  EXPECT_LE(left, 100u);
   EXPECT_EQ(alarm(0), 0u);
 }
 

@@ -1,6 +1,7 @@
 // What a program sees of the terminal it was started on: natively, and inside, where it must be the same.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -67,8 +68,18 @@ TEST_P(Terminal, InterruptReachesAWholePipeline) {
 TEST_P(Terminal, AShellHasJobControl) {
   TerminalSession t(Shell());
   ASSERT_TRUE(t.Expect("$ "));
-  t.Type("case $- in *m*) echo mon''itor;; esac; tty >/dev/null && echo has''tty\n");
+  t.Type("case $- in *m*) echo mon''itor;; esac\n");
   EXPECT_TRUE(t.Expect("monitor\r\n"));
+  t.Type("exit\n");
+  EXPECT_EQ(t.WaitForEnd(), 0);
+}
+
+TEST_P(Terminal, HasAName) {
+  TerminalSession t(Script("tty; tty <&1; ls -l \"$(tty)\" >/dev/null && echo there; echo written >\"$(tty)\"; [ /dev/fd/0 -ef \"$(tty)\" ] && echo same"));
+  char name[64] = {};
+  ASSERT_EQ(ptsname_r(t.master(), name, sizeof(name)), 0);
+  EXPECT_TRUE(t.Expect(std::string(name) + "\r\n" + name + "\r\nthere\r\nwritten\r\nsame"));
+  EXPECT_EQ(t.WaitForEnd(), 0);
 }
 
 TEST_P(Terminal, InterruptKillsTheForegroundJobOnly) {
@@ -114,9 +125,12 @@ TEST_P(Terminal, ABackgroundReaderStops) {
   ASSERT_TRUE(t.Expect("$ "));
   t.Type("cat &\n");
   ASSERT_TRUE(t.Expect("$ "));
-  t.Listen(300);
-  t.Type("jobs\n");
-  EXPECT_TRUE(t.Expect("Stopped"));
+  bool stopped = false;
+  for (int i = 0; i < 50 && !stopped; ++i) {
+    t.Type("jobs\n");
+    stopped = t.Listen(200).find("Stopped") != std::string::npos;
+  }
+  EXPECT_TRUE(stopped);
   t.Type("fg\n");
   ASSERT_TRUE(t.Expect("fg\r\ncat\r\n"));
   t.Type("word\n");

@@ -84,7 +84,7 @@ Result<vfs::Attr> HostInode::GetAttr(const Caller&) {
   vfs::Attr attr;
   attr.type = static_cast<vfs::FileType>(st.st_mode & S_IFMT);
   attr.permissions = st.st_mode & 07777;
-  attr.ino = ino();
+  attr.ino = terminal_ ? terminal_->ino() : ino();
   attr.nlink = st.st_nlink;
   attr.uid = st.st_uid;
   attr.gid = st.st_gid;
@@ -349,6 +349,7 @@ Result<Ref<vfs::FileDescription>> NewHostFile(UniqueFd fd, HostTerminals* termin
   Ref<HostInode> inode = MakeRef<HostInode>(std::move(fd), st, flags, terminals);
   if (inode->terminal()) inode->terminal()->OfferInode(inode, (flags & abi::kOAccMode) == abi::kORdWr);
   const char* kind = inode->type() == vfs::FileType::kFifo ? "pipe:[" : inode->type() == vfs::FileType::kSocket ? "socket:[" : "host:[";
+  if (inode->terminal()) return Ref<vfs::FileDescription>(MakeRef<HostFile>(vfs::NewAnonymousPath(inode, inode->terminal()->name()), flags, inode));
   const std::string name = kind + std::to_string(inode->ino()) + "]";
   return Ref<vfs::FileDescription>(MakeRef<HostFile>(vfs::NewAnonymousPath(inode, name), flags, inode));
 }

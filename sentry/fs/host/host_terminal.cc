@@ -1,5 +1,7 @@
 #include "sentry/fs/host/host_terminal.h"
 
+#include <sys/sysmacros.h>
+
 #include "sentry/fs/host/host_file.h"
 #include "sentry/kernel/task.h"
 #include "sentry/vfs/operations.h"
@@ -10,6 +12,14 @@ namespace {
 constexpr Nanos kAnswerLasts = 50 * kNanosPerMilli;
 
 }  // namespace
+
+HostTerminal::HostTerminal(uint64_t device) : device_(device), ino_(vfs::NextInodeNumber()) {}
+
+std::optional<uint32_t> HostTerminal::pts_index() const {
+  constexpr unsigned kPtsMajor = 136;
+  if (major(device_) != kPtsMajor) return std::nullopt;
+  return minor(device_);
+}
 
 void HostTerminal::Answer(Place place) {
   {
@@ -77,7 +87,7 @@ Result<Ref<vfs::FileDescription>> HostTerminal::OpenTerminal(Caller& caller, uin
   const uint32_t mode = flags & abi::kOAccMode;
   if (mode != abi::kOWrOnly) TRY(inode->CheckAccess(caller, vfs::Access::kRead));
   if (mode != abi::kORdOnly) TRY(inode->CheckAccess(caller, vfs::Access::kWrite));
-  const vfs::Path path = vfs::NewAnonymousPath(inode.ToRef(), "/dev/tty");
+  const vfs::Path path = vfs::NewAnonymousPath(inode.ToRef(), name());
   return inode->Open(caller, path, flags);
 }
 
@@ -86,6 +96,11 @@ void HostTerminal::OfferInode(const Ref<HostInode>& inode, bool reads_and_writes
   if (inode_ && (reads_and_writes_ || !reads_and_writes)) return;
   inode_ = inode;
   reads_and_writes_ = reads_and_writes;
+}
+
+std::string HostTerminal::name() const {
+  const std::optional<uint32_t> index = pts_index();
+  return index ? "/dev/pts/" + std::to_string(*index) : "/dev/tty";
 }
 
 Ref<HostTerminal> HostTerminals::Of(uint64_t device) {

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -26,7 +28,7 @@ class HostTerminal final : public vfs::Terminal {
  public:
   enum class Place : uint8_t { kBackground = 0, kForeground = 1, kOrphaned = 2 };
 
-  explicit HostTerminal(uint64_t device) : device_(device) {}
+  explicit HostTerminal(uint64_t device);
 
   // Where the runner's job is. Set before tasks run; without it everything is in the foreground.
   void SetAsk(std::function<void()> ask) { ask_ = std::move(ask); }
@@ -43,6 +45,16 @@ class HostTerminal final : public vfs::Terminal {
   // One of its descriptors: the first that can read and write is what /dev/tty opens. It stays open as long as the terminal, which is as long as the
   // sandbox: /dev/tty works also when descriptors 0, 1 and 2 were closed.
   void OfferInode(const Ref<HostInode>& inode, bool reads_and_writes);
+  RefPtr<HostInode> inode() const {
+    absl::MutexLock lock(&mu_);
+    return inode_;
+  }
+  // What /proc/self/fd shows.
+  std::string name() const;
+  // st_ino of all its descriptors.
+  uint64_t ino() const { return ino_; }
+  // N of /dev/pts/N, if it is such a one.
+  std::optional<uint32_t> pts_index() const;
 
   // vfs::Terminal.
   Result<Ref<vfs::FileDescription>> OpenTerminal(Caller& caller, uint32_t flags) override;
@@ -52,9 +64,10 @@ class HostTerminal final : public vfs::Terminal {
   Result<Place> Where(kernel::Task& task, Freshness freshness);
 
   const uint64_t device_;
+  const uint64_t ino_;
   std::function<void()> ask_;
   wait::WaitQueue answers_;
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   RefPtr<HostInode> inode_ ABSL_GUARDED_BY(mu_);
   bool reads_and_writes_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t asked_ ABSL_GUARDED_BY(mu_) = 0, answered_ ABSL_GUARDED_BY(mu_) = 0;
@@ -68,6 +81,7 @@ class HostTerminals {
   // The terminal with this device number: the same one each time.
   Ref<HostTerminal> Of(uint64_t device);
   // The first that was asked for; null without terminals.
+  const std::vector<Ref<HostTerminal>>& all() const { return all_; }
   RefPtr<HostTerminal> first() const { return all_.empty() ? nullptr : RefPtr<HostTerminal>(all_.front()); }
 
  private:

@@ -4,6 +4,7 @@
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
 #include "sentry/kernel/introspect.h"
+#include "sentry/seccomp/filter.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs::proc {
@@ -92,6 +93,28 @@ void AppendSmapsBody(std::string& out, const SmapsSums& s, bool with_size) {
   line("Swap:", 0);
   line("SwapPss:", 0);
   line("Locked:", s.locked);
+}
+
+// Cpus_allowed as hexadecimal words of 32 bits from the highest, and as ranges. `allowed` empty: all.
+std::string AllowedProcessors(const std::vector<uint64_t>& allowed, uint32_t cpus) {
+  const auto has = [&](uint32_t cpu) { return allowed.empty() || (cpu / 64 < allowed.size() && (allowed[cpu / 64] >> (cpu % 64) & 1) != 0); };
+  std::string out = "Cpus_allowed:\t";
+  for (uint32_t word = (cpus + 31) / 32; word-- > 0;) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < 32; ++i) bits |= has(word * 32 + i) && word * 32 + i < cpus ? uint32_t{1} << i : 0;
+    const bool first = out.back() == '\t';
+    Append(out, first ? "%x" : ",%08x", bits);
+  }
+  out += "\nCpus_allowed_list:\t";
+  for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
+    if (!has(cpu)) continue;
+    uint32_t last = cpu;
+    while (last + 1 < cpus && has(last + 1)) ++last;
+    if (out.back() != '\t') out += ',';
+    Append(out, last > cpu ? "%u-%u" : "%u", cpu, last);
+    cpu = last;
+  }
+  return out;
 }
 
 }  // namespace
@@ -194,11 +217,10 @@ std::string StatusText(kernel::Task& task) {
          static_cast<ULL>(v.shared_pending), static_cast<ULL>(v.blocked), static_cast<ULL>(v.ignored), static_cast<ULL>(v.caught));
   Append(out, "CapInh:\t%016llx\nCapPrm:\t%016llx\nCapEff:\t%016llx\nCapBnd:\t%016llx\nCapAmb:\t%016llx\n", static_cast<ULL>(creds->inheritable),
          static_cast<ULL>(creds->permitted), static_cast<ULL>(creds->effective), static_cast<ULL>(creds->bounding), static_cast<ULL>(creds->ambient));
-  Append(out, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", creds->no_new_privs ? 1 : 0);
+  const RefPtr<const appfilter::Filter> filter = task.seccomp_filter();
+  Append(out, "NoNewPrivs:\t%d\nSeccomp:\t%u\nSeccomp_filters:\t%u\n", creds->no_new_privs ? 1 : 0, task.seccomp_mode(), filter ? filter->count() : 0);
   const uint32_t cpus = task.kernel().cpus();
-  const ULL mask = cpus >= 64 ? ~0ULL : (1ULL << cpus) - 1;
-  Append(out, "Cpus_allowed:\t%llx\nCpus_allowed_list:\t0", mask);
-  if (cpus > 1) Append(out, "-%u", cpus - 1);
+  out += AllowedProcessors(task.scheduling().allowed, cpus);
   out += "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n";
   return out;
 }

@@ -162,6 +162,11 @@ class DevptsFilesystem final : public vfs::Filesystem {
     dropped = it->second;
     slaves_.erase(it);
   }
+  void Show(uint32_t index, Ref<vfs::Inode> terminal) {
+    if (index >= kMaxPtys) return;
+    absl::MutexLock lock(&mu_);
+    slaves_.emplace(index, std::move(terminal));
+  }
   std::optional<Ref<vfs::Inode>> Find(uint32_t index) {
     absl::MutexLock lock(&mu_);
     const auto it = slaves_.find(index);
@@ -316,6 +321,15 @@ Ref<vfs::Filesystem> NewDevpts(kernel::Kernel& kernel, uint32_t mode, abi::Gid g
 void SetDefaultDevpts(Ref<vfs::Filesystem> devpts) {
   absl::MutexLock lock(&Default().mu);
   Default().fs = RefPtr<DevptsFilesystem>(Ref<DevptsFilesystem>::Share(dynamic_cast<DevptsFilesystem*>(devpts.get())));
+}
+
+void ShowHostTerminal(uint32_t index, Ref<vfs::Inode> terminal) {
+  RefPtr<DevptsFilesystem> fs;
+  {
+    absl::MutexLock lock(&Default().mu);
+    fs = Default().fs;
+  }
+  if (fs) fs->Show(index, std::move(terminal));
 }
 
 Result<Ref<vfs::FileDescription>> OpenDevPtmx(Caller& caller, const vfs::Path& path, uint32_t flags, void* /*driver*/) {

@@ -17,5 +17,7 @@ Result<Ref<vfs::FileDescription>> OpenDevTty(Caller& caller, const vfs::Path& pa
 // The driver of 5:2, a ptmx node outside devpts (/dev/ptmx): opens a new pty of the devpts that was registered with SetDefaultDevpts.
 Result<Ref<vfs::FileDescription>> OpenDevPtmx(Caller& caller, const vfs::Path& path, uint32_t flags, void* driver);
 void SetDefaultDevpts(Ref<vfs::Filesystem> devpts);
+// Makes a host terminal the node `index` of that devpts, so that ttyname(3) finds it. Nothing where there is no devpts, or such a node already.
+void ShowHostTerminal(uint32_t index, Ref<vfs::Inode> terminal);
 
 }  // namespace rampart::fs::tty
