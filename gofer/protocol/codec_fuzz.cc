@@ -33,7 +33,7 @@ void TryEvery(Bytes bytes) {
   (void)ParseFrame(bytes);
   TryAll<Tversion, Tauth, Tattach, Tflush, Tclunk, Twalk, Treadlink, Tlopen, Tlcreate, Tread, Twrite, Tfsync, Tlock, Tgetlock, Tgetattr,
          Tsetattr, Tstatfs, Txattrwalk, Txattrcreate, Treaddir, Tsymlink, Tmknod, Tmkdir, Tlink, Trename, Trenameat, Tunlinkat, Tremove, Teattach,
-         Teclunk, Telane, Teconnect, Tewalk, Teopen, Tecreate, Tesync, Tegetattr, Tesetattr, Tegetxattr, Tesetxattr, Telistxattr,
+         Teclunk, Telane, Teconnect, Tewalk, Teopen, Teopenat, Tecreate, Tesync, Tegetattr, Tesetattr, Tegetxattr, Tesetxattr, Telistxattr,
          Teremovexattr, Tereaddir, Tesymlink, Temknod, Temkdir, Telink, Terename>(bytes);
   Try<Rlerror>(bytes);
 }

@@ -53,12 +53,16 @@ struct WalkStep {
   std::string_view name;
   GOFER_WIRE(newfid, name)
 };
+// Bits of Tewalk::mode, about the last name. kWalkLazy: its fid is bound only if it is a directory. kWalkOpen (with kWalkLazy): a regular file is
+// opened for reading and donated, if that works.
+inline constexpr uint8_t kWalkLazy = 1, kWalkOpen = 2;
 // Resolves up to kMaxWalkFull names one below the other, beginning in directory `fid`. Also done when the last is a symbolic link: kSymlink.
 struct Tewalk {
   GOFER_REQUEST(ewalk)
   FidNum fid{};
   std::vector<WalkStep> steps;
-  GOFER_WIRE(fid, steps)
+  uint8_t mode = 0;
+  GOFER_WIRE(fid, steps, mode)
 };
 
 struct Reopen {
@@ -74,12 +78,27 @@ struct Teopen {
   GOFER_WIRE(fid, flags)
 };
 
+struct Reopenat {
+  GOFER_REPLY(eopenat)
+  FileAttr attr;
+  GOFER_WIRE(attr)
+};
+// Opens the regular file `name` of directory `dfid` and donates it, without a fid. flags: as Teopen, without O_TRUNC. ENXIO: no regular file.
+struct Teopenat {
+  GOFER_REQUEST(eopenat)
+  FidNum dfid{};
+  std::string_view name;
+  uint32_t flags = 0;
+  GOFER_WIRE(dfid, name, flags)
+};
+
 struct Recreate {
   GOFER_REPLY(ecreate)
   FileAttr attr;
   GOFER_WIRE(attr)
 };
-// Makes a regular file that must not exist (EEXIST), binds `newfid` to it and donates it opened with `flags` (as Teopen).
+// Makes a regular file that must not exist (EEXIST), binds `newfid` to it and donates it opened with `flags` (as Teopen). An empty name: a file
+// without one (O_TMPFILE), which Telink may name; EOPNOTSUPP where the host's filesystem has none.
 struct Tecreate {
   GOFER_REQUEST(ecreate)
   FidNum dfid{}, newfid{};

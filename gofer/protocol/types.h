@@ -38,7 +38,8 @@ inline constexpr FidNum kNoFid{0xffffffff};
   X(walk, 110) X(read, 116) X(write, 118) X(clunk, 120) X(remove, 122) \
   X(eattach, 200) X(ewalk, 202) X(eopen, 204) X(ecreate, 206) X(ereaddir, 208) X(eclunk, 210) X(erename, 212) X(egetattr, 214) \
   X(esetattr, 216) X(emkdir, 218) X(esymlink, 220) X(emknod, 222) X(elink, 224) X(esync, 226) X(egetxattr, 228) \
-  X(esetxattr, 230) X(elistxattr, 232) X(eremovexattr, 234) X(econnect, 236) X(elane, 238)
+  X(esetxattr, 230) X(elistxattr, 232) X(eremovexattr, 234) X(econnect, 236) X(elane, 238) \
+  X(eopenat, 240)
 // clang-format on
 
 enum class MsgType : uint8_t {

@@ -34,7 +34,7 @@ constexpr std::array<Handler, 256> MakeTable() {
 constexpr std::array<Handler, 256> kHandlers =
     MakeTable<Tversion, Tauth, Tattach, Tflush, Tclunk, Twalk, Treadlink, Tlopen, Tlcreate, Tread, Twrite, Tfsync, Tlock, Tgetlock, Tgetattr,
               Tsetattr, Tstatfs, Txattrwalk, Txattrcreate, Treaddir, Tsymlink, Tmknod, Tmkdir, Tlink, Trename, Trenameat, Tunlinkat, Tremove,
-              Teattach, Teclunk, Telane, Teconnect, Tewalk, Teopen, Tecreate, Tesync, Tegetattr, Tesetattr, Tegetxattr, Tesetxattr,
+              Teattach, Teclunk, Telane, Teconnect, Tewalk, Teopen, Teopenat, Tecreate, Tesync, Tegetattr, Tesetattr, Tegetxattr, Tesetxattr,
               Telistxattr, Teremovexattr, Tereaddir, Tesymlink, Temknod, Temkdir, Telink, Terename>();
 
 constexpr uint8_t kFirstExtension = static_cast<uint8_t>(MsgType::kTeattach);

@@ -30,6 +30,7 @@ Result<Rfsync> On(Session& session, const Tfsync& request, Call& call);
 Result<Rlock> On(Session& session, const Tlock& request, Call& call);
 Result<Rgetlock> On(Session& session, const Tgetlock& request, Call& call);
 Result<Reopen> On(Session& session, const Teopen& request, Call& call);
+Result<Reopenat> On(Session& session, const Teopenat& request, Call& call);
 Result<Recreate> On(Session& session, const Tecreate& request, Call& call);
 Result<Resync> On(Session& session, const Tesync& request, Call& call);
 

@@ -155,9 +155,20 @@ Result<Reopen> On(Session& session, const Teopen& request, Call& call) {
   return reply;
 }
 
+Result<Reopenat> On(Session& session, const Teopenat& request, Call& call) {
+  const Ref<Fid> fid = TRY(session.fids.Find(request.dfid));
+  Node::Opened opened = TRY(fid->node->OpenChild(request.name, request.flags));
+  call.fds.Add(std::move(opened.fd));
+  return Reopenat{opened.attr};
+}
+
 Result<Recreate> On(Session& session, const Tecreate& request, Call& call) {
   const Ref<Fid> fid = TRY(session.fids.Find(request.dfid));
-  Created created = TRY(CreateFile(*fid->node, request.name, request.flags & kDonatedFlags, request.mode, {request.uid, request.gid}));
+  const Owner owner{request.uid, request.gid};
+  const uint32_t flags = request.flags & kDonatedFlags;
+  auto made = request.name.empty() ? CreateUnnamedFile(*fid->node, flags, request.mode, owner)
+                                   : CreateFile(*fid->node, request.name, flags, request.mode, owner);
+  Created created = TRY(std::move(made));
   TRY(session.fids.Insert(request.newfid, MakeRef<Fid>(created.found.node, fid->uid)));
   call.fds.Add(std::move(created.file));
   return Recreate{created.found.attr};

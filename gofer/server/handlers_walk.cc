@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "gofer/server/handlers.h"
@@ -53,19 +54,30 @@ RefPtr<Node> Step(Session& session, const Fid& origin, Node& at, const WalkStep&
   return nullptr;
 }
 
-// The last step of a walk that wants no fid: attributes, and a link's text, without opening anything.
-Result<void> Look(const Node& at, std::string_view name, Call& call, Rewalk& reply) {
+// The last step of a walk that wants no fid, or only a directory's: attributes, a link's text, and with kWalkOpen a regular file's descriptor. False:
+// a directory whose fid is wanted, nothing done.
+Result<bool> Look(Node& at, const WalkStep& step, uint8_t mode, Call& call, Rewalk& reply) {
+  const std::string_view name = step.name;
   if (!IsValidName(name)) return name.size() > kMaxName ? Errno::kENAMETOOLONG : Errno::kEINVAL;
   if (!at.is_dir()) return Errno::kENOTDIR;
   const CName c_name(name);
   const FileAttr attr = TRY(StatAt(at.fd(), c_name.c_str()));
+  if (S_ISDIR(attr.mode) && step.newfid != kNoFid) return false;
+  if (S_ISREG(attr.mode) && (mode & kWalkOpen) != 0) {
+    auto opened = at.OpenChild(name, O_RDONLY, &attr);
+    if (opened.ok()) {
+      call.fds.Add(std::move(opened->fd));
+      reply.attrs.push_back(opened->attr);
+      return true;
+    }
+  }
   if (S_ISLNK(attr.mode)) {
     call.text = TRY(ReadLinkAt(at.fd(), c_name.c_str()));
     reply.target = call.text;
     reply.end = WalkEnd::kSymlink;
   }
   reply.attrs.push_back(attr);
-  return Ok();
+  return true;
 }
 
 }  // namespace
@@ -77,10 +89,11 @@ Result<Rewalk> On(Session& session, const Tewalk& request, Call& call) {
   Rewalk reply;
   reply.end = WalkEnd::kDone;
   for (size_t i = 0; i < request.steps.size(); ++i) {
-    if (i + 1 == request.steps.size() && request.steps[i].newfid == kNoFid) {
-      const auto looked = Look(*at, request.steps[i].name, call, reply);
+    const bool lazy = request.steps[i].newfid == kNoFid || (request.mode & kWalkLazy) != 0;
+    if (i + 1 == request.steps.size() && lazy) {
+      const auto looked = Look(*at, request.steps[i], request.mode, call, reply);
       if (!looked.ok()) End(looked.error(), reply);
-      return reply;
+      if (!looked.ok() || *looked) return reply;
     }
     RefPtr<Node> next = Step(session, *fid, *at, request.steps[i], reply);
     if (!next) return reply;

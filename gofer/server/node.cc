@@ -95,6 +95,11 @@ Result<Node::Found> Node::Child(std::string_view name) {
   return Make(host_, attach_, std::move(fd), std::move(permit), ShareRef(this), name);
 }
 
+Result<Node::Found> Node::Unnamed(Node& directory, UniqueFd path_fd) {
+  FilePermit permit = TRY(FilePermit::Take(directory.host_));
+  return Make(directory.host_, directory.attach_, std::move(path_fd), std::move(permit), nullptr, "");
+}
+
 Ref<Node> Node::Parent() {
   absl::MutexLock lock(&mutex_);
   return parent_ ? parent_.ToRef() : ShareRef(this);
@@ -129,6 +134,23 @@ Result<UniqueFd> Node::Open(uint32_t flags) {
   if (!IsSameFile(attr)) return Errno::kESTALE;
   if ((flags & O_TRUNC) != 0 && ::ftruncate(fd.get(), 0) != 0) return ErrnoFromHost(errno);
   return fd;
+}
+
+Result<Node::Opened> Node::OpenChild(std::string_view name, uint32_t flags, const FileAttr* seen) {
+  if (!IsValidName(name)) return name.size() > kMaxName ? Errno::kENAMETOOLONG : Errno::kEINVAL;
+  if (!is_dir()) return Errno::kENOTDIR;
+  const uint32_t access = flags & O_ACCMODE;
+  if (access == O_ACCMODE) return Errno::kEINVAL;
+  if (access != O_RDONLY) TRY(CheckWritable());
+  const CName c_name(name);
+  // Opening a device can have effects: looked at first, and again afterwards, should it have become another.
+  FileAttr before;
+  if (seen == nullptr) before = TRY(StatAt(fd_.get(), c_name.c_str()));
+  if (!S_ISREG(seen != nullptr ? seen->mode : before.mode)) return Errno::kENXIO;
+  UniqueFd fd = TRY(OpenBeneath(fd_.get(), c_name.c_str(), static_cast<int>(access) | O_NONBLOCK | O_NOCTTY, 0));
+  const FileAttr attr = TRY(StatAt(fd.get(), ""));
+  if (!S_ISREG(attr.mode)) return Errno::kENXIO;
+  return Opened{std::move(fd), attr};
 }
 
 Result<Node::Place> Node::CurrentPlace() {

@@ -55,6 +55,8 @@ class Node final : public RefCounted {
   static Result<Found> Root(Host& host, const AttachPoint& attach);
   // The child `name` of this directory. ENOENT, ENOTDIR; EINVAL for what is not a valid name.
   Result<Found> Child(std::string_view name);
+  // The file that `path_fd` (O_PATH) holds, which has no name.
+  static Result<Found> Unnamed(Node& directory, UniqueFd path_fd);
   // The directory above; the attach point's root is above itself.
   Ref<Node> Parent();
 
@@ -62,6 +64,13 @@ class Node final : public RefCounted {
   // A new descriptor on the file itself. Regular files and directories only: ELOOP for symbolic links, ENXIO for the others.
   // flags: access mode, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC, O_NOATIME are heeded.
   Result<UniqueFd> Open(uint32_t flags);
+  // Opens the child `name` without making a node of it: a regular file, with `flags`' access mode. ENXIO for what is none; never follows a link.
+  struct Opened {
+    UniqueFd fd;
+    FileAttr attr;
+  };
+  // `seen`: its attributes, if they were just looked at.
+  Result<Opened> OpenChild(std::string_view name, uint32_t flags, const FileAttr* seen = nullptr);
   Result<std::string> ReadLink() const;
   // Changes what `set.valid` names, in the order size, owner, mode, times.
   Result<void> SetAttributes(const SetAttr& set);
@@ -126,6 +135,8 @@ struct Created {
   UniqueFd file;  // regular files: opened as asked
 };
 Result<Created> CreateFile(Node& dir, std::string_view name, uint32_t flags, uint32_t mode, Owner owner);
+// A regular file without a name, in dir's filesystem. EOPNOTSUPP.
+Result<Created> CreateUnnamedFile(Node& dir, uint32_t flags, uint32_t mode, Owner owner);
 Result<Node::Found> MakeDirectory(Node& dir, std::string_view name, uint32_t mode, Owner owner);
 Result<Node::Found> MakeSymlink(Node& dir, std::string_view name, std::string_view target, Owner owner);
 // Regular files, FIFOs and sockets; devices when the attach point allows them (EPERM).

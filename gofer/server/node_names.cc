@@ -76,6 +76,18 @@ Result<Created> CreateFile(Node& dir, std::string_view name, uint32_t flags, uin
   return found.error();
 }
 
+Result<Created> CreateUnnamedFile(Node& dir, uint32_t flags, uint32_t mode, Owner owner) {
+  TRY(dir.CheckWritable());
+  if (!dir.is_dir()) return Errno::kENOTDIR;
+  if ((flags & O_ACCMODE) == O_ACCMODE || (flags & O_ACCMODE) == O_RDONLY) return Errno::kEINVAL;
+  if (!dir.host().proc_self_fd.valid()) return Errno::kEOPNOTSUPP;  // nothing could name it later
+  UniqueFd file = TRY(OpenBeneath(dir.fd(), ".", static_cast<int>(flags & O_ACCMODE) | O_TMPFILE, mode & 07777));
+  UniqueFd path_fd = TRY(OpenThroughProc(dir.host().proc_self_fd.get(), file.get(), O_PATH));
+  Node::Found found = TRY(Node::Unnamed(dir, std::move(path_fd)));
+  TRY(GiveToOwner(found, mode, owner));
+  return Created{std::move(found), std::move(file)};
+}
+
 Result<Node::Found> MakeDirectory(Node& dir, std::string_view name, uint32_t mode, Owner owner) {
   TRY(CheckChange(dir, name));
   if (::mkdirat(dir.fd(), CName(name).c_str(), mode & 01777) != 0) return ErrnoFromHost(errno);

@@ -2,6 +2,7 @@
 
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/syscalls/async_io.h"
 #include "sentry/vfs/inode_extras.h"
 
 namespace rampart::syscalls {
@@ -172,6 +173,13 @@ Result<Word> Duplicate(Task& task, Ref<vfs::FileDescription> file, uint64_t mini
   return static_cast<Word>(fd);
 }
 
+Result<Word> ChangeFlags(Task& task, Fd fd, vfs::FileDescription& file, uint32_t flags) {
+  const uint32_t before = file.flags();
+  TRY(file.SetFlags(task, flags));
+  if (((before ^ file.flags()) & abi::kOAsync) != 0) FollowAsyncFlag(task, file, fd);
+  return Word{0};
+}
+
 bool WorksOnPathDescriptors(uint32_t command) {
   return command == kFDupFd || command == kFDupFdCloexec || command == kFGetFd || command == kFSetFd || command == kFGetFl;
 }
@@ -235,8 +243,7 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
     case kFGetFl:
       return static_cast<Word>(file.flags());
     case kFSetFl:
-      TRY(file.SetFlags(task, static_cast<uint32_t>(argument)));
-      return Word{0};
+      return ChangeFlags(task, fd, file, static_cast<uint32_t>(argument));
     case kFGetLk:
     case kFOfdGetLk:
       return GetLock(task, file, argument, command == kFOfdGetLk);
@@ -254,10 +261,9 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
     case kFGetOwnEx:
       return OwnerCommands(task, file, command, argument);
     case kFSetLease:
-      // None are granted: EAGAIN is what a file that is open elsewhere answers.
-      return argument == static_cast<uint64_t>(kFUnLck) ? Result<Word>(Word{0}) : Errno::kEAGAIN;
+      return SetLease(task, file, fd, argument);
     case kFGetLease:
-      return static_cast<Word>(kFUnLck);
+      return GetLease(file);
     case kFNotify:
       return Errno::kEINVAL;
     default:
@@ -290,8 +296,7 @@ Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   const auto set_flag = [&](uint32_t flag) -> Result<Word> {
     const int32_t on = TRY(task.CopyIn(UserIn<int32_t>(argument)));
-    TRY(file->SetFlags(task, on != 0 ? file->flags() | flag : file->flags() & ~flag));
-    return Word{0};
+    return ChangeFlags(task, fd, *file, on != 0 ? file->flags() | flag : file->flags() & ~flag);
   };
   switch (command) {
     case kFioclex:

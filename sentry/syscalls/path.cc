@@ -6,6 +6,7 @@
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -31,8 +32,20 @@ Result<Word> DoOpen(Task& task, Fd dirfd, UserPath user, uint32_t flags, uint32_
   }
   if ((flags & (abi::kODirectory | abi::kOCreat)) == (abi::kODirectory | abi::kOCreat)) return Errno::kEINVAL;
   if ((flags & abi::kOPath) == 0) flags |= abi::kOLargefile;  // what is opened by name has it, and nothing else
-  const PathArg path = TRY(PathArg::Read(task, dirfd, user));
-  const Ref<vfs::FileDescription> file = TRY(vfs::Open(path.walk(), path.text(), flags, mode & 07777, resolve));
+  // In a root of its own an absolute path begins at the descriptor too.
+  const PathArg path = TRY(PathArg::Read(task, dirfd, user, (resolve & vfs::kResolveInRoot) != 0));
+  RefPtr<vfs::FileDescription> opened;
+  const auto open = [&]() -> Result<void> {
+    opened = TRY(vfs::Open(path.walk(), path.text(), flags, mode & 07777, resolve));
+    return Ok();
+  };
+  Result<void> done = open();
+  if (!done.ok() && done.error() == Errno::kEAGAIN && (flags & abi::kONonblock) == 0 && (resolve & vfs::kResolveCached) == 0) {
+    const bool for_write = (flags & abi::kOAccMode) != abi::kORdOnly || (flags & abi::kOTrunc) != 0;
+    done = WaitForLease(task, path, (flags & abi::kONofollow) == 0, for_write, open);
+  }
+  TRY(std::move(done));
+  const Ref<vfs::FileDescription> file = std::move(opened).ToRef();
   const auto finish = [&] { return file->FinishOpen(task); };
   TRY(kernel::BlockOn<void>(task, *file, abi::kPollIn | abi::kPollOut, Deadline::Never(), finish));
   return static_cast<Word>(TRY(task.fds().Install(file, (flags & abi::kOCloexec) != 0, task.limit(abi::Resource::kNofile))));

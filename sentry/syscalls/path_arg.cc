@@ -2,14 +2,14 @@
 
 namespace rampart::syscalls {
 
-Result<PathArg> PathArg::Read(kernel::Task& task, Fd dirfd, UserPath user) {
+Result<PathArg> PathArg::Read(kernel::Task& task, Fd dirfd, UserPath user, bool dirfd_for_absolute) {
   std::string text = TRY(task.CopyInPath(user));
-  return Of(task, dirfd, std::move(text));
+  return Of(task, dirfd, std::move(text), dirfd_for_absolute);
 }
 
-Result<PathArg> PathArg::Of(kernel::Task& task, Fd dirfd, std::string text) {
+Result<PathArg> PathArg::Of(kernel::Task& task, Fd dirfd, std::string text, bool dirfd_for_absolute) {
   vfs::FsContext::View view = task.fs().view();
-  if (dirfd != kAtFdCwd && (text.empty() || text[0] != '/')) {
+  if (dirfd != kAtFdCwd && (text.empty() || text[0] != '/' || dirfd_for_absolute)) {
     const Ref<vfs::FileDescription> directory = TRY(task.fds().Get(dirfd));
     view.cwd = directory->path();
   }

@@ -12,9 +12,10 @@ namespace rampart::syscalls {
 class PathArg {
  public:
   // Copies `user` in and finds the start for `dirfd`. ENAMETOOLONG, EFAULT, EBADF.
-  static Result<PathArg> Read(kernel::Task& task, Fd dirfd, UserPath user);
+  // `dirfd_for_absolute`: RESOLVE_IN_ROOT.
+  static Result<PathArg> Read(kernel::Task& task, Fd dirfd, UserPath user, bool dirfd_for_absolute = false);
   // The same for a text of ours.
-  static Result<PathArg> Of(kernel::Task& task, Fd dirfd, std::string text);
+  static Result<PathArg> Of(kernel::Task& task, Fd dirfd, std::string text, bool dirfd_for_absolute = false);
 
   vfs::Walk walk() const { return vfs::Walk{*task_, *mounts_, root_, start_}; }
   const std::string& text() const { return text_; }

@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "sentry/kernel/blocking.h"
+#include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
 #include "sentry/syscalls/socket_common.h"
+#include "sentry/syscalls/write_limit.h"
 #include "sentry/vfs/watches.h"
 
 namespace rampart::syscalls {
@@ -16,14 +18,6 @@ using kernel::Task;
 using Ranges = std::vector<mm::AddrRange>;
 
 constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend;
-
-void SendOwnSignal(Task& task, int signo) {
-  abi::SigInfo info;
-  info.signo = signo;
-  info.code = abi::kSiUser;
-  info.SetSender(task.tid(), task.creds().ruid);
-  (void)task.SendSignal(info);
-}
 
 Result<Ranges> OneRange(UserAddr buffer, uint64_t count) {
   if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
@@ -63,6 +57,13 @@ Result<void> CheckOffset(const vfs::FileDescription& file, int64_t offset) {
   return Ok();
 }
 
+// Linux: rw_verify_area.
+Result<void> CheckEnd(const vfs::FileDescription& file, const Ranges& ranges, std::optional<uint64_t> offset) {
+  if (!file.seekable()) return Ok();
+  const uint64_t end = offset.value_or(file.position()) + Total(ranges);  // both below 2^63
+  return end > static_cast<uint64_t>(INT64_MAX) ? Result<void>(Errno::kEINVAL) : Ok();
+}
+
 Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
   if (!file.readable()) return Errno::kEBADF;
   const vfs::Inode& inode = *file.path().dentry->inode();
@@ -70,6 +71,7 @@ Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::
   if (inode.type() == vfs::FileType::kSocket && !offset) {
     if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return ReadSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
   }
+  TRY(CheckEnd(file, ranges, offset));
   const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(std::move(ranges));
   const auto attempt = [&]() -> Result<size_t> {
     return offset ? file.PRead(task, *dst, *offset, rwf) : file.Read(task, *dst, rwf);
@@ -82,20 +84,9 @@ Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::
   return static_cast<Word>(*n);
 }
 
-// RLIMIT_FSIZE: cuts what would lie beyond. EFBIG with SIGXFSZ when nothing may be written.
+// Cuts what would lie beyond RLIMIT_FSIZE.
 Result<void> LimitWrite(Task& task, vfs::FileDescription& file, Ranges& ranges, std::optional<uint64_t> offset, bool append) {
-  const uint64_t limit = task.limit(abi::Resource::kFsize);
-  vfs::Inode& inode = *file.path().dentry->inode();
-  if (limit == abi::kRlimInfinity || inode.type() != vfs::FileType::kRegular) return Ok();
-  uint64_t at = offset.value_or(file.position());
-  if (append) at = TRY(inode.GetAttr(task)).size;
-  const uint64_t total = Total(ranges);
-  if (total == 0) return Ok();
-  if (at >= limit) {
-    SendOwnSignal(task, abi::kSigXfsz);
-    return Errno::kEFBIG;
-  }
-  uint64_t left = limit - at;
+  uint64_t left = TRY(AllowedBytes(task, file, offset, Total(ranges), append));
   for (mm::AddrRange& r : ranges) {
     r.end = r.start + std::min(left, r.length());
     left -= r.length();
@@ -108,6 +99,7 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   if (file.path().dentry->inode()->type() == vfs::FileType::kSocket && !offset) {
     if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return WriteSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
   }
+  TRY(CheckEnd(file, ranges, offset));
   const bool append = (file.flags() & abi::kOAppend) != 0 || (rwf & abi::kRwfAppend) != 0;
   TRY(LimitWrite(task, file, ranges, offset, append));
   const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(std::move(ranges));
@@ -167,7 +159,9 @@ Result<uint64_t> CopyBytes(Task& task, CopyEnd& in, CopyEnd& out, uint64_t count
   std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>(count, 64 * 1024)));
   uint64_t done = 0;
   while (done < count && !(done > 0 && task.Interrupted())) {
-    const size_t chunk = static_cast<size_t>(std::min<uint64_t>(buffer.size(), count - done));
+    const Result<uint64_t> allowed = AllowedBytes(task, out.file, out.offset, std::min<uint64_t>(buffer.size(), count - done), false);
+    if (!allowed.ok()) return done > 0 ? Result<uint64_t>(done) : allowed.error();
+    const size_t chunk = static_cast<size_t>(*allowed);
     const std::span<std::byte> room(buffer.data(), chunk);
     mm::BufferDst dst(room);
     const auto read = [&]() -> Result<size_t> { return in.offset ? in.file.PRead(task, dst, *in.offset, 0) : in.file.Read(task, dst, 0); };
@@ -225,6 +219,27 @@ Result<void> CheckNewSize(Task& task, vfs::Inode& inode, uint64_t size) {
 }
 
 }  // namespace
+
+void SendOwnSignal(Task& task, int signo) {
+  abi::SigInfo info;
+  info.signo = signo;
+  info.code = abi::kSiUser;
+  info.SetSender(task.tid(), task.creds().ruid);
+  (void)task.SendSignal(info);
+}
+
+Result<uint64_t> AllowedBytes(Task& task, vfs::FileDescription& file, std::optional<uint64_t> offset, uint64_t count, bool append) {
+  const uint64_t limit = task.limit(abi::Resource::kFsize);
+  vfs::Inode& inode = *file.path().dentry->inode();
+  if (limit == abi::kRlimInfinity || count == 0 || inode.type() != vfs::FileType::kRegular) return count;
+  uint64_t at = offset.value_or(file.position());
+  if (append) at = TRY(inode.GetAttr(task)).size;
+  if (at >= limit) {
+    SendOwnSignal(task, abi::kSigXfsz);
+    return Errno::kEFBIG;
+  }
+  return std::min(count, limit - at);
+}
 
 Result<Word> SysRead(Task& task, Fd fd, UserAddr buffer, uint64_t count) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
@@ -369,7 +384,10 @@ Result<Word> SysTruncate(Task& task, UserPath user, int64_t length) {
   const PathArg path = TRY(PathArg::Read(task, kAtFdCwd, user));
   const vfs::Path found = TRY(path.Find(true));
   if (found.dentry->inode()->type() == vfs::FileType::kRegular) TRY(CheckNewSize(task, *found.dentry->inode(), static_cast<uint64_t>(length)));
-  TRY(vfs::Truncate(task, found, static_cast<uint64_t>(length)));
+  const auto attempt = [&] { return vfs::Truncate(task, found, static_cast<uint64_t>(length)); };
+  Result<void> done = attempt();
+  if (!done.ok() && done.error() == Errno::kEAGAIN) done = WaitForLease(task, path, true, true, attempt);
+  TRY(std::move(done));
   return Word{0};
 }
 

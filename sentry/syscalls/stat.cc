@@ -323,6 +323,21 @@ Result<Word> SysFutimesat(Task& task, Fd dirfd, UserPath path, UserIn<abi::Timev
   return ChangeTimesAt(task, dirfd, path, both, 0);
 }
 
+Result<Word> SysUstat(Task& task, uint32_t device, UserOut<UserUstat> out) {
+  // The argument is the old 32-bit encoding of st_dev, which for small numbers is st_dev itself.
+  const Ref<vfs::MountNamespace> mounts = task.fs().mounts();
+  for (const vfs::MountInfo& info : mounts->List(mounts->root())) {
+    if (info.mount->fs().device() != device && info.mount->root()->inode()->device() != device) continue;
+    const vfs::FsStats stats = TRY(info.mount->fs().StatFs(task));
+    UserUstat u{};
+    u.free_blocks = static_cast<int32_t>(std::min<uint64_t>(stats.blocks_free, INT32_MAX));
+    u.free_inodes = stats.files_free;
+    TRY(task.CopyOut(out, u));
+    return Word{0};
+  }
+  return Errno::kEINVAL;
+}
+
 Result<Word> SysGetdents(Task& task, Fd fd, UserAddr buffer, uint32_t size) { return ReadDirectory(task, fd, buffer, size, false); }
 Result<Word> SysGetdents64(Task& task, Fd fd, UserAddr buffer, uint32_t size) { return ReadDirectory(task, fd, buffer, size, true); }
 

@@ -41,6 +41,14 @@ struct UserStatfs {
   int64_t spare[4];
 };
 static_assert(sizeof(UserStatfs) == 120);
+struct UserUstat {
+  int32_t free_blocks;
+  uint32_t pad;
+  uint64_t free_inodes;
+  char name[6], pack[6];
+  uint32_t pad2;
+};
+static_assert(sizeof(UserUstat) == 32);
 
 Result<Word> SysStat(kernel::Task& task, UserPath path, UserOut<UserStat> out);
 Result<Word> SysLstat(kernel::Task& task, UserPath path, UserOut<UserStat> out);
@@ -64,6 +72,7 @@ Result<Word> SysUtimensat(kernel::Task& task, Fd dirfd, UserPath path, UserIn<ab
 Result<Word> SysUtime(kernel::Task& task, UserPath path, UserIn<int64_t> times);
 Result<Word> SysUtimes(kernel::Task& task, UserPath path, UserIn<abi::Timeval> times);
 Result<Word> SysFutimesat(kernel::Task& task, Fd dirfd, UserPath path, UserIn<abi::Timeval> times);
+Result<Word> SysUstat(kernel::Task& task, uint32_t device, UserOut<UserUstat> out);
 Result<Word> SysGetdents(kernel::Task& task, Fd fd, UserAddr buffer, uint32_t size);
 Result<Word> SysGetdents64(kernel::Task& task, Fd fd, UserAddr buffer, uint32_t size);
 

@@ -25,6 +25,7 @@
 #include "sentry/syscalls/xattr.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/rw.h"
+#include "sentry/syscalls/splice.h"
 #include "sentry/syscalls/stat.h"
 
 namespace rampart::syscalls {
@@ -51,14 +52,14 @@ constexpr SyscallTable kAmd64({
     Full<SysDup>(Sysno::dup),
     Full<SysDup2>(Sysno::dup2),
     Full<SysDup3>(Sysno::dup3),
-    Partial<SysFcntl>(Sysno::fcntl, "Leases are not granted (EAGAIN); no directory notification."),
+    Partial<SysFcntl>(Sysno::fcntl, "No directory notification (F_NOTIFY)."),
     Full<SysFlock>(Sysno::flock),
     Full<SysIoctl>(Sysno::ioctl),
     Full<SysSendfile>(Sysno::sendfile),
     Full<SysCopyFileRange>(Sysno::copy_file_range),
-    Missing(Sysno::splice, "Planned."),
-    Missing(Sysno::tee, "Planned."),
-    Missing(Sysno::vmsplice, "Planned."),
+    Partial<SysSplice>(Sysno::splice, "Copies; SPLICE_F_MOVE, MORE and GIFT have no effect."),
+    Full<SysTee>(Sysno::tee),
+    Partial<SysVmsplice>(Sysno::vmsplice, "Copies: memory that is changed afterwards does not change what is in the pipe."),
     Partial<SysFadvise64>(Sysno::fadvise64, "Checked; the advice itself has no effect."),
     Partial<SysReadahead>(Sysno::readahead, "Checked; nothing is read ahead."),
     Full<SysSync>(Sysno::sync),
@@ -82,7 +83,7 @@ constexpr SyscallTable kAmd64({
     Full<SysStatx>(Sysno::statx),
     Full<SysStatfs>(Sysno::statfs),
     Full<SysFstatfs>(Sysno::fstatfs),
-    Stub<Errno::kENOSYS>(Sysno::ustat, "Obsolete; as on kernels without it."),
+    Full<SysUstat>(Sysno::ustat),
     Full<SysAccess>(Sysno::access),
     Full<SysFaccessat>(Sysno::faccessat),
     Full<SysFaccessat2>(Sysno::faccessat2),
@@ -138,10 +139,10 @@ constexpr SyscallTable kAmd64({
     Full<SysRemovexattr>(Sysno::removexattr),
     Full<SysLremovexattr>(Sysno::lremovexattr),
     Full<SysFremovexattr>(Sysno::fremovexattr),
-    Missing(Sysno::setxattrat, "Planned."),
-    Missing(Sysno::getxattrat, "Planned."),
-    Missing(Sysno::listxattrat, "Planned."),
-    Missing(Sysno::removexattrat, "Planned."),
+    Full<SysSetxattrat>(Sysno::setxattrat),
+    Full<SysGetxattrat>(Sysno::getxattrat),
+    Full<SysListxattrat>(Sysno::listxattrat),
+    Full<SysRemovexattrat>(Sysno::removexattrat),
     // --- Mounts (vfs)
     Partial<SysMount>(Sysno::mount, "tmpfs, bind, move, remount of flags; other types are ENODEV; no propagation (MS_SHARED is EINVAL)."),
     Partial<SysUmount2>(Sysno::umount2, "MNT_EXPIRE always answers EAGAIN."),
@@ -194,8 +195,8 @@ constexpr SyscallTable kAmd64({
     Partial<SysClone3>(Sysno::clone3, "No new namespaces, CLONE_INTO_CGROUP or CLONE_PTRACE."),
     Full<SysFork>(Sysno::fork),
     Full<SysVfork>(Sysno::vfork),
-    Partial<SysExecve>(Sysno::execve, "No file capabilities; no ETXTBSY."),
-    Partial<SysExecveat>(Sysno::execveat, "No file capabilities; no ETXTBSY."),
+    Partial<SysExecve>(Sysno::execve, "No file capabilities."),
+    Partial<SysExecveat>(Sysno::execveat, "No file capabilities."),
     Full<SysExit>(Sysno::exit),
     Full<SysExitGroup>(Sysno::exit_group),
     Full<SysWait4>(Sysno::wait4),

@@ -1,5 +1,8 @@
 #include "sentry/syscalls/xattr.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -18,6 +21,38 @@ Result<vfs::Path> Opened(Task& task, Fd fd) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   return file->path();
+}
+
+struct UserXattrArgs {
+  uint64_t value;
+  uint32_t size;
+  uint32_t flags;
+};
+
+// The object of an *xattrat call: (dirfd, path) with AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH.
+Result<vfs::Path> NamedAt(Task& task, Fd dirfd, UserPath user, uint32_t at_flags) {
+  constexpr uint32_t kNofollow = static_cast<uint32_t>(abi::kAtSymlinkNofollow), kEmpty = static_cast<uint32_t>(abi::kAtEmptyPath);
+  if ((at_flags & ~(kNofollow | kEmpty)) != 0) return Errno::kEINVAL;
+  const bool empty_allowed = (at_flags & kEmpty) != 0;
+  if (!user && !empty_allowed) return Errno::kEFAULT;
+  std::string text;
+  if (user) text = TRY(task.CopyInPath(user));
+  if (text.empty() && empty_allowed && dirfd != kAtFdCwd) return Opened(task, dirfd);
+  const PathArg path = TRY(PathArg::Of(task, dirfd, std::move(text)));
+  return path.Find((at_flags & kNofollow) == 0, empty_allowed);
+}
+
+// An extensible struct: EINVAL when too short, E2BIG when it says more than we know.
+Result<UserXattrArgs> ReadArgs(Task& task, UserAddr address, uint64_t size) {
+  if (size < sizeof(UserXattrArgs)) return Errno::kEINVAL;
+  if (size > kPageSize) return Errno::kE2BIG;
+  std::vector<std::byte> bytes(static_cast<size_t>(size));
+  TRY(task.mm().CopyInBytes(address, bytes));
+  const auto is_set = [](std::byte b) { return b != std::byte{0}; };
+  if (std::any_of(bytes.begin() + sizeof(UserXattrArgs), bytes.end(), is_set)) return Errno::kE2BIG;
+  UserXattrArgs args;
+  std::memcpy(&args, bytes.data(), sizeof(args));
+  return args;
 }
 
 Result<std::string> ReadName(Task& task, UserPath user) {
@@ -97,5 +132,21 @@ Result<Word> SysFlistxattr(Task& task, Fd fd, UserAddr list, uint64_t size) { re
 Result<Word> SysRemovexattr(Task& task, UserPath path, UserPath name) { return Remove(task, Named(task, path, true), name); }
 Result<Word> SysLremovexattr(Task& task, UserPath path, UserPath name) { return Remove(task, Named(task, path, false), name); }
 Result<Word> SysFremovexattr(Task& task, Fd fd, UserPath name) { return Remove(task, Opened(task, fd), name); }
+
+Result<Word> SysSetxattrat(Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name, UserAddr user, uint64_t size) {
+  const UserXattrArgs args = TRY(ReadArgs(task, user, size));
+  return Set(task, NamedAt(task, dirfd, path, at_flags), name, args.value, args.size, args.flags);
+}
+Result<Word> SysGetxattrat(Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name, UserAddr user, uint64_t size) {
+  const UserXattrArgs args = TRY(ReadArgs(task, user, size));
+  if (args.flags != 0) return Errno::kEINVAL;
+  return Get(task, NamedAt(task, dirfd, path, at_flags), name, args.value, args.size);
+}
+Result<Word> SysListxattrat(Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserAddr list, uint64_t size) {
+  return List(task, NamedAt(task, dirfd, path, at_flags), list, size);
+}
+Result<Word> SysRemovexattrat(Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name) {
+  return Remove(task, NamedAt(task, dirfd, path, at_flags), name);
+}
 
 }  // namespace rampart::syscalls

@@ -18,5 +18,10 @@ Result<Word> SysFlistxattr(kernel::Task& task, Fd fd, UserAddr list, uint64_t si
 Result<Word> SysRemovexattr(kernel::Task& task, UserPath path, UserPath name);
 Result<Word> SysLremovexattr(kernel::Task& task, UserPath path, UserPath name);
 Result<Word> SysFremovexattr(kernel::Task& task, Fd fd, UserPath name);
+// Linux 6.13. `args`: struct xattr_args.
+Result<Word> SysSetxattrat(kernel::Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name, UserAddr args, uint64_t size);
+Result<Word> SysGetxattrat(kernel::Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name, UserAddr args, uint64_t size);
+Result<Word> SysListxattrat(kernel::Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserAddr list, uint64_t size);
+Result<Word> SysRemovexattrat(kernel::Task& task, Fd dirfd, UserPath path, uint32_t at_flags, UserPath name);
 
 }  // namespace rampart::syscalls

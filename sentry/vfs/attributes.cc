@@ -139,6 +139,7 @@ Result<void> Truncate(Caller& caller, const Path& path, uint64_t size) {
   if (inode.type() != FileType::kRegular) return Errno::kEINVAL;
   TRY(CheckWritableMount(path));
   TRY(inode.CheckAccess(caller, Access::kWrite));
+  if (InodeExtras* extras = inode.extras_if_any(); extras != nullptr && extras->leases.any()) TRY(extras->leases.Break(nullptr, true));
   TRY(inode.AcquireWriteAccess());
   const Result<void> result = TruncateOpened(caller, path, size);
   inode.ReleaseWriteAccess();

@@ -20,6 +20,7 @@ FileDescription::~FileDescription() {
   Inode* inode = path_.dentry->inode().get();
   if (holds_write_access_) inode->ReleaseWriteAccess();
   if (denies_write_access_) inode->AllowWriteAccess();
+  if (counts_as_reader_) inode->RemoveReader();
   if (InodeExtras* extras = inode->extras_if_any()) {
     extras->locks.ReleaseAll(this);
     extras->leases.ReleaseAll(this);
@@ -27,6 +28,11 @@ FileDescription::~FileDescription() {
   } else if (AnyWatches() && (flags() & abi::kOPath) == 0) {
     NotifyWatches(path_, writable() ? kInCloseWrite : kInCloseNoWrite);  // the directory may be watched
   }
+}
+
+void FileDescription::AdoptReadCount() {
+  counts_as_reader_ = true;
+  path_.dentry->inode()->AddReader();
 }
 
 Ref<Inode> FileDescription::inode() const { return path_.dentry->inode().ToRef(); }

@@ -63,8 +63,9 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   const Path& path() const { return path_; }
   Ref<Inode> inode() const;   // of path(); never negative
   uint32_t flags() const { return flags_.load(std::memory_order_relaxed); }
-  bool readable() const { return (flags() & abi::kOAccMode) != abi::kOWrOnly && (flags() & abi::kOPath) == 0; }
-  bool writable() const { return (flags() & abi::kOAccMode) != abi::kORdOnly && (flags() & abi::kOPath) == 0; }
+  // Access mode 3 opens for ioctl alone: neither.
+  bool readable() const { return ((flags() + 1) & 1) != 0 && (flags() & abi::kOPath) == 0; }
+  bool writable() const { return ((flags() + 1) & 2) != 0 && (flags() & abi::kOPath) == 0; }
   bool nonblocking() const { return (flags() & abi::kONonblock) != 0; }
   // fcntl(F_SETFL): changes O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_ASYNC only.
   virtual Result<void> SetFlags(const Caller& caller, uint32_t flags);
@@ -123,6 +124,8 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   void AdoptWriteAccess() { holds_write_access_ = true; }
   // For execve: this description keeps the inode from being written until it goes. REQUIRES: made for one execve, not adopted before.
   void AdoptWriteDenial() { denies_write_access_ = true; }
+  // Likewise for one that only reads a regular file; leases ask for the number of those.
+  void AdoptReadCount();
 
   // MappingIdentity.
   std::string MappedName() const override;
@@ -141,8 +144,9 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   LastCloseObserver* observers_ = nullptr;   // guarded by LastCloseMutex()
 
   std::atomic<AsyncOwner> async_owner_{AsyncOwner{}};
-  bool holds_write_access_ = false;  // both set before it is shared
+  bool holds_write_access_ = false;  // these are set before it is shared
   bool denies_write_access_ = false;
+  bool counts_as_reader_ = false;
 };
 
 }  // namespace rampart::vfs

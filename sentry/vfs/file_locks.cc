@@ -190,6 +190,11 @@ LeaseTable::Kind LeaseTable::Get(const void* owner) const {
   return Kind::kNone;
 }
 
+bool LeaseTable::Holds(const void* owner) const {
+  absl::MutexLock l(&mu_);
+  return std::any_of(leases_.begin(), leases_.end(), [&](const Lease& lease) { return lease.owner == owner; });
+}
+
 void LeaseTable::ReleaseAll(const void* owner) {
   if (any()) {
     [[maybe_unused]] const Result<void> always_ok = Set(owner, Kind::kNone, nullptr, nullptr);

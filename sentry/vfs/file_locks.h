@@ -80,6 +80,7 @@ class LeaseTable {
   // EAGAIN: the file is open in a conflicting way (the caller counts the opens) or leased by others.
   Result<void> Set(const void* owner, Kind kind, BreakFn on_break, void* holder);
   Kind Get(const void* owner) const;   // while being broken: what it must become
+  bool Holds(const void* owner) const;
   void ReleaseAll(const void* owner);
   // An open with these rights by `opener`: starts the break of what conflicts. EAGAIN while one is left; the caller waits on queue(), at most
   // kBreakTime, and then calls Expire.

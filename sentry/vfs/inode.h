@@ -141,12 +141,17 @@ class Inode : public virtual RefCounted {
   Result<void> DenyWriteAccess();
   void AllowWriteAccess() { writers_.fetch_add(1, std::memory_order_acq_rel); }
   int writers() const { return writers_.load(std::memory_order_acquire); }
+  // Descriptions that only read it (kept for regular files).
+  void AddReader() { readers_.fetch_add(1, std::memory_order_relaxed); }
+  void RemoveReader() { readers_.fetch_sub(1, std::memory_order_relaxed); }
+  int readers() const { return readers_.load(std::memory_order_relaxed); }
 
  private:
   const Ref<Filesystem> fs_;
   const uint64_t ino_;
   const FileType type_;
   std::atomic<InodeExtras*> extras_{nullptr};
+  std::atomic<int> readers_{0};
   std::atomic<int> writers_{0};  // > 0: open for writing; < 0: being executed
 };
 

@@ -3,6 +3,8 @@
 // Thread safety: each part has its own lock (leaves).
 #pragma once
 
+#include <atomic>
+
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/ref.h"
@@ -15,6 +17,9 @@ struct InodeExtras {
   FileLocks locks;
   LeaseTable leases;
   WatchList watches;
+
+  // An unnamed file that may be given a name (O_TMPFILE without O_EXCL); no other file without names may. Linux: I_LINKABLE.
+  std::atomic<bool> linkable{false};
 
   absl::Mutex mu;
   // What sentry/fs/pipe keeps for a FIFO, and what sentry/net/unix keeps for a bound socket.

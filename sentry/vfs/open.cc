@@ -1,7 +1,10 @@
 // open(2) and its kin (Linux: fs/namei.c, path_openat and do_open).
+#include <optional>
+
 #include "sentry/vfs/dentry_cache.h"
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/permission.h"
+#include "sentry/vfs/walk_intent.h"
 #include "sentry/vfs/walker.h"
 
 namespace rampart::vfs {
@@ -33,7 +36,7 @@ Access WantedAccess(uint32_t flags) {
   return access;
 }
 
-bool OpensForWriting(uint32_t flags) { return (flags & abi::kOAccMode) != abi::kORdOnly; }
+bool OpensForWriting(uint32_t flags) { return ((flags + 1) & 2) != 0; }  // not in access mode 3
 
 // may_open of Linux.
 Result<void> MayOpen(Caller& caller, const Path& path, uint32_t flags) {
@@ -106,6 +109,7 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
       inode.ReleaseWriteAccess();
     }
   }
+  if (file.ok() && regular && file.value()->readable() && !file.value()->writable()) file.value()->AdoptReadCount();
   if (file.ok()) NotifyWatches(path, kInOpen);
   return file;
 }
@@ -118,6 +122,7 @@ Result<Ref<FileDescription>> OpenUnnamed(const Walk& walk, std::string_view path
   TRY(MayCreate(walk.caller, *where.dentry));
   const CreateArgs args = TRY(NewObjectArgs(walk.caller, directory, FileType::kRegular, mode));
   Ref<Inode> inode = TRY(directory.CreateUnnamed(walk.caller, args));
+  if (!Has(flags, abi::kOExcl)) inode->extras().linkable.store(true, std::memory_order_relaxed);
   std::string name = "#" + std::to_string(inode->ino());
   const Path made{where.mount, Dentry::NewUnlinked(where.dentry, inode, std::move(name))};
   flags &= ~(abi::kOTmpfile | abi::kOCreat | abi::kOTrunc);
@@ -150,6 +155,7 @@ Result<RefPtr<FileDescription>> CreateLast(const Walk& walk, Walker& walker, uin
   if (made != nullptr) {
     NotifyChild(directory, kInCreate, 0, walker.last());
     if (file.ok() && OpensForWriting(flags) && made->inode()->AcquireWriteAccess().ok()) file.value()->AdoptWriteAccess();
+    if (file.ok() && file.value()->readable() && !file.value()->writable()) file.value()->AdoptReadCount();
     if (file.ok()) NotifyWatches(file.value()->path(), kInOpen);
   }
   // Made meanwhile behind our back (shared filesystems): the cache's negative answer was wrong.
@@ -165,7 +171,7 @@ Result<Ref<FileDescription>> OpenCreating(const Walk& walk, std::string_view pat
   TRY(walker.Start(path));
   while (true) {
     TRY(walker.ToParent());
-    if (walker.trailing_slash() || walker.last_is_dots()) return Errno::kEISDIR;
+    if (walker.trailing_slash() || walker.last_is_dots()) return exclusive && !walker.trailing_slash() ? Errno::kEEXIST : Errno::kEISDIR;
     if (!walker.current().dentry->IsDirectory()) return Errno::kENOTDIR;
     if (RefPtr<FileDescription> made = TRY(CreateLast(walk, walker, flags, mode, resolve))) return std::move(made).ToRef();
     TRY(walker.StepLast());
@@ -195,7 +201,10 @@ Result<Ref<FileDescription>> Open(const Walk& walk, std::string_view path, uint3
   if (IsTmpfile(flags)) return OpenUnnamed(walk, path, flags, mode, resolve);
   if (Has(flags, abi::kOCreat)) return OpenCreating(walk, path, flags, mode, resolve);
   const WalkArgs args{.follow_last = !Has(flags, abi::kONofollow), .want_directory = Has(flags, abi::kODirectory), .resolve = resolve};
+  std::optional<WalkIntent> intent;
+  if (!OpensForWriting(flags) && !args.want_directory) intent.emplace();
   const Path found = TRY(Lookup(walk, path, args));
+  intent.reset();
   TRY(MayOpen(walk.caller, found, flags));
   return OpenChecked(walk.caller, found, flags, Has(flags, abi::kOTrunc));
 }

@@ -105,6 +105,11 @@ Result<void> Link(const Path& target, const Walk& to, std::string_view new_path)
     Ref<Inode> inode = target.dentry->inode().ToRef();
     if (&inode->fs() != &directory.fs()) return Errno::kEXDEV;
     if (inode->IsDirectory()) return Errno::kEPERM;
+    InodeExtras* extras = inode->extras_if_any();
+    if (extras == nullptr || !extras->linkable.exchange(false, std::memory_order_relaxed)) {
+      const Attr attr = TRY(inode->GetAttr(to.caller));
+      if (attr.nlink == 0) return Errno::kENOENT;
+    }
     TRY(directory.Link(to.caller, name, *inode));
     NotifySelf(*inode, kInAttrib);
     return inode;

@@ -4,6 +4,7 @@
 
 #include "sentry/fs/gofer/convert.h"
 #include "sentry/fs/gofer/gofer_inode.h"
+#include "sentry/vfs/walk_intent.h"
 
 namespace rampart::fs {
 namespace {
@@ -61,11 +62,13 @@ Result<GoferInode::Walked> GoferInode::Walk(std::string_view name, std::string_v
     request.steps.push_back({*fid, step});
   }
   if (request.steps.empty()) return Errno::kENFILE;
+  request.mode = gofer::kWalkLazy | (vfs::WalkIntent::IsToRead() ? gofer::kWalkOpen : uint8_t{0});
   std::vector<gofer::FileAttr> attrs;
+  UniqueFd donated;
   std::string target;
   Result<void> failed;
   {
-    const auto reply = client().Call(request);
+    auto reply = client().Call(request);
     if (!reply.ok()) {
       failed = reply.error();
     } else if ((*reply)->attrs.size() > request.steps.size()) {
@@ -75,7 +78,13 @@ Result<GoferInode::Walked> GoferInode::Walk(std::string_view name, std::string_v
       target = (*reply)->target;
       out.end = (*reply)->end;
       out.error = ErrnoFromHost((*reply)->ecode > 133 ? 0 : static_cast<int>((*reply)->ecode));
+      Result<UniqueFd> fd = reply->TakeFd();
+      if (fd.ok()) donated = std::move(*fd);
     }
+  }
+  // Of the last name only a directory's fid is bound.
+  if (attrs.size() == request.steps.size() && (attrs.back().mode & abi::kIfMt) != abi::kIfDir) {
+    client().ReturnUnused(std::exchange(request.steps.back().newfid, gofer::kNoFid));
   }
   for (size_t i = attrs.size(); i < request.steps.size(); ++i) client().ReturnUnused(request.steps[i].newfid);
   if (!failed.ok()) return failed.error();
@@ -94,6 +103,10 @@ Result<GoferInode::Walked> GoferInode::Walk(std::string_view name, std::string_v
     parent = out.inodes.back().get();
   }
   if (!failed.ok() && out.inodes.empty()) return failed.error();
+  if (failed.ok() && donated.valid() && out.inodes.size() == request.steps.size() && parent->type() == vfs::FileType::kRegular) {
+    // For the open that follows; if none does, it is as one that was closed again.
+    if (parent->AdoptDonated(std::move(donated), true, false).ok()) gofer_fs_.AddIdle(*parent);
+  }
   if (failed.ok() && out.end == gofer::WalkEnd::kSymlink && parent->type() == vfs::FileType::kSymlink && !target.empty() &&
       target.size() <= gofer::kMaxTarget && target.find('\0') == std::string::npos) {
     absl::MutexLock lock(&parent->attr_mutex_);
@@ -145,7 +158,14 @@ bool GoferInode::FromListing(std::string_view name, Result<RefPtr<Inode>>& found
     return true;
   }
   gofer::FileAttr attr;
-  if (!listing->TakeAttr(name, attr)) return false;
+  if (!listing->TakeAttr(name, attr)) {
+    // Whoever asks about many of the names will ask about the rest: then all attributes come with one message.
+    constexpr int kAtLeast = 2;
+    const int asked = listed_lookups_.fetch_add(1, std::memory_order_relaxed);
+    if (listing->has_attributes() || asked < kAtLeast + static_cast<int>(listing->entries().size() / 32)) return false;
+    const Result<Ref<Listing>> again = ReadListing(true);
+    if (!again.ok() || !(*again)->TakeAttr(name, attr)) return false;
+  }
   auto inode = gofer_fs_.InodeFor(attr, gofer::kNoFid, this, name);
   if (inode.ok()) {
     found = RefPtr<Inode>(std::move(*inode));
@@ -203,18 +223,26 @@ void GoferInode::NamesChanged() {
 }
 
 Result<Ref<Listing>> GoferInode::CurrentListing() {
-  uint64_t generation = 0;
   {
     absl::MutexLock lock(&dir_mutex_);
     if (listing_ && gofer_fs_.exclusive()) return listing_.ToRef();
+  }
+  return ReadListing(false);
+}
+
+Result<Ref<Listing>> GoferInode::ReadListing(bool with_attributes) {
+  uint64_t generation = 0;
+  {
+    absl::MutexLock lock(&dir_mutex_);
     generation = dir_generation_;
   }
   const gofer::FidNum fid = TRY(EnsureFid());
   const uint64_t changes = gofer_fs_.Changes();
-  Ref<Listing> read = TRY(Listing::Read(client(), fid, gofer_fs_.exclusive()));
+  Ref<Listing> read = TRY(Listing::Read(client(), fid, with_attributes));
   if (!gofer_fs_.exclusive()) return read;
+  RefPtr<Listing> old;  // dies after the lock
   absl::MutexLock lock(&dir_mutex_);
-  if (generation == dir_generation_ && gofer_fs_.NoChangeSince(changes)) listing_ = read;
+  if (generation == dir_generation_ && gofer_fs_.NoChangeSince(changes)) old = std::exchange(listing_, RefPtr<Listing>(read));
   return read;
 }
 
@@ -261,6 +289,11 @@ Result<Ref<vfs::Inode>> GoferInode::Create(const Caller&, std::string_view name,
   return made;
 }
 
+Result<Ref<vfs::Inode>> GoferInode::CreateUnnamed(const Caller&, const vfs::CreateArgs& args) {
+  if (!IsDirectory()) return Errno::kENOTDIR;
+  return CreateRegular("", args);
+}
+
 Result<void> GoferInode::Link(const Caller&, std::string_view name, Inode& target) {
   if (&target.fs() != &fs()) return Errno::kEXDEV;
   auto& file = static_cast<GoferInode&>(target);
@@ -274,8 +307,14 @@ Result<void> GoferInode::Link(const Caller&, std::string_view name, Inode& targe
   return Ok();
 }
 
+// Whoever has a file open that loses its name still needs a way to it.
+void GoferInode::PrepareRemoval() {
+  if (descriptions_.load() > 0 || !mappings_.empty()) (void)EnsureFid();
+}
+
 Result<void> GoferInode::Unlink(const Caller&, std::string_view name, Inode& victim) {
   const gofer::FidNum dir = TRY(EnsureFid());
+  static_cast<GoferInode&>(victim).PrepareRemoval();
   const Change change(gofer_fs_);
   TRY(client().Call(gofer::Tunlinkat{dir, name, 0}));
   NamesChanged();
@@ -300,6 +339,7 @@ Result<void> GoferInode::Rename(const Caller&, std::string_view old_name, Inode&
   auto* const other = static_cast<GoferInode*>(replaced);
   const gofer::FidNum from_fid = TRY(EnsureFid());
   const gofer::FidNum to_fid = TRY(to.EnsureFid());
+  if (other != nullptr) other->PrepareRemoval();
   const Change change(gofer_fs_);
   TRY(client().Call(gofer::Terename{from_fid, old_name, to_fid, new_name, flags}));
   NamesChanged();

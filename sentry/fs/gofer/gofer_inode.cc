@@ -93,7 +93,11 @@ void GoferInode::NameRemoved() {
   RefPtr<GoferInode> origin;
   absl::MutexLock lock(&attr_mutex_);
   origin = std::move(origin_);
-  if (attr_.nlink > 0 && !IsDirectory()) --attr_.nlink;
+  if (IsDirectory()) {
+    attr_.nlink = 0;
+  } else if (attr_.nlink > 0) {
+    --attr_.nlink;
+  }
   attr_valid_ = true;  // nothing better will be known
 }
 

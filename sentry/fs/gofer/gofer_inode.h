@@ -37,6 +37,7 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   Result<RefPtr<Inode>> Lookup(const Caller& caller, std::string_view name, std::string_view rest) override;
   Result<bool> Revalidate(const Caller& caller, std::string_view name, Inode* child) override;
   Result<Ref<Inode>> Create(const Caller& caller, std::string_view name, const vfs::CreateArgs& args) override;
+  Result<Ref<Inode>> CreateUnnamed(const Caller& caller, const vfs::CreateArgs& args) override;
   Result<void> Link(const Caller& caller, std::string_view name, Inode& target) override;
   Result<void> Unlink(const Caller& caller, std::string_view name, Inode& victim) override;
   Result<void> RemoveDirectory(const Caller& caller, std::string_view name, Inode& victim) override;
@@ -64,7 +65,7 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   Result<size_t> WriteAt(HostBacking& backing, std::span<const iovec> segments, std::optional<uint64_t> offset, uint64_t limit, uint64_t* began);
   Result<void> Allocate(HostBacking& backing, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> Size(const Caller& caller);
-  // What the directory holds now.
+  // What the directory holds now, perhaps without attributes.
   Result<Ref<Listing>> CurrentListing();
   Result<void> SyncThroughGofer(gofer::SyncKind kind);
 
@@ -96,6 +97,9 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   struct Walked;
   Result<Walked> Walk(std::string_view name, std::string_view rest);
   void KeepWalked(Walked& walked, uint64_t changes);
+  Result<Ref<Listing>> ReadListing(bool with_attributes);
+  void PrepareRemoval();
+  Result<UniqueFd> OpenOnHost(uint32_t flags);
   bool TakePrefetched(std::string_view name, RefPtr<Inode>& found);
   bool FromListing(std::string_view name, Result<RefPtr<Inode>>& found);
   // After a name in this directory changed.
@@ -135,6 +139,7 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   absl::Mutex dir_mutex_;
   std::optional<Prefetched> prefetched_ ABSL_GUARDED_BY(dir_mutex_);
   RefPtr<Listing> listing_ ABSL_GUARDED_BY(dir_mutex_);
+  std::atomic<int> listed_lookups_{0};  // of names that a listing without attributes knew
   uint64_t dir_generation_ ABSL_GUARDED_BY(dir_mutex_) = 0;
 
   vfs::MappingList mappings_;

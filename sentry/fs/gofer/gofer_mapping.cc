@@ -34,10 +34,26 @@ Result<Ref<HostBacking>> GoferInode::AdoptDonated(UniqueFd fd, bool read, bool w
   return made;
 }
 
+// By the fid, or by the name that the file is known by.
+Result<UniqueFd> GoferInode::OpenOnHost(uint32_t flags) {
+  RefPtr<GoferInode> parent;
+  std::string name;
+  if (fid_.load() == gofer::kNoFid) {
+    absl::MutexLock lock(&attr_mutex_);
+    parent = origin_;
+    name = origin_name_;
+  }
+  if (!parent) {
+    const gofer::FidNum fid = TRY(EnsureFid());
+    return TRY(client().Call(gofer::Teopen{fid, flags})).TakeFd();
+  }
+  const gofer::FidNum dir = TRY(parent->EnsureFid());
+  return TRY(client().Call(gofer::Teopenat{dir, name, flags})).TakeFd();
+}
+
 Result<Ref<HostBacking>> GoferInode::EnsureBacking(bool read, bool write) {
   if (RefPtr<HostBacking> found = FindBacking(read, write)) return std::move(found).ToRef();
-  const gofer::FidNum fid = TRY(EnsureFid());
-  const auto open = [&](uint32_t flags) -> Result<UniqueFd> { return TRY(client().Call(gofer::Teopen{fid, flags})).TakeFd(); };
+  const auto open = [&](uint32_t flags) { return OpenOnHost(flags); };
   // One descriptor for every opener: whoever wants to write gets the right to read with it, where the host allows that.
   Result<UniqueFd> donated = open(write ? abi::kORdWr : abi::kORdOnly);
   const bool readable = donated.ok() || !(donated.error() == Errno::kEACCES && write && !read);

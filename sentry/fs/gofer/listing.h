@@ -26,6 +26,7 @@ class Listing final : public RefCounted {
   static Result<Ref<Listing>> Read(gofer::Client& client, gofer::FidNum fid, bool want_attr);
 
   const std::vector<Entry>& entries() const { return entries_; }
+  bool has_attributes() const { return !attrs_.empty() || entries_.empty(); }
   bool Contains(std::string_view name) const { return index_.contains(name); }
   // The attributes of `name`, once: afterwards they may have changed through the inode that was made from them.
   bool TakeAttr(std::string_view name, gofer::FileAttr& attr) const;

@@ -14,14 +14,48 @@ Overlay::Overlay(Ref<vfs::Filesystem> upper, Ref<vfs::Filesystem> lower)
   RememberOrigin(*upper_root_, *lower_root_);
 }
 
-Ref<vfs::Inode> Overlay::root() { return MakeRef<OverlayInode>(ShareRef(this), upper_root_, lower_root_, nullptr, ""); }
+Ref<vfs::Inode> Overlay::root() { return Unique(MakeRef<OverlayInode>(ShareRef(this), upper_root_, lower_root_, nullptr, "")); }
+
+Result<vfs::FsStats> Overlay::StatFs(const Caller& caller) {
+  constexpr uint64_t kOverlayMagic = 0x794c7630;
+  vfs::FsStats stats = TRY(upper_->StatFs(caller));
+  stats.magic = kOverlayMagic;
+  stats.fsid = device();
+  return stats;
+}
 
 // Even numbers come from below, odd ones from above.
 uint64_t Overlay::NumberOf(const vfs::Inode* upper, const vfs::Inode* lower) const {
-  if (upper == nullptr) return lower->ino() << 1;
+  return upper == nullptr ? lower->ino() << 1 : NumberOfUpper(upper->ino());
+}
+
+uint64_t Overlay::NumberOfUpper(uint64_t upper_ino) const {
   absl::ReaderMutexLock lock(&mu_);
-  const auto it = origins_.find(upper->ino());
-  return it != origins_.end() ? it->second << 1 : (upper->ino() << 1) | 1;
+  const auto it = origins_.find(upper_ino);
+  return it != origins_.end() ? it->second << 1 : (upper_ino << 1) | 1;
+}
+
+Ref<OverlayInode> Overlay::Unique(Ref<OverlayInode> made) {
+  const vfs::Inode* upper = made->upper();
+  if (upper == nullptr) return made;
+  absl::MutexLock lock(&mu_);
+  OverlayInode*& slot = inodes_[upper];
+  if (slot != nullptr) {
+    if (RefPtr<OverlayInode> there = TryRef(slot)) return std::move(there).ToRef();
+  }
+  slot = made.get();
+  return made;
+}
+
+void Overlay::Enter(OverlayInode& inode, const vfs::Inode& upper) {
+  absl::MutexLock lock(&mu_);
+  inodes_[&upper] = &inode;
+}
+
+void Overlay::Leave(const OverlayInode& inode, const vfs::Inode& upper) {
+  absl::MutexLock lock(&mu_);
+  const auto it = inodes_.find(&upper);
+  if (it != inodes_.end() && it->second == &inode) inodes_.erase(it);
 }
 
 void Overlay::RememberOrigin(const vfs::Inode& upper, const vfs::Inode& lower) {

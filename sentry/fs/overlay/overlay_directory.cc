@@ -63,13 +63,21 @@ Result<RefPtr<vfs::Inode>> OverlayInode::Lookup(const Caller& caller, std::strin
     below = TRY(lower_->Lookup(caller, name, rest));
     if (below == nullptr) return RefPtr<vfs::Inode>();
   }
-  return RefPtr<vfs::Inode>(
-      MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(above), std::move(below), ShareRef(this), std::string(name)));
+  return RefPtr<vfs::Inode>(overlay().Unique(
+      MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(above), std::move(below), ShareRef(this), std::string(name))));
+}
+
+Result<bool> OverlayInode::LowerHas(const Caller& caller, std::string_view name) {
+  if (lower_ == nullptr) return false;
+  constexpr int kOften = 3;
+  if (lower_questions_.fetch_add(1, std::memory_order_relaxed) == kOften) (void)ListLayer(*lower_);
+  const RefPtr<vfs::Inode> below = TRY(LowerChild(caller, name));
+  return below != nullptr;
 }
 
 Result<void> OverlayInode::HideLower(const Caller& caller, vfs::Inode& upper_directory, std::string_view name) {
-  const RefPtr<vfs::Inode> below = TRY(LowerChild(caller, name));
-  if (below == nullptr) return Ok();
+  const bool hidden = TRY(LowerHas(caller, name));
+  if (!hidden) return Ok();
   vfs::CreateArgs args;
   args.type = vfs::FileType::kCharDevice;
   TRY(upper_directory.Create(caller, name, args));
@@ -92,13 +100,14 @@ Result<Ref<vfs::Inode>> OverlayInode::Create(const Caller& caller, std::string_v
     return made.error();
   }
   if (args.type == vfs::FileType::kDirectory) overlay().SetLowerOf(*made.value(), nullptr);
-  return Ref<vfs::Inode>(MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(made).value(), nullptr, ShareRef(this), std::string(name)));
+  return Ref<vfs::Inode>(
+      overlay().Unique(MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(made).value(), nullptr, ShareRef(this), std::string(name))));
 }
 
 Result<Ref<vfs::Inode>> OverlayInode::CreateUnnamed(const Caller& caller, const vfs::CreateArgs& args) {
   vfs::Inode* u = TRY(CopyUp(caller));
   Ref<vfs::Inode> made = TRY(u->CreateUnnamed(caller, args));
-  return Ref<vfs::Inode>(MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(made), nullptr, nullptr, ""));
+  return Ref<vfs::Inode>(overlay().Unique(MakeRef<OverlayInode>(ShareRef(&overlay()), std::move(made), nullptr, nullptr, "")));
 }
 
 Result<void> OverlayInode::Link(const Caller& caller, std::string_view name, vfs::Inode& target) {
@@ -118,6 +127,8 @@ Result<void> OverlayInode::Unlink(const Caller& caller, std::string_view name, v
   absl::MutexLock no_copy(&inode.copy_mu_);  // it does not come up under its name while that goes
   if (vfs::Inode* above = inode.upper()) {
     TRY(u->Unlink(caller, name, *above));
+    const Result<vfs::Attr> left = above->GetAttr(caller);
+    if (left.ok() && left->nlink == 0) overlay().Forget(*above);
   }
   return HideLower(caller, *u, name);
 }
@@ -185,9 +196,11 @@ Result<std::vector<OverlayInode::Entry>> OverlayInode::List(const Caller& caller
     const auto above = TRY(ListLayer(*u));
     for (const auto& found : above) {
       seen.insert(found.name);
-      const RefPtr<vfs::Inode> inode = TRY(u->Lookup(caller, found.name, ""));
-      if (inode == nullptr || TRY(IsWhiteout(caller, *inode))) continue;
-      entries.push_back({found.name, overlay().NumberOf(inode.get(), nullptr), found.type});
+      if (found.type == vfs::FileType::kCharDevice) {
+        const RefPtr<vfs::Inode> inode = TRY(u->Lookup(caller, found.name, ""));
+        if (inode == nullptr || TRY(IsWhiteout(caller, *inode))) continue;
+      }
+      entries.push_back({found.name, overlay().NumberOfUpper(found.ino), found.type});
     }
   }
   if (lower_ != nullptr) {

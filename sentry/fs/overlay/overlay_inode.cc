@@ -75,7 +75,10 @@ OverlayInode::OverlayInode(Ref<Overlay> fs, RefPtr<vfs::Inode> upper, RefPtr<vfs
       name_(std::move(name)) {}
 
 OverlayInode::~OverlayInode() {
-  if (vfs::Inode* u = upper()) u->DecRef();
+  vfs::Inode* u = upper();
+  if (u == nullptr) return;
+  overlay_.Leave(*this, *u);
+  u->DecRef();
 }
 
 void OverlayInode::OnLastRef() {
@@ -96,6 +99,8 @@ void OverlayInode::OnLastRef() {
 Result<vfs::Attr> OverlayInode::GetAttr(const Caller& caller) {
   vfs::Attr attr = TRY(Real().GetAttr(caller));
   attr.ino = ino();
+  // Neither layer's count is right for a merged directory; 1 means "not known", as with Linux's overlayfs.
+  if (IsDirectory() && upper() != nullptr && lower_ != nullptr) attr.nlink = 1;
   return attr;
 }
 
@@ -140,6 +145,7 @@ Result<vfs::Inode*> OverlayInode::CopyUp(const Caller& caller, Data data) {
   Ref<vfs::Inode> copy = TRY(MakeCopy(caller, *upper_parent, name, data));
   overlay().RememberOrigin(*copy, *lower_);
   if (IsDirectory()) overlay().SetLowerOf(*copy, lower_);
+  overlay().Enter(*this, *copy);
   upper_.store(copy.Leak(), std::memory_order_release);
   return upper();
 }

@@ -14,15 +14,22 @@
 
 namespace rampart::fs {
 
+class OverlayInode;
+
 class Overlay final : public vfs::Filesystem {
  public:
   Overlay(Ref<vfs::Filesystem> upper, Ref<vfs::Filesystem> lower);
   Ref<vfs::Inode> root() override;
-  Result<vfs::FsStats> StatFs(const Caller& caller) override { return upper_->StatFs(caller); }
+  Result<vfs::FsStats> StatFs(const Caller& caller) override;
   Result<void> Sync() override { return upper_->Sync(); }
 
   // The number shown for an object: the lower one's for as long as it lives, also after it was copied up.
   uint64_t NumberOf(const vfs::Inode* upper, const vfs::Inode* lower) const;
+  uint64_t NumberOfUpper(uint64_t upper_ino) const;
+  // One object for all names of an upper file: enters `made`, unless there is one already, which is returned instead.
+  Ref<OverlayInode> Unique(Ref<OverlayInode> made);
+  void Enter(OverlayInode& inode, const vfs::Inode& upper);
+  void Leave(const OverlayInode& inode, const vfs::Inode& upper);
   void RememberOrigin(const vfs::Inode& upper, const vfs::Inode& lower);
   // What an upper directory merges with (null: nothing); `known` false when it was never noted.
   RefPtr<vfs::Inode> LowerOf(const vfs::Inode& upper_directory, bool& known) const;
@@ -35,6 +42,7 @@ class Overlay final : public vfs::Filesystem {
   const Ref<vfs::Inode> upper_root_;
   const Ref<vfs::Inode> lower_root_;
   mutable absl::Mutex mu_;
+  absl::flat_hash_map<const vfs::Inode*, OverlayInode*> inodes_ ABSL_GUARDED_BY(mu_);  // by upper inode; weak
   absl::flat_hash_map<uint64_t, uint64_t> origins_ ABSL_GUARDED_BY(mu_);             // upper number → lower number
   absl::flat_hash_map<uint64_t, RefPtr<vfs::Inode>> merged_ ABSL_GUARDED_BY(mu_);    // upper directory's number → lower directory
 };
@@ -73,6 +81,7 @@ class OverlayInode final : public vfs::Inode {
   Result<std::vector<Entry>> List(const Caller& caller);
 
  private:
+  friend class Overlay;
   enum class Data : uint8_t { kCopy, kSkip };
   vfs::Inode* upper() const { return upper_.load(std::memory_order_acquire); }
   vfs::Inode& Real() const { return upper() != nullptr ? *upper() : *lower_; }
@@ -83,6 +92,8 @@ class OverlayInode final : public vfs::Inode {
   // The lower object that a name here would show if nothing were above.
   Result<RefPtr<vfs::Inode>> LowerChild(const Caller& caller, std::string_view name);
   Result<void> HideLower(const Caller& caller, vfs::Inode& upper_directory, std::string_view name);
+  // Whether the lower directory has `name`. Asked often, it reads the lower directory once, which then answers without its server.
+  Result<bool> LowerHas(const Caller& caller, std::string_view name);
   // Removes a whiteout at `name` if there is one; whether there was.
   Result<bool> ClearWhiteout(const Caller& caller, vfs::Inode& upper_directory, std::string_view name);
   Result<void> EmptyUpper(const Caller& caller);
@@ -91,6 +102,7 @@ class OverlayInode final : public vfs::Inode {
   Overlay& overlay_;
   std::atomic<vfs::Inode*> upper_;   // set once, owns a reference
   const RefPtr<vfs::Inode> lower_;
+  std::atomic<int> lower_questions_{0};
   absl::Mutex copy_mu_;
   absl::Mutex place_mu_;             // a leaf
   RefPtr<OverlayInode> parent_ ABSL_GUARDED_BY(place_mu_);

@@ -185,6 +185,36 @@ Result<size_t> Pipe::Peek(std::span<std::byte> bytes) {
   return done;
 }
 
+Result<size_t> Pipe::Room() {
+  absl::MutexLock lock(&mu_);
+  if (ends_.readers == 0) return Errno::kEPIPE;
+  if (full()) return Errno::kEAGAIN;
+  return size_t{slots_ - used()} * kPageSize;
+}
+
+void Pipe::Put(std::span<const std::byte> bytes, Where where) {
+  {
+    absl::MutexLock lock(&mu_);
+    const auto added = static_cast<uint32_t>((bytes.size() + kPageMask) / kPageSize);
+    if (used() + added > ring_.size()) {
+      std::vector<Buffer> ring(used() + added);
+      for (uint32_t i = 0; i < count_; ++i) ring[i] = std::move(At(i));
+      ring_ = std::move(ring);
+      first_ = 0;
+    }
+    const auto size = static_cast<uint32_t>(ring_.size());
+    if (where == Where::kFront) first_ = (first_ + size - added) % size;
+    for (uint32_t i = 0; i < added; ++i) {
+      const std::span<const std::byte> part = bytes.subspan(size_t{i} * kPageSize, std::min<size_t>(kPageSize, bytes.size() - size_t{i} * kPageSize));
+      Buffer& buffer = At(where == Where::kFront ? i : count_ + i);
+      buffer = Buffer{TakePage(), 0, static_cast<uint32_t>(part.size()), false};
+      std::memcpy(buffer.page.get(), part.data(), part.size());
+    }
+    count_ += added;
+  }
+  queue_.Notify(abi::kPollIn | abi::kPollRdNorm);
+}
+
 Result<void> Pipe::CheckRoom(size_t n, bool packet) {
   absl::MutexLock lock(&mu_);
   if (ends_.readers == 0) return Errno::kEPIPE;

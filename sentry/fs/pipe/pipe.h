@@ -36,6 +36,11 @@ class Pipe : public RefCounted {
   Result<size_t> Write(mm::IoSrc& src, bool packet);
   // Copies the first bytes without taking them (tee): as Read otherwise.
   Result<size_t> Peek(std::span<std::byte> bytes);
+  // Bytes that a splice may add. EAGAIN: none; EPIPE: no reader.
+  Result<size_t> Room();
+  // Adds bytes behind (or, given back, before) all others, beyond the capacity if need be: what splice has taken elsewhere must not be lost.
+  enum class Where : uint8_t { kFront, kBack };
+  void Put(std::span<const std::byte> bytes, Where where);
 
   // Readiness as the end of the given rights sees it. `hangup_from`: HUP only if a writer has come since (FIFO opened before any writer).
   wait::EventMask Readiness(bool reader, bool writer, uint64_t hangup_from);
@@ -81,7 +86,7 @@ class Pipe : public RefCounted {
 
   wait::WaitQueue queue_;
   absl::Mutex mu_;
-  std::vector<Buffer> ring_ ABSL_GUARDED_BY(mu_);   // slots_ entries
+  std::vector<Buffer> ring_ ABSL_GUARDED_BY(mu_);   // slots_ entries, or more after Put
   uint32_t first_ ABSL_GUARDED_BY(mu_) = 0;
   uint32_t count_ ABSL_GUARDED_BY(mu_) = 0;         // buffers in use
   uint32_t reserved_ ABSL_GUARDED_BY(mu_) = 0;      // buffers promised to writes that are still copying

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/host.h"
 #include "base/safe_math.h"
 #include "sentry/fs/tmpfs/tmpfs_file.h"
 #include "sentry/fs/tmpfs/tmpfs_inode.h"
@@ -127,9 +128,11 @@ Result<vfs::FsStats> Tmpfs::StatFs(const Caller&) {
   if (limit != 0) {
     stats.blocks = limit;
     stats.blocks_free = stats.blocks_available = limit - std::min(used, limit);
-  } else if (const uint64_t memory_limit = memory_->usage().limit_bytes / kPageSize; memory_limit != 0) {
+  } else {
+    const mm::MemoryFile::Usage usage = memory_->usage();
+    const uint64_t memory_limit = (usage.limit_bytes != 0 ? usage.limit_bytes : HostMemoryBytes()) / kPageSize;
     stats.blocks = memory_limit;
-    stats.blocks_free = stats.blocks_available = memory_limit - std::min(memory_->usage().used_bytes / kPageSize, memory_limit);
+    stats.blocks_free = stats.blocks_available = memory_limit - std::min(usage.used_bytes / kPageSize, memory_limit);
   }
   if (options_.inodes != 0) {
     stats.files = options_.inodes;

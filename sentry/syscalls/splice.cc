@@ -1,0 +1,174 @@
+#include "sentry/syscalls/splice.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "sentry/fs/pipe/pipe_file.h"
+#include "sentry/kernel/blocking.h"
+#include "sentry/syscalls/rw.h"
+#include "sentry/syscalls/write_limit.h"
+#include "sentry/vfs/operations.h"
+#include "sentry/vfs/watches.h"
+
+namespace rampart::syscalls {
+namespace {
+
+using kernel::Task;
+using vfs::FileDescription;
+
+constexpr uint32_t kMove = 1, kNonblock = 2, kMore = 4, kGift = 8, kAllFlags = kMove | kNonblock | kMore | kGift;
+constexpr uint64_t kChunk = 256 * 1024;
+
+fs::Pipe* PipeOf(FileDescription& file) {
+  auto* pipe = dynamic_cast<fs::PipeFile*>(&file);
+  return pipe == nullptr ? nullptr : &pipe->pipe();
+}
+
+struct End {
+  FileDescription& file;
+  fs::Pipe* pipe;
+  std::optional<uint64_t> offset;  // none: the file's position
+
+  Result<size_t> Read(Caller& caller, mm::IoDst& dst) { return offset ? file.PRead(caller, dst, *offset, 0) : file.Read(caller, dst, 0); }
+  Result<size_t> Write(Caller& caller, mm::IoSrc& src) {
+    return offset ? file.PWrite(caller, src, *offset, 0, nullptr) : file.Write(caller, src, 0);
+  }
+};
+
+// Tries, and waits for the file unless it may not.
+template <class T>
+Result<T> Attempt(Task& task, FileDescription& file, wait::EventMask events, bool waits, absl::FunctionRef<Result<T>()> attempt) {
+  return waits ? kernel::BlockOn<T>(task, file, events, Deadline::Never(), attempt) : attempt();
+}
+
+// Room in the pipe `out` leads to. EPIPE (with SIGPIPE).
+Result<size_t> WaitForRoom(Task& task, End& out, bool waits) {
+  const auto look = [&]() -> Result<size_t> { return out.pipe->Room(); };
+  const Result<size_t> room = Attempt<size_t>(task, out.file, abi::kPollOut | abi::kPollWrNorm, waits, look);
+  if (!room.ok() && room.error() == Errno::kEPIPE) SendOwnSignal(task, abi::kSigPipe);
+  return room;
+}
+
+// From a pipe into a file or socket.
+Result<uint64_t> SpliceOut(Task& task, End& in, End& out, uint64_t length, bool waits) {
+  std::vector<std::byte> buffer;
+  uint64_t done = 0;
+  while (done < length) {
+    const auto look = [&]() -> Result<size_t> {
+      std::byte first[1];
+      return in.pipe->Peek(first);
+    };
+    const Result<size_t> there = Attempt<size_t>(task, in.file, abi::kPollIn | abi::kPollRdNorm, waits && done == 0, look);
+    if (!there.ok()) return done > 0 ? Result<uint64_t>(done) : there.error();
+    if (*there == 0) break;
+    const Result<uint64_t> allowed = AllowedBytes(task, out.file, out.offset, std::min(length - done, kChunk), false);
+    if (!allowed.ok()) return done > 0 ? Result<uint64_t>(done) : allowed.error();
+    buffer.resize(static_cast<size_t>(*allowed));
+    mm::BufferDst dst{std::span(buffer)};
+    const Result<size_t> taken = in.pipe->Read(dst);
+    if (!taken.ok()) {
+      if (taken.error() == Errno::kEAGAIN && waits && done == 0) continue;  // another reader was faster
+      return done > 0 ? Result<uint64_t>(done) : taken.error();
+    }
+    if (*taken == 0) break;
+    const std::span<const std::byte> bytes(buffer.data(), *taken);
+    mm::BufferSrc src(bytes);
+    const bool out_waits = !out.file.nonblocking();
+    const auto write = [&] { return out.Write(task, src); };
+    const Result<size_t> put = Attempt<size_t>(task, out.file, abi::kPollOut | abi::kPollWrNorm, out_waits, write);
+    const size_t written = put.ok() ? *put : 0;
+    if (written < bytes.size()) in.pipe->Put(bytes.subspan(written), fs::Pipe::Where::kFront);
+    if (!put.ok() && put.error() == Errno::kEPIPE) SendOwnSignal(task, abi::kSigPipe);
+    if (!put.ok()) return done > 0 ? Result<uint64_t>(done) : put.error();
+    done += written;
+    if (out.offset) *out.offset += written;
+    if (written < bytes.size() || task.Interrupted()) break;
+  }
+  if (done > 0) vfs::NotifyWatches(out.file.path(), vfs::kInModify);
+  return done;
+}
+
+// From a file, socket or another pipe into a pipe.
+Result<uint64_t> SpliceIn(Task& task, End& in, End& out, uint64_t length, bool waits) {
+  const size_t room = TRY(WaitForRoom(task, out, waits));
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>({length, room, kChunk})));
+  mm::BufferDst dst{std::span(buffer)};
+  const auto read = [&] { return in.Read(task, dst); };
+  const bool in_waits = in.pipe != nullptr ? waits : !in.file.nonblocking();
+  const size_t got = TRY(Attempt<size_t>(task, in.file, abi::kPollIn | abi::kPollRdNorm, in_waits, read));
+  if (got > 0) out.pipe->Put(std::span(buffer).first(got), fs::Pipe::Where::kBack);
+  if (in.offset) *in.offset += got;
+  return uint64_t{got};
+}
+
+Result<std::optional<uint64_t>> ReadOffset(Task& task, UserInOut<int64_t> user, const End& end) {
+  if (!user) return std::optional<uint64_t>();
+  if (end.pipe != nullptr) return Errno::kESPIPE;
+  if (!end.file.seekable()) return Errno::kEINVAL;
+  const int64_t value = TRY(task.CopyIn(UserIn<int64_t>(user.address())));
+  if (value < 0) return Errno::kEINVAL;
+  return std::optional<uint64_t>(static_cast<uint64_t>(value));
+}
+
+Result<void> WriteOffset(Task& task, UserInOut<int64_t> user, const End& end) {
+  if (!user) return Ok();
+  return task.CopyOut(UserOut<int64_t>(user.address()), static_cast<int64_t>(*end.offset));
+}
+
+// What can neither give nor take bytes.
+Result<void> CheckKind(const FileDescription& file) {
+  return file.path().dentry->IsDirectory() ? Result<void>(Errno::kEINVAL) : Ok();
+}
+
+}  // namespace
+
+Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd out_fd, UserInOut<int64_t> out_offset, uint64_t length,
+                       uint32_t flags) {
+  if (length == 0) return Word{0};
+  if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
+  const Ref<FileDescription> in_file = TRY(task.fds().Get(in_fd)), out_file = TRY(task.fds().Get(out_fd));
+  if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;
+  End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
+  if (in.pipe == nullptr && out.pipe == nullptr) return Errno::kEINVAL;
+  in.offset = TRY(ReadOffset(task, in_offset, in));
+  out.offset = TRY(ReadOffset(task, out_offset, out));
+  if (in.pipe == out.pipe) return Errno::kEINVAL;
+  TRY(CheckKind(*in_file));
+  TRY(CheckKind(*out_file));
+  if (out.pipe == nullptr && (out_file->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
+  length = std::min(length, abi::kMaxRwCount);
+  const bool pipes_wait = (flags & kNonblock) == 0 && !(out.pipe != nullptr && out_file->nonblocking()) &&
+                          !(in.pipe != nullptr && out.pipe != nullptr && in_file->nonblocking());
+  const uint64_t n = TRY(out.pipe != nullptr ? SpliceIn(task, in, out, length, pipes_wait) : SpliceOut(task, in, out, length, pipes_wait));
+  TRY(WriteOffset(task, in_offset, in));
+  TRY(WriteOffset(task, out_offset, out));
+  return static_cast<Word>(n);
+}
+
+Result<Word> SysTee(Task& task, Fd in_fd, Fd out_fd, uint64_t length, uint32_t flags) {
+  if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
+  if (length == 0) return Word{0};
+  const Ref<FileDescription> in_file = TRY(task.fds().Get(in_fd)), out_file = TRY(task.fds().Get(out_fd));
+  if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;
+  End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
+  if (in.pipe == nullptr || out.pipe == nullptr || in.pipe == out.pipe) return Errno::kEINVAL;
+  const bool waits = (flags & kNonblock) == 0 && !in_file->nonblocking() && !out_file->nonblocking();
+  const size_t room = TRY(WaitForRoom(task, out, waits));
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>({length, room, kChunk})));
+  const auto look = [&] { return in.pipe->Peek(buffer); };
+  const size_t got = TRY(Attempt<size_t>(task, in.file, abi::kPollIn | abi::kPollRdNorm, waits, look));
+  if (got > 0) out.pipe->Put(std::span(buffer).first(got), fs::Pipe::Where::kBack);
+  return static_cast<Word>(got);
+}
+
+Result<Word> SysVmsplice(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, uint32_t flags) {
+  if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
+  const Ref<FileDescription> file = TRY(task.fds().Get(fd));
+  if (!file->readable() && !file->writable()) return Errno::kEBADF;
+  if (PipeOf(*file) == nullptr) return Errno::kEBADF;
+  const uint32_t rwf = (flags & kNonblock) != 0 ? abi::kRwfNowait : 0;
+  return file->writable() ? SysPwritev2(task, fd, vec, count, -1, -1, rwf) : SysPreadv2(task, fd, vec, count, -1, -1, rwf);
+}
+
+}  // namespace rampart::syscalls

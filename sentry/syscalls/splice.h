@@ -1,0 +1,17 @@
+// splice(2), tee(2), vmsplice(2).
+//
+// Bytes are copied, not moved by page: what differs from Linux is that memory given with vmsplice may be changed afterwards without the pipe's
+// contents changing. Nothing is lost: what was taken from a pipe and could not be written goes back to its front.
+#pragma once
+
+#include "abi/types.h"
+#include "sentry/kernel/task.h"
+
+namespace rampart::syscalls {
+
+Result<Word> SysSplice(kernel::Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset, uint64_t length,
+                       uint32_t flags);
+Result<Word> SysTee(kernel::Task& task, Fd in, Fd out, uint64_t length, uint32_t flags);
+Result<Word> SysVmsplice(kernel::Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, uint32_t flags);
+
+}  // namespace rampart::syscalls
