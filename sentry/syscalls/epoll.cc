@@ -1,7 +1,5 @@
 #include "sentry/syscalls/epoll.h"
 
-#include <algorithm>
-
 #include "sentry/fs/epoll/epoll.h"
 #include "sentry/syscalls/timeouts.h"
 
@@ -9,7 +7,6 @@ namespace rampart::syscalls {
 namespace {
 
 constexpr int32_t kMaxEvents = INT32_MAX / static_cast<int32_t>(sizeof(abi::EpollEvent));
-constexpr size_t kBatch = 1024;  // events collected in one call at most: bounds the kernel's buffer
 
 Result<Word> Create(kernel::Task& task, bool close_on_exec) {
   const Fd fd = TRY(task.fds().Install(fs::Epoll::Create(task), close_on_exec, task.limit(abi::Resource::kNofile)));
@@ -44,7 +41,7 @@ Result<Word> Wait(kernel::Task& task, Fd fd, UserOut<abi::EpollEvent> user_event
   if (epoll == nullptr) return Errno::kEINVAL;
   fs::Epoll::Events events;
   fs::Epoll::Collected from;
-  const Result<void> waited = WaitForEvents(task, *epoll, std::min<size_t>(static_cast<size_t>(max), kBatch), deadline, events, from);
+  const Result<void> waited = WaitForEvents(task, *epoll, static_cast<size_t>(max), deadline, events, from);
   if (!waited.ok()) return waited.error() == Errno::kERESTARTSYS ? Errno::kEINTR : waited.error();
   if (task.mm().CopyOutArray<abi::EpollEvent>(user_events, events).ok()) return events.size();
   // Not all of them fit: those that do are told, the others stay.

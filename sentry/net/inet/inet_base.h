@@ -38,6 +38,7 @@ class InetSocket : public Socket {
 
 // EPROTONOSUPPORT is the caller's.
 Ref<Socket> NewTcpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
-Ref<Socket> NewUdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
+// `protocol`: UDP or UDP-Lite.
+Ref<Socket> NewUdpSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner);
 
 }  // namespace rampart::net

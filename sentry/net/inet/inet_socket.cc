@@ -64,9 +64,13 @@ std::string InetSocket::LocalName() const {
 Result<Ref<Socket>> NewInetSocket(const Caller& caller, abi::Ucred owner, int family, int type, int protocol, uint32_t flags) {
   if (type == abi::kSockRaw) return Errno::kEPERM;
   if (type != abi::kSockStream && type != abi::kSockDgram) return Errno::kESOCKTNOSUPPORT;
-  const int own = type == abi::kSockStream ? abi::kIpprotoTcp : abi::kIpprotoUdp;
-  if (protocol != 0 && protocol != own) return Errno::kEPROTONOSUPPORT;
-  return type == abi::kSockStream ? NewTcpSocket(caller, family, flags, owner) : NewUdpSocket(caller, family, flags, owner);
+  if (type == abi::kSockStream) {
+    if (protocol != 0 && protocol != abi::kIpprotoTcp) return Errno::kEPROTONOSUPPORT;
+    return NewTcpSocket(caller, family, flags, owner);
+  }
+  if (protocol == 0) protocol = abi::kIpprotoUdp;
+  if (protocol != abi::kIpprotoUdp && protocol != abi::kIpprotoUdplite) return Errno::kEPROTONOSUPPORT;
+  return NewUdpSocket(caller, family, protocol, flags, owner);
 }
 
 }  // namespace rampart::net

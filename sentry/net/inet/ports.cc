@@ -112,8 +112,8 @@ RefPtr<TcpListener> PortTable::FindListener(const InetAddress& to, const InetAdd
   return best[from.port * size_t{2654435761} / 65536 % best.size()]->listener;
 }
 
-PortHolder* PortTable::FindDatagram(const InetAddress& to, const InetAddress& from) {
-  Port* const port = Find(abi::kIpprotoUdp, to.port);
+PortHolder* PortTable::FindDatagram(int protocol, const InetAddress& to, const InetAddress& from) {
+  Port* const port = Find(protocol, to.port);
   if (port == nullptr) return nullptr;
   std::vector<PortHolder*> best;
   int best_score = 0;
@@ -130,9 +130,9 @@ PortHolder* PortTable::FindDatagram(const InetAddress& to, const InetAddress& fr
   return spread ? best[from.port * size_t{2654435761} / 65536 % best.size()] : best.back();
 }
 
-std::vector<PortHolder*> PortTable::FindAll(const InetAddress& to) {
+std::vector<PortHolder*> PortTable::FindAll(int protocol, const InetAddress& to) {
   std::vector<PortHolder*> all;
-  Port* const port = Find(abi::kIpprotoUdp, to.port);
+  Port* const port = Find(protocol, to.port);
   if (port == nullptr) return all;
   for (PortHolder* h : port->holders) {
     if (to.IsMulticast()) {

@@ -45,9 +45,9 @@ class PortTable {
 
   // Null: nobody. Of several with SO_REUSEPORT one is picked by the source.
   RefPtr<TcpListener> FindListener(const InetAddress& to, const InetAddress& from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  PortHolder* FindDatagram(const InetAddress& to, const InetAddress& from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  PortHolder* FindDatagram(int protocol, const InetAddress& to, const InetAddress& from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Everybody that a broadcast or multicast to `to` reaches.
-  std::vector<PortHolder*> FindAll(const InetAddress& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<PortHolder*> FindAll(int protocol, const InetAddress& to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
  private:
   struct Port {

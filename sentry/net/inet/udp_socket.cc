@@ -9,14 +9,15 @@ namespace rampart::net {
 namespace {
 
 constexpr size_t kMaxDatagram = 65507;
+constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 constexpr int kIpPktinfo = 8, kIpTtl = 2, kIpTos = 1, kIpRecvttl = 12, kIpRecvtos = 13, kIpMulticastIf = 32, kIpMulticastLoop = 34;
 constexpr int kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19, kIpv6UnicastHops = 16, kIpv6Recvpktinfo = 49, kIpv6Pktinfo = 50,
               kIpv6Recvhoplimit = 51, kIpv6Hoplimit = 52, kIpv6Recvtclass = 66, kIpv6Tclass = 67;
 
 class UdpSocket final : public InetSocket {
  public:
-  UdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner, Ref<Side> side)
-      : InetSocket(caller, family, abi::kSockDgram, abi::kIpprotoUdp, flags, owner, side), rx_(MakeRef<PacketQueue>(std::move(side), kDefaultBuffer)) {
+  UdpSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side)
+      : InetSocket(caller, family, abi::kSockDgram, protocol, flags, owner, side), rx_(MakeRef<PacketQueue>(std::move(side), kDefaultBuffer)) {
     absl::MutexLock lock(&PortTable::Get().mu());
     port_.datagrams = rx_;
   }
@@ -30,8 +31,17 @@ class UdpSocket final : public InetSocket {
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
   wait::EventMask Readiness(wait::EventMask mask) override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override {
-    if (level == abi::kIpprotoUdp) return name == 1 || name == 103 ? Result<void>(Ok()) : Errno::kENOPROTOOPT;  // UDP_CORK, UDP_SEGMENT off
-    return InetSocket::SetOption(caller, level, name, value);
+    if (level == abi::kIpprotoUdp) return name == 1 ? Result<void>(Ok()) : Errno::kENOPROTOOPT;  // UDP_CORK: every datagram goes at once
+    if (level != abi::kIpprotoUdplite || protocol() != level) return InetSocket::SetOption(caller, level, name, value);
+    if (name != kSendCoverage && name != kReceiveCoverage) return Errno::kENOPROTOOPT;
+    const int32_t number = TRY(IntegerIn(value));  // how much a checksum covers: there are none; 0 is all, less than a header is a header
+    Remember(level, name, number == 0 ? 0 : std::clamp(number, 8, 65535));
+    return Ok();
+  }
+  Result<std::string> GetOption(const Caller& caller, int level, int name, size_t room) override {
+    const bool coverage = level == abi::kIpprotoUdplite && protocol() == level && (name == kSendCoverage || name == kReceiveCoverage);
+    if (coverage) return BytesOf(Remembered(level, name, 0));
+    return InetSocket::GetOption(caller, level, name, room);
   }
 
  protected:
@@ -106,9 +116,9 @@ void UdpSocket::Deliver(Packet packet, const InetAddress& to, const InetAddress&
     if (to.IsMulticast() || to.IsBroadcast()) {
       const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
       if (!to.IsMulticast() || loops) {
-        for (const PortHolder* h : table.FindAll(to)) receivers.push_back(h->datagrams);
+        for (const PortHolder* h : table.FindAll(protocol(), to)) receivers.push_back(h->datagrams);
       }
-    } else if (const PortHolder* h = table.FindDatagram(to, from)) {
+    } else if (const PortHolder* h = table.FindDatagram(protocol(), to, from)) {
       receivers.push_back(h->datagrams);
     } else if (connected) {  // the answer would be "port unreachable"
       side().SetError(Errno::kECONNREFUSED);
@@ -213,8 +223,8 @@ wait::EventMask UdpSocket::Readiness(wait::EventMask mask) {
 
 }  // namespace
 
-Ref<Socket> NewUdpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner) {
-  return MakeRef<UdpSocket>(caller, family, flags, owner, MakeRef<Side>());
+Ref<Socket> NewUdpSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner) {
+  return MakeRef<UdpSocket>(caller, family, protocol, flags, owner, MakeRef<Side>());
 }
 
 }  // namespace rampart::net

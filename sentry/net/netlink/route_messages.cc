@@ -1,5 +1,6 @@
 #include "sentry/net/netlink/route_messages.h"
 
+#include <array>
 #include <cstring>
 
 #include "abi/socket.h"
@@ -150,7 +151,7 @@ class Route {
  private:
   uint16_t Multi() const { return dump() ? kNlmFMulti : uint16_t{0}; }
   static Message& Lifetimes(Message& m) {
-    const uint32_t info[4] = {UINT32_MAX, UINT32_MAX, 0, 0};
+    const std::array<uint32_t, 4> info{UINT32_MAX, UINT32_MAX, 0, 0};
     return m.Number(6, info);  // IFA_CACHEINFO: for ever
   }
 
