@@ -175,6 +175,13 @@ Result<size_t> MemoryManager::CopyOutPartial(UserAddr to, std::span<const std::b
   return done;
 }
 
+Result<size_t> MemoryManager::CopyOutFromOutside(UserAddr to, std::span<const std::byte> bytes) {
+  const uint64_t before = impl_->space->queued();
+  const Result<size_t> done = CopyOutPartial(to, bytes);
+  if (impl_->space->queued() != before) impl_->space->Kick();
+  return done;
+}
+
 Result<size_t> MemoryManager::ForceCopyIn(UserAddr from, std::span<std::byte> bytes) {
   std::byte* to = bytes.data();
   const size_t done = impl_->Access(from, bytes.size(), false, Force::kYes, [&](const HostSegment& s) {
@@ -208,6 +215,18 @@ Result<uint32_t> MemoryManager::Atomic32(UserAddr address, Atomic32Op op, uint32
     return old ? size_t{4} : size_t{0};
   });
   if (!old) return Errno::kEFAULT;
+  return *old;
+}
+
+Result<uint32_t> MemoryManager::Atomic32NoFault(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected) {
+  if (address % 4 != 0) return Errno::kEINVAL;
+  // Whoever brings pages in may wait for a file under this lock.
+  if (!impl_->mu.ReaderTryLock()) return Errno::kEAGAIN;
+  HostSegments segments;
+  std::optional<uint32_t> old;
+  if (impl_->Collect(address, 4, op != Atomic32Op::kLoad, segments) == 4) old = AtomicOn(segments.front().host, op, operand, expected);
+  impl_->mu.ReaderUnlock();
+  if (!old) return Errno::kEAGAIN;
   return *old;
 }
 

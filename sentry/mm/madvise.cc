@@ -48,7 +48,14 @@ bool SetFlag(Vma& vma, int advice) {
   }
 }
 
+// What would change the contents of a sealed area that the application may not write (Linux: can_madvise_modify).
+bool Discards(int advice) {
+  return advice == abi::kMadvDontNeed || advice == abi::kMadvDontNeedLocked || advice == abi::kMadvFree || advice == abi::kMadvRemove ||
+         advice == abi::kMadvDontFork || advice == abi::kMadvWipeOnFork;
+}
+
 Result<void> CheckAdvice(const Vma& vma, int advice) {
+  if (vma.sealed && Discards(advice) && !vma.shared && !platform::Allows(vma.prot, Prot::kWrite)) return Errno::kEPERM;
   switch (advice) {
     case abi::kMadvDontNeed:
     case abi::kMadvCold:
@@ -106,6 +113,19 @@ Result<void> MemoryManager::MAdvise(UserAddr address, uint64_t length, int advic
   m.MergeVmas(range);
   m.FinishChange();
   return result;
+}
+
+Result<void> MemoryManager::MSeal(UserAddr address, uint64_t length) {
+  const AddrRange range = TRY(impl_->CheckRange(address, length, Errno::kEINVAL));
+  if (range.length() == 0) return Ok();
+  Impl& m = *impl_;
+  absl::MutexLock lock(&m.mu);
+  m.NoteThread();
+  if (!m.RangeCovered(range)) return Errno::kENOMEM;
+  TRY(m.IsolateVmas(range));
+  for (auto v = m.FindVma(range.start); v != m.vmas.end() && v->first < range.end; ++v) v->second.sealed = true;
+  m.MergeVmas(range);
+  return Ok();
 }
 
 Result<void> MemoryManager::MSync(UserAddr address, uint64_t length, uint32_t flags) {

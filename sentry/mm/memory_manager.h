@@ -118,12 +118,18 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   // `rsp` decides stack growth as Linux does.
   Result<void> HandleFault(UserAddr address, platform::Prot access, bool page_was_mapped, UserAddr rsp);
 
-  // UserMemory. A writer from outside the process (process_vm_writev) calls space().Kick() afterwards, so that whoever runs inside sees
-  // pages that the write has replaced.
+  // mseal(2). Errors: EINVAL, ENOMEM (a hole). Sealed areas refuse munmap, mremap, mprotect, MAP_FIXED over them, and advice that discards
+  // what the application may not write, with EPERM.
+  Result<void> MSeal(UserAddr address, uint64_t length);
+
+  // UserMemory: for threads of this process. Writers from outside use CopyOutFromOutside.
   Result<size_t> CopyInPartial(UserAddr from, std::span<std::byte> bytes) override;
   Result<size_t> CopyOutPartial(UserAddr to, std::span<const std::byte> bytes) override;
   Result<uint32_t> Atomic32(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected) override;
+  Result<uint32_t> Atomic32NoFault(UserAddr address, Atomic32Op op, uint32_t operand, uint32_t expected) override;
 
+  // process_vm_writev(2): as CopyOutPartial, for a thread of another process: whoever runs inside sees pages that the write has replaced.
+  Result<size_t> CopyOutFromOutside(UserAddr to, std::span<const std::byte> bytes);
   // ptrace and /proc/PID/mem: as CopyIn/Out, ignoring the mapping's own rights (FOLL_FORCE): writes to private read-only pages copy.
   Result<size_t> ForceCopyIn(UserAddr from, std::span<std::byte> bytes);
   Result<size_t> ForceCopyOut(UserAddr to, std::span<const std::byte> bytes);

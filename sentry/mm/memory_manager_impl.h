@@ -43,6 +43,7 @@ struct Vma {
   bool dont_fork = false;
   bool wipe_on_fork = false;
   bool dont_dump = false;
+  bool sealed = false;
   RefPtr<Mappable> file;  // null: private anonymous
   RefPtr<MappingIdentity> identity;
   uint64_t offset = 0;    // in file, of the start
@@ -162,6 +163,8 @@ struct MemoryManager::Impl {
   // Removes vmas and pages of r; returns what DropPmas does. REQUIRES: isolated.
   enum class Unmap : bool { kNo, kYes };
   AddrRange RemoveVmas(AddrRange r, Unmap unmap) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  // mseal: EPERM when part of r is sealed.
+  Result<void> CheckUnsealed(AddrRange r) ABSL_SHARED_LOCKS_REQUIRED(mu);
   // Bytes of r that vmas cover.
   uint64_t CoveredBytes(AddrRange r) ABSL_SHARED_LOCKS_REQUIRED(mu);
   void Account(const Vma& vma, uint64_t bytes, bool add) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);

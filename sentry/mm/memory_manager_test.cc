@@ -56,6 +56,33 @@ TEST_F(MemoryManagerTest, AnonymousMemoryIsZeroAndKeepsWhatIsWritten) {
   EXPECT_EQ(seen, 7u);
 }
 
+TEST_F(MemoryManagerTest, AtomicsWithoutFaultsSayWhatIsMissing) {
+  App app = NewApp();
+  const UserAddr a = MapAnon(app, 4 * kPageSize);
+  EXPECT_EQ(app.mm().Atomic32NoFault(a + 4, Atomic32Op::kLoad, 0, 0).error(), Errno::kEAGAIN);
+  ASSERT_TRUE(app.mm().Atomic32(a + 4, Atomic32Op::kAdd, 5, 0).ok());
+  EXPECT_EQ(*app.mm().Atomic32NoFault(a + 4, Atomic32Op::kAdd, 2, 0), 5u);
+  EXPECT_EQ(*app.mm().Atomic32NoFault(a + 4, Atomic32Op::kLoad, 0, 0), 7u);
+  EXPECT_EQ(app.mm().Atomic32NoFault(a + 2, Atomic32Op::kLoad, 0, 0).error(), Errno::kEINVAL);
+  // Shared with a child now: a write must copy first.
+  const Ref<MemoryManager> child = *app.mm().Fork();
+  EXPECT_EQ(app.mm().Atomic32NoFault(a + 4, Atomic32Op::kAdd, 1, 0).error(), Errno::kEAGAIN);
+  EXPECT_EQ(*app.mm().Atomic32NoFault(a + 4, Atomic32Op::kLoad, 0, 0), 7u);
+}
+
+TEST_F(MemoryManagerTest, WritesFromOutsideKickOnlyWhenPagesChange) {
+  App app = NewApp();
+  const UserAddr a = MapAnon(app, kPageSize);
+  ASSERT_TRUE(app.Write(a, 1).ok());
+  const Ref<MemoryManager> child = *app.mm().Fork();
+  const size_t before = app.space().kicks();
+  const uint32_t two = 2;
+  EXPECT_EQ(*app.mm().CopyOutFromOutside(a, std::as_bytes(std::span(&two, 1))), 4u);
+  EXPECT_EQ(app.space().kicks(), before + 1);
+  EXPECT_EQ(*app.mm().CopyOutFromOutside(a, std::as_bytes(std::span(&two, 1))), 4u);
+  EXPECT_EQ(app.space().kicks(), before + 1);
+}
+
 TEST_F(MemoryManagerTest, SequentialTouchNeedsFewFaults) {
   App app = NewApp();
   const UserAddr a = MapAnon(app, 64 << 20);

@@ -18,6 +18,7 @@ Result<UserAddr> MemoryManager::Impl::MMapLocked(const Caller& caller, MMapArgs&
     start = TRY(FindGap(length, args.address, args.low_32bit));
   }
   const AddrRange range{start, start + length};
+  TRY(CheckUnsealed(range));
   vma.end = range.end;
   vma.locked = args.locked || lock_future;
   vma.lock_on_fault = !args.locked && lock_future_on_fault;
@@ -90,6 +91,7 @@ Result<void> MemoryManager::MUnmap(UserAddr address, uint64_t length) {
   absl::MutexLock lock(&impl_->mu);
   impl_->NoteThread();
   if (impl_->RangeFree(range)) return Ok();
+  TRY(impl_->CheckUnsealed(range));
   TRY(impl_->IsolateVmas(range));
   impl_->RemoveVmas(range, Impl::Unmap::kYes);
   impl_->FinishChange();
@@ -99,6 +101,7 @@ Result<void> MemoryManager::MUnmap(UserAddr address, uint64_t length) {
 Result<void> MemoryManager::Impl::ProtectVma(VmaMap::iterator v, Prot prot) {
   Vma& vma = v->second;
   if (!platform::Allows(vma.max_prot, prot)) return Errno::kEACCES;
+  if (vma.sealed) return Errno::kEPERM;
   if (vma.prot == prot) return Ok();
   Account(vma, vma.end - v->first, false);
   vma.prot = prot;
@@ -148,7 +151,7 @@ UserAddr MemoryManager::Brk(const Caller& caller, UserAddr want) {
   if (new_end == old_end) return m.brk = want;
   if (new_end < old_end) {
     const AddrRange gone{new_end, old_end};
-    if (!m.IsolateVmas(gone).ok()) return m.brk;
+    if (!m.CheckUnsealed(gone).ok() || !m.IsolateVmas(gone).ok()) return m.brk;
     m.RemoveVmas(gone, Impl::Unmap::kYes);
     m.FinishChange();
     return m.brk = want;

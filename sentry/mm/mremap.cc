@@ -104,6 +104,9 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   m.NoteThread();
   const auto v = m.FindVma(old.start);
   if (v == m.vmas.end()) return Errno::kEFAULT;
+  if (v->second.sealed) return Errno::kEPERM;
+  TRY(m.CheckUnsealed(old));
+  if (fixed) TRY(m.CheckUnsealed(AddrRange{new_address, new_address + new_length}));
 
   const Impl::RemapArgs move{old, new_length, fixed, (flags & kDontUnmap) != 0, new_address};
   if (fixed || move.keep_old || old.length() == 0) {

@@ -14,7 +14,7 @@ UserAddr StartWithGap(VmaMap::const_iterator v) {
 bool CanMerge(UserAddr a_start, const Vma& a, const Vma& b) {
   if (a.prot != b.prot || a.max_prot != b.max_prot || a.shared != b.shared || a.grows_down != b.grows_down ||
       a.noreserve != b.noreserve || a.locked != b.locked || a.lock_on_fault != b.lock_on_fault || a.dont_fork != b.dont_fork ||
-      a.wipe_on_fork != b.wipe_on_fork || a.dont_dump != b.dont_dump || a.special_name != b.special_name) {
+      a.wipe_on_fork != b.wipe_on_fork || a.dont_dump != b.dont_dump || a.sealed != b.sealed || a.special_name != b.special_name) {
     return false;
   }
   if (!(a.file == b.file)) return false;
@@ -216,6 +216,13 @@ AddrRange MemoryManager::Impl::RemoveVmas(AddrRange r, Unmap unmap) {
   }
   if (r.end > gap_hint) gap_hint = 0;
   return mapped;
+}
+
+Result<void> MemoryManager::Impl::CheckUnsealed(AddrRange r) {
+  for (auto v = VmaAtOrAfter(r.start); v != vmas.end() && v->first < r.end; ++v) {
+    if (v->second.sealed) return Errno::kEPERM;
+  }
+  return Ok();
 }
 
 uint64_t MemoryManager::Impl::CoveredBytes(AddrRange r) {

@@ -120,6 +120,12 @@ Result<Word> SysMincore(kernel::Task& task, UserAddr address, uint64_t length, U
   return Word{0};
 }
 
+Result<Word> SysMseal(kernel::Task& task, UserAddr address, uint64_t length, uint64_t flags) {
+  if (flags != 0) return Errno::kEINVAL;
+  TRY(task.mm().MSeal(address, length));
+  return Word{0};
+}
+
 Result<Word> SysMlock(kernel::Task& task, UserAddr address, uint64_t length) { return SysMlock2(task, address, length, 0); }
 
 Result<Word> SysMlock2(kernel::Task& task, UserAddr address, uint64_t length, int flags) {

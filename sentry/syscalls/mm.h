@@ -13,6 +13,7 @@ Result<Word> SysBrk(kernel::Task& task, UserAddr want);
 Result<Word> SysMadvise(kernel::Task& task, UserAddr address, uint64_t length, int advice);
 Result<Word> SysMsync(kernel::Task& task, UserAddr address, uint64_t length, int flags);
 Result<Word> SysMincore(kernel::Task& task, UserAddr address, uint64_t length, UserOut<uint8_t> residency);
+Result<Word> SysMseal(kernel::Task& task, UserAddr address, uint64_t length, uint64_t flags);
 Result<Word> SysMlock(kernel::Task& task, UserAddr address, uint64_t length);
 Result<Word> SysMlock2(kernel::Task& task, UserAddr address, uint64_t length, int flags);
 Result<Word> SysMunlock(kernel::Task& task, UserAddr address, uint64_t length);

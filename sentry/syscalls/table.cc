@@ -7,6 +7,7 @@
 #include "sentry/syscalls/futex.h"
 #include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/mm.h"
+#include "sentry/syscalls/mm_process.h"
 #include "sentry/syscalls/inotify.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/mount.h"
@@ -173,13 +174,13 @@ constexpr SyscallTable kAmd64({
     Full<SysMlockall>(Sysno::mlockall),
     Full<SysMunlockall>(Sysno::munlockall),
     Missing(Sysno::membarrier, "Needs a barrier in other address spaces that no platform offers yet."),
-    Missing(Sysno::process_madvise, "Planned."),
+    Partial<SysProcessMadvise>(Sysno::process_madvise, "As far as madvise goes."),
     Missing(Sysno::process_mrelease, "Planned."),
     Missing(Sysno::remap_file_pages, "Deprecated on Linux."),
     Partial<SysPkeyMprotect>(Sysno::pkey_mprotect, "As on a processor without protection keys."),
     Partial<SysPkeyAlloc>(Sysno::pkey_alloc, "As on a processor without protection keys."),
     Partial<SysPkeyFree>(Sysno::pkey_free, "As on a processor without protection keys."),
-    Missing(Sysno::mseal, "Planned."),
+    Full<SysMseal>(Sysno::mseal),
     Missing(Sysno::mbind, "As a kernel without NUMA."),
     Missing(Sysno::set_mempolicy, "As a kernel without NUMA."),
     Missing(Sysno::get_mempolicy, "As a kernel without NUMA."),
@@ -188,8 +189,8 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::move_pages, "As a kernel without NUMA."),
     Missing(Sysno::map_shadow_stack, "Planned."),
     Missing(Sysno::userfaultfd, "Planned."),
-    Missing(Sysno::process_vm_readv, "Planned."),
-    Missing(Sysno::process_vm_writev, "Planned."),
+    Full<SysProcessVmReadv>(Sysno::process_vm_readv),
+    Full<SysProcessVmWritev>(Sysno::process_vm_writev),
     // --- Processes and threads (kernel)
     Partial<SysClone>(Sysno::clone, "No new namespaces, CLONE_INTO_CGROUP or CLONE_PTRACE."),
     Partial<SysClone3>(Sysno::clone3, "No new namespaces, CLONE_INTO_CGROUP or CLONE_PTRACE."),

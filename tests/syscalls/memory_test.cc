@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -247,6 +248,115 @@ TEST(Mlock, WorksAndChecks) {
   munmap(p, 2 * kPage);
   EXPECT_EQ(mlock(p, kPage), -1);
   EXPECT_EQ(errno, ENOMEM);
+}
+
+constexpr long kSysProcessMadvise = 440, kSysMseal = 462;
+
+TEST(Mseal, SealedAreasStayAsTheyAre) {
+  char* p = Map(4 * kPage);
+  p[0] = 'x';
+  EXPECT_EQ(syscall(kSysMseal, p, kPage, 1), -1);
+  if (errno == ENOSYS) GTEST_SKIP() << "this kernel has no mseal";
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(syscall(kSysMseal, p + 1, kPage, 0), -1);
+  EXPECT_EQ(errno, EINVAL);
+  ASSERT_EQ(syscall(kSysMseal, p, 2 * kPage, 0), 0);
+  ASSERT_EQ(syscall(kSysMseal, p, 2 * kPage, 0), 0);
+  const auto refused = [](long result) { return result == -1 && errno == EPERM; };
+  EXPECT_TRUE(refused(munmap(p, 4 * kPage)));
+  EXPECT_TRUE(refused(mprotect(p, kPage, PROT_READ)));
+  EXPECT_TRUE(refused(reinterpret_cast<long>(mremap(p, 2 * kPage, kPage, 0))));
+  EXPECT_TRUE(refused(reinterpret_cast<long>(mmap(p, kPage, PROT_READ, kAnon | MAP_FIXED, -1, 0))));
+  EXPECT_EQ(madvise(p, kPage, MADV_DONTNEED), 0);  // it may write there anyway
+  p[0] = 'y';
+  char* q = Map(kPage, PROT_READ);
+  ASSERT_EQ(syscall(kSysMseal, q, kPage, 0), 0);
+  EXPECT_TRUE(refused(madvise(q, kPage, MADV_DONTNEED)));
+  EXPECT_EQ(madvise(q, kPage, MADV_WILLNEED), 0);
+  EXPECT_EQ(munmap(p + 2 * kPage, 2 * kPage), 0);
+  EXPECT_EQ(syscall(kSysMseal, p, 3 * kPage, 0), -1);
+  EXPECT_EQ(errno, ENOMEM);
+}
+
+TEST(ProcessVm, CopiesBetweenProcesses) {
+  char* theirs = Map(2 * kPage);
+  strcpy(theirs, "before");
+  int gate[2], told[2];
+  ASSERT_EQ(pipe(gate), 0);
+  ASSERT_EQ(pipe(told), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    strcpy(theirs, "child");
+    char c = 0;
+    if (write(told[1], "r", 1) != 1 || read(gate[0], &c, 1) != 1) _exit(2);
+    _exit(strcmp(theirs, "WORLD") == 0 && strcmp(theirs + kPage - 3, "abcdef") == 0 ? 0 : 1);
+  }
+  char c = 0;
+  ASSERT_EQ(read(told[0], &c, 1), 1);
+  char buffer[16] = {};
+  const iovec mine{buffer, 6};
+  const iovec other{theirs, 6};
+  EXPECT_EQ(process_vm_readv(child, &mine, 1, &other, 1, 0), 6);
+  EXPECT_STREQ(buffer, "child");
+  EXPECT_STREQ(theirs, "before");
+  char world[] = "WORLD", letters[] = "abcdef";
+  const iovec from[2] = {{world, 6}, {letters, 7}};
+  const iovec to[2] = {{theirs, 6}, {theirs + kPage - 3, 7}};
+  EXPECT_EQ(process_vm_writev(child, from, 2, to, 2, 0), 13);
+  EXPECT_EQ(process_vm_readv(child, &mine, 1, &other, 1, 1), -1);
+  EXPECT_EQ(errno, EINVAL);
+  const iovec nowhere{nullptr, 6};
+  EXPECT_EQ(process_vm_readv(child, &mine, 1, &nowhere, 1, 0), -1);
+  EXPECT_EQ(errno, EFAULT);
+  // What comes before a hole is copied.
+  const iovec both[2] = {{theirs, 3}, {nullptr, 3}};
+  EXPECT_EQ(process_vm_readv(child, &mine, 1, both, 2, 0), 3);
+  EXPECT_EQ(write(gate[1], "g", 1), 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(process_vm_readv(child, &mine, 1, &other, 1, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+  for (const int fd : {gate[0], gate[1], told[0], told[1]}) close(fd);
+}
+
+TEST(ProcessVm, AWriteIsSeenByWhoeverSpinsThere) {
+  char* page = Map(kPage);
+  auto* word = reinterpret_cast<volatile int*>(page);
+  *word = 1;
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    while (*word == 1) {  // reads a page that it still shares with its parent, and makes no system call
+    }
+    _exit(*word == 2 ? 0 : 1);
+  }
+  usleep(50000);
+  int two = 2;
+  const iovec mine{&two, sizeof two};
+  const iovec other{page, sizeof two};
+  EXPECT_EQ(process_vm_writev(child, &mine, 1, &other, 1, 0), static_cast<ssize_t>(sizeof two));
+  int status = 0;
+  for (int i = 0; i < 200 && waitpid(child, &status, WNOHANG) == 0; ++i) usleep(20000);
+  EXPECT_EQ(*word, 1);
+  if (kill(child, SIGKILL) == 0) waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(ProcessMadvise, OfOnesOwn) {
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  ASSERT_GE(pidfd, 0);
+  char* p = Map(2 * kPage);
+  const iovec vec[2] = {{p, kPage}, {p + kPage, kPage}};
+  EXPECT_EQ(syscall(kSysProcessMadvise, pidfd, vec, 2, MADV_COLD, 0), static_cast<long>(2 * kPage)) << strerror(errno);
+  EXPECT_EQ(syscall(kSysProcessMadvise, pidfd, vec, 2, MADV_COLD, 1), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(syscall(kSysProcessMadvise, -1, vec, 2, MADV_COLD, 0), -1);
+  EXPECT_EQ(errno, EBADF);
+  munmap(p + kPage, kPage);
+  EXPECT_EQ(syscall(kSysProcessMadvise, pidfd, vec, 2, MADV_COLD, 0), static_cast<long>(kPage));
+  close(pidfd);
 }
 
 TEST(Stack, GrowsWhenUsed) {

@@ -1,0 +1,154 @@
+#include "sentry/syscalls/mm_process.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "abi/mman.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/kernel/pidfd.h"
+
+namespace rampart::syscalls {
+namespace {
+
+using kernel::Task;
+using Ranges = std::vector<mm::AddrRange>;
+
+// Linux: __ptrace_may_access with PTRACE_MODE_ATTACH_REALCREDS.
+bool MayAttach(const Task& task, Task& target) {
+  if (&task.group() == &target.group()) return true;
+  const auth::Credentials& mine = task.creds();
+  if (mine.HasCapability(abi::Capability::kSysPtrace)) return true;
+  const Ref<const auth::Credentials> theirs = target.GetCreds();
+  return mine.ruid == theirs->euid && mine.ruid == theirs->suid && mine.ruid == theirs->ruid && mine.rgid == theirs->egid &&
+         mine.rgid == theirs->sgid && mine.rgid == theirs->rgid && (theirs->permitted & ~mine.permitted) == 0 &&
+         target.group().dumpable.load() == 1;
+}
+
+// The areas of an iovec, not checked against any address space; at most kMaxRwCount bytes.
+Result<Ranges> ReadRanges(Task& task, UserIn<abi::Iovec> vec, uint64_t count) {
+  const std::vector<abi::Iovec> user = TRY(task.mm().CopyInArray(vec, count, abi::kIovMax));
+  Ranges ranges;
+  uint64_t total = 0;
+  for (const abi::Iovec& v : user) {
+    if (v.len > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+    const uint64_t n = std::min(v.len, abi::kMaxRwCount - total);
+    UserAddr end = 0;
+    if (__builtin_add_overflow(v.base, n, &end)) return Errno::kEFAULT;
+    if (n > 0) ranges.push_back({v.base, end});
+    total += n;
+  }
+  return ranges;
+}
+
+struct Transfer {
+  mm::MemoryManager& from;
+  mm::MemoryManager& to;
+  bool to_is_foreign;
+};
+
+// Copies through a buffer of ours; stops at the first byte that cannot be read or written.
+Result<size_t> CopyRange(const Transfer& transfer, UserAddr from, UserAddr to, size_t n) {
+  std::array<std::byte, 16 << 10> buffer;
+  size_t done = 0;
+  while (done < n) {
+    const auto piece = std::span(buffer).first(std::min(n - done, buffer.size()));
+    const Result<size_t> in = transfer.from.CopyInPartial(from + done, piece);
+    if (!in.ok()) break;
+    const auto bytes = piece.first(*in);
+    const Result<size_t> out = transfer.to_is_foreign ? transfer.to.CopyOutFromOutside(to + done, bytes) : transfer.to.CopyOutPartial(to + done, bytes);
+    if (!out.ok()) break;
+    done += *out;
+    if (*out < piece.size()) break;
+  }
+  if (done == 0) return Errno::kEFAULT;
+  return done;
+}
+
+Result<Word> CopyRanges(const Transfer& transfer, Ranges& from, Ranges& to) {
+  size_t total = 0;
+  for (size_t f = 0, t = 0; f < from.size() && t < to.size();) {
+    const size_t n = std::min(from[f].length(), to[t].length());
+    const Result<size_t> moved = CopyRange(transfer, from[f].start, to[t].start, n);
+    if (!moved.ok()) {
+      if (total == 0) return moved.error();
+      break;
+    }
+    total += *moved;
+    if (*moved < n) break;
+    from[f].start += n;
+    to[t].start += n;
+    if (from[f].length() == 0) ++f;
+    if (to[t].length() == 0) ++t;
+  }
+  return Word{total};
+}
+
+struct Request {
+  abi::Pid pid;
+  UserIn<abi::Iovec> local;
+  uint64_t local_count;
+  UserIn<abi::Iovec> remote;
+  uint64_t remote_count;
+  uint64_t flags;
+};
+
+Result<Word> ProcessVm(Task& task, const Request& request, bool write) {
+  if (request.flags != 0) return Errno::kEINVAL;
+  Ranges local = TRY(ReadRanges(task, request.local, request.local_count));
+  if (local.empty()) return Word{0};
+  Ranges remote = TRY(ReadRanges(task, request.remote, request.remote_count));
+  if (remote.empty()) return Word{0};
+  const RefPtr<Task> target = task.kernel().FindTask(request.pid);
+  if (!target) return Errno::kESRCH;
+  const RefPtr<mm::MemoryManager> theirs = target->GetMm();
+  if (!theirs) return Errno::kESRCH;
+  if (!MayAttach(task, *target)) return Errno::kEPERM;
+  mm::MemoryManager& mine = task.mm();
+  if (write) return CopyRanges({mine, *theirs, theirs.get() != &mine}, local, remote);
+  return CopyRanges({*theirs, mine, false}, remote, local);
+}
+
+// Linux: process_madvise_remote_valid.
+bool AdviceForOthers(int advice) {
+  return advice == abi::kMadvCold || advice == abi::kMadvPageOut || advice == abi::kMadvWillNeed || advice == abi::kMadvCollapse;
+}
+
+}  // namespace
+
+Result<Word> SysProcessVmReadv(Task& task, abi::Pid pid, UserIn<abi::Iovec> local, uint64_t local_count, UserIn<abi::Iovec> remote,
+                               uint64_t remote_count, uint64_t flags) {
+  return ProcessVm(task, {pid, local, local_count, remote, remote_count, flags}, false);
+}
+
+Result<Word> SysProcessVmWritev(Task& task, abi::Pid pid, UserIn<abi::Iovec> local, uint64_t local_count, UserIn<abi::Iovec> remote,
+                                uint64_t remote_count, uint64_t flags) {
+  return ProcessVm(task, {pid, local, local_count, remote, remote_count, flags}, true);
+}
+
+Result<Word> SysProcessMadvise(Task& task, Fd pidfd, UserIn<abi::Iovec> vec, uint64_t count, int advice, uint32_t flags) {
+  if (flags != 0) return Errno::kEINVAL;
+  const Ranges ranges = TRY(ReadRanges(task, vec, count));
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(pidfd));
+  const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupOfPidfd(*file));
+  const RefPtr<Task> target = task.kernel().FindTask(group->pid());
+  if (!target || &target->group() != group.get()) return Errno::kESRCH;
+  const RefPtr<mm::MemoryManager> theirs = target->GetMm();
+  if (!theirs) return Errno::kESRCH;
+  if (theirs.get() != &task.mm()) {
+    if (!AdviceForOthers(advice)) return Errno::kEINVAL;
+    if (!MayAttach(task, *target) || !task.creds().HasCapability(abi::Capability::kSysNice)) return Errno::kEPERM;
+  }
+  size_t done = 0;
+  for (const mm::AddrRange& range : ranges) {
+    const Result<void> advised = theirs->MAdvise(range.start, range.length(), advice);
+    if (!advised.ok()) {
+      if (done == 0) return advised.error();
+      break;
+    }
+    done += range.length();
+  }
+  return Word{done};
+}
+
+}  // namespace rampart::syscalls
