@@ -1,5 +1,6 @@
 // GoferInode as a directory: finding names and changing them.
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "sentry/fs/gofer/convert.h"
@@ -222,6 +223,13 @@ void GoferInode::NamesChanged() {
   listing = std::move(listing_);
 }
 
+// A directory is read to its end in several messages on one fid, whose position is in the Gofer: one reader of a directory at a time. Few
+// directories are read at once, so they share some locks.
+static absl::Mutex& ReadersOf(const GoferInode& directory) {
+  static std::array<absl::Mutex, 16> mutexes;
+  return mutexes[directory.ino() % mutexes.size()];
+}
+
 Result<Ref<Listing>> GoferInode::CurrentListing() {
   {
     absl::MutexLock lock(&dir_mutex_);
@@ -231,9 +239,11 @@ Result<Ref<Listing>> GoferInode::CurrentListing() {
 }
 
 Result<Ref<Listing>> GoferInode::ReadListing(bool with_attributes) {
+  absl::MutexLock one_reader(&ReadersOf(*this));
   uint64_t generation = 0;
   {
     absl::MutexLock lock(&dir_mutex_);
+    if (!with_attributes && listing_ && gofer_fs_.exclusive()) return listing_.ToRef();  // by the reader before us
     generation = dir_generation_;
   }
   const gofer::FidNum fid = TRY(EnsureFid());
