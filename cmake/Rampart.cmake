@@ -79,7 +79,7 @@ function(rampart_program name)
 endfunction()
 
 # rampart_fuzz(NAME SOURCES file... DEPS lib... CORPUS dir): LLVMFuzzerTestOneInput. With RAMPART_FUZZ a libFuzzer program;
-# otherwise a program that replays the corpus once, registered with ctest.
+# otherwise a program that replays the corpus and tries three seconds of mutations, registered with ctest.
 function(rampart_fuzz name)
   cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -89,7 +89,7 @@ function(rampart_fuzz name)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   else()
     target_link_libraries(${name} PRIVATE fuzz_replay)
-    add_test(NAME ${name} COMMAND ${name} ${ARG_CORPUS})
+    add_test(NAME ${name} COMMAND ${name} --random 3 1 ${ARG_CORPUS})
     set_tests_properties(${name} PROPERTIES LABELS "fuzz" TIMEOUT 120)
   endif()
 endfunction()

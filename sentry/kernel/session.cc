@@ -15,7 +15,7 @@ struct TerminalOps {
     return group.process_group_ ? group.process_group_->session()->terminal_ : nullptr;
   }
   static bool Owns(const ThreadGroup& group, const RefCounted& terminal) { return Terminal(group).get() == &terminal; }
-  static RefPtr<ProcessGroup> GroupNamed(Kernel::State& state, abi::Pid pgid) {
+  static RefPtr<ProcessGroup> GroupNamed(Kernel::State& state, abi::Pid pgid) ABSL_SHARED_LOCKS_REQUIRED(state.tree_mu) {
     const PidTable::Entry* entry = state.pids.Find(pgid);
     return entry == nullptr ? nullptr : entry->process_group;
   }
@@ -25,7 +25,7 @@ struct TerminalOps {
     for (ThreadGroup* member : group->members_) members.push_back(ShareRef(member));
     return members;
   }
-  static Session* ControlledBy(Kernel::State& state, const RefCounted& terminal) {
+  static Session* ControlledBy(Kernel::State& state, const RefCounted& terminal) ABSL_SHARED_LOCKS_REQUIRED(state.tree_mu) {
     const auto it = state.terminals.find(&terminal);
     return it == state.terminals.end() ? nullptr : it->second;
   }
@@ -34,13 +34,14 @@ struct TerminalOps {
   static bool Orphaned(const ThreadGroup& group) { return group.IsOrphanedTreeLocked(*group.process_group_, nullptr); }
   static abi::Pid GroupId(const ThreadGroup& group) { return group.process_group_->id(); }
 
-  static void Take(Kernel::State& state, Session& session, Ref<RefCounted> terminal, abi::Pid foreground) {
+  static void Take(Kernel::State& state, Session& session, Ref<RefCounted> terminal, abi::Pid foreground)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.tree_mu) {
     state.terminals[terminal.get()] = &session;
     session.terminal_ = std::move(terminal);
     session.foreground_ = foreground;
   }
   // Returns who was in the foreground.
-  static std::vector<Ref<ThreadGroup>> Lose(Kernel::State& state, Session& session) {
+  static std::vector<Ref<ThreadGroup>> Lose(Kernel::State& state, Session& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.tree_mu) {
     std::vector<Ref<ThreadGroup>> foreground = Members(GroupNamed(state, session.foreground_));
     if (session.terminal_) state.terminals.erase(session.terminal_.get());
     session.terminal_ = nullptr;

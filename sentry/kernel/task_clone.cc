@@ -29,6 +29,7 @@ Result<void> CheckFlags(uint64_t flags) {
 
 Result<void> Task::CheckTaskLimits() const {
   Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
   const uint64_t most = state.config.limits.max_tasks;
   const size_t now = state.pids.tasks();
   if (most != 0 && now >= most) return Errno::kEAGAIN;

@@ -107,6 +107,7 @@ void ThreadGroup::LeaveProcessGroupTreeLocked() {
   std::erase(group->members_, this);
   if (!group->members_.empty()) return;
   Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
   if (PidTable::Entry* entry = state.pids.Find(group->id())) entry->process_group = nullptr;
   state.pids.EraseIfEmpty(group->id());
   Session& session = *group->session();

@@ -11,6 +11,7 @@ namespace rampart::kernel {
 // `task` has done everything else; it is unlinked here, and the process with it if it was the last.
 void ThreadGroup::ThreadLeavesTreeLocked(Task& task) {
   Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
   const bool is_leader = task.tid() == pid_;
   bool last = false;
   Task* heir = nullptr;
@@ -100,7 +101,9 @@ ThreadGroup& ThreadGroup::FindReaperTreeLocked() {
   for (ThreadGroup* up = parent_; up != nullptr; up = up->parent_) {
     if (up->child_subreaper.load(std::memory_order_relaxed) && !up->zombie_ && !up->tasks_.empty()) return *up;
   }
-  return *kernel_.state().init;
+  Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
+  return *state.init;
 }
 
 void ThreadGroup::ReparentChildrenTreeLocked() {
@@ -138,6 +141,7 @@ void ThreadGroup::ReleaseTreeLocked() {
   if (std::exchange(released_, true)) return;
   const Ref<ThreadGroup> self = ShareRef(this);
   Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
   LeaveProcessGroupTreeLocked();
   if (ThreadGroup* parent = std::exchange(parent_, nullptr)) parent->EraseChildTreeLocked(*this);
   RefPtr<Task> leader;

@@ -161,8 +161,6 @@ Text StatFile(kernel::Kernel& kernel) {
   };
   line("cpu ", 1);
   for (uint32_t i = 0; i < kernel.cpus(); ++i) line(("cpu" + std::to_string(i)).c_str(), kernel.cpus());
-  uint64_t tasks = 0;
-  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) tasks += group->Tasks().size();
   Append(out, "intr 0\nctxt 0\nbtime %lld\nprocesses %llu\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
          static_cast<long long>((RealtimeNow() - Uptime(kernel)) / kNanosPerSecond), static_cast<unsigned long long>(kernel.forks()));
   return out;
