@@ -27,6 +27,7 @@
 #include "sentry/mm/statistics.h"
 #include "sentry/strace/trace_set.h"
 #include "sentry/syscalls/dispatch.h"
+#include "sentry/vfs/dentry_cache.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::sentry::boot {
@@ -40,6 +41,9 @@ struct Failure {
 };
 
 std::string With(const char* what, Errno error) { return std::string(what) + ": " + ErrnoText(error); }
+
+// Cached names, of perhaps 700 bytes each with their inodes, take a tenth of the memory at most.
+size_t DentriesFor(uint64_t memory_bytes) { return std::clamp<uint64_t>(memory_bytes / 8192, 4096, 65536); }
 
 // Everything of one sandbox, in order of making.
 class Sandbox {
@@ -82,6 +86,7 @@ bool Sandbox::MakeKernel(Failure& failure) {
   Result<UniqueFd> memory_fd = FdFromHost(::memfd_create("rampart-memory", MFD_CLOEXEC));
   if (!memory_fd.ok()) return failure.text = With("memfd_create", memory_fd.error()), false;
   Result<Ref<mm::MemoryFile>> memory = mm::MemoryFile::Create(std::move(*memory_fd), config_.limits.memory_bytes);
+  if (config_.limits.memory_bytes != 0) vfs::DentryCache::SetLimit(DentriesFor(config_.limits.memory_bytes));
   if (!memory.ok()) return failure.text = With("the memory file cannot be made", memory.error()), false;
   Result<Ref<loader::Vdso>> vdso = loader::Vdso::Create(*memory, true);
   if (!vdso.ok()) return failure.text = With("the vDSO cannot be made", vdso.error()), false;

@@ -110,6 +110,7 @@ void GiveTerminalTreeLocked(Kernel::State& state, Session& session, Ref<RefCount
 // The session leader exits: the terminal is free, and whoever was in the foreground hears of it. Linux: disassociate_ctty.
 void ThreadGroup::LoseTerminalTreeLocked() {
   Kernel::State& state = kernel_.state();
+  state.tree_mu.AssertHeld();
   Session& session = *process_group_->session();
   if (!session.terminal_) return;
   for (const Ref<ThreadGroup>& member : TerminalOps::Lose(state, session)) {

@@ -226,6 +226,8 @@ class Task final : public RefCounted, public Caller {
   // task_run.cc
   bool LoopOnce();
   void HandleSyscall();
+  // Ends the process when the kernel holds too much for the sandbox, most likely on its behalf.
+  void CheckKernelMemory();
   void HandlePageFault(const platform::Exit& exit);
   void HandleException(const platform::Exit& exit);
   bool HandleInterrupts(Errno restart);

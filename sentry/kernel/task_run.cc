@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "abi/sysno.h"
+#include "base/heap_meter.h"
 #include "base/log.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task.h"
@@ -13,6 +14,14 @@ constexpr uint64_t kNoSyscall = ~uint64_t{0};  // orig_rax outside system calls
 constexpr uint64_t kSyscallInstructionLength = 2;
 constexpr uint64_t kTrapPageFault = 14;
 
+// The kernel's own objects (files in memory, pipes, sockets, names …) count towards the sandbox's limit, beyond what the runner adds for them
+// (runner/cgroup: kMemoryHeadroom, most of it for the sentry's threads and the gofer). Below the first the limit is not looked at.
+constexpr uint64_t kUnwatchedHeap = uint64_t{16} << 20;
+constexpr uint64_t kKernelHeap = uint64_t{40} << 20;
+// Whoever has taken this much is the first to go; a little later it is whoever comes.
+constexpr int64_t kLargeShare = int64_t{1} << 20;
+constexpr uint64_t kPatience = uint64_t{8} << 20;
+
 bool IsRestart(Errno e) { return static_cast<int>(e) >= static_cast<int>(Errno::kERESTARTSYS); }
 uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int64_t>(e)); }
 
@@ -21,6 +30,7 @@ uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int6
 void Task::Run(platform::Context& context) {
   context_ = &context;
   clock_.Enter(TaskClock::State::kSentry);
+  StartThreadHeap();
   StartRegisters();
   while (LoopOnce()) {
   }
@@ -64,6 +74,7 @@ bool Task::LoopOnce() {
   switch (exit->reason) {
     case platform::ExitReason::kSyscall:
       HandleSyscall();
+      if (HeapBytes() > kUnwatchedHeap) [[unlikely]] CheckKernelMemory();
       break;
     case platform::ExitReason::kFault:
       HandlePageFault(*exit);
@@ -108,6 +119,16 @@ void Task::HandleSyscall() {
     }
   }
   regs.orig_rax = kNoSyscall;
+}
+
+void Task::CheckKernelMemory() {
+  const mm::MemoryFile::Usage usage = kernel_.memory_file()->usage();
+  if (usage.limit_bytes == 0) return;
+  const uint64_t used = usage.used_bytes + HeapBytes();
+  const uint64_t most = usage.limit_bytes + kKernelHeap;
+  if (used <= most || (ThreadHeapBytes() < kLargeShare && used <= most + kPatience)) return;
+  Log(LogLevel::kWarning, "kernel: out of memory for the kernel's own objects: process %d (%s) is killed", group_->pid(), name().c_str());
+  PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
 }
 
 void Task::HandlePageFault(const platform::Exit& exit) {

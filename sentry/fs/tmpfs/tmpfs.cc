@@ -94,8 +94,21 @@ Ref<vfs::Filesystem> NewTmpfs(Ref<mm::MemoryFile> memory, const TmpfsOptions& op
   return fs;
 }
 
+namespace {
+
+// As many files as Linux allows by default, one for two pages, since they live on the Sentry's heap: fewer where memory is limited.
+TmpfsOptions Bounded(TmpfsOptions options, const mm::MemoryFile& memory) {
+  const uint64_t limit = memory.usage().limit_bytes;
+  if (limit != 0 && !options.inodes_given && options.inodes != 0) {
+    options.inodes = std::min(options.inodes, std::max<uint64_t>(limit / 8192, 16384));
+  }
+  return options;
+}
+
+}  // namespace
+
 Tmpfs::Tmpfs(Ref<mm::MemoryFile> memory, const TmpfsOptions& options, const char* type)
-    : Filesystem(type), memory_(std::move(memory)), options_(options) {}
+    : Filesystem(type), memory_(std::move(memory)), options_(Bounded(options, *memory_)) {}
 
 Tmpfs::~Tmpfs() = default;
 
