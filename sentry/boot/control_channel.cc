@@ -14,7 +14,7 @@ namespace rampart::sentry::boot {
 bool ControlChannel::Send(ControlType type, uint32_t value, uint32_t detail, std::string_view text) {
   ControlMessage message{.type = type, .value = value, .detail = detail};
   message.text_length = static_cast<uint32_t>(std::min<size_t>(text.size(), kControlTextBytes));
-  std::memcpy(message.text, text.data(), message.text_length);
+  std::copy_n(text.begin(), message.text_length, message.text);
   iovec segment{&message, sizeof(message)};
   msghdr header{};
   header.msg_iov = &segment;

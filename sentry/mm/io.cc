@@ -11,7 +11,7 @@ Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      std::memcpy(s.iov_base, bytes.data() + done, n);
+      if (n != 0) std::memcpy(s.iov_base, bytes.data() + done, n);
       done += n;
       moved += n;
     }
@@ -36,7 +36,7 @@ Result<size_t> IoSrc::Read(std::span<std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      std::memcpy(bytes.data() + done, s.iov_base, n);
+      if (n != 0) std::memcpy(bytes.data() + done, s.iov_base, n);
       done += n;
       moved += n;
     }

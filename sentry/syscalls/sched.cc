@@ -258,14 +258,16 @@ Result<Word> SysSchedGetattr(Task& task, abi::Pid pid, UserOut<abi::SchedAttr> o
   return Word{0};
 }
 
+constexpr int32_t kIoprioWhoProcess = 1;
+
 Result<Word> SysIoprioGet(Task& task, int32_t which, int32_t who) {
-  constexpr int32_t kIoprioWhoProcess = 1;
+  if (which < kIoprioWhoProcess) return Errno::kEINVAL;
   TRY(Selected(task, which - kIoprioWhoProcess, who));
   return Word{0};  // IOPRIO_CLASS_NONE
 }
 
 Result<Word> SysIoprioSet(Task& task, int32_t which, int32_t who, int32_t priority) {
-  constexpr int32_t kIoprioWhoProcess = 1;
+  if (which < kIoprioWhoProcess) return Errno::kEINVAL;
   const int32_t io_class = priority >> 13;
   if (io_class < 0 || io_class > 3 || (io_class == 0 && (priority & 7) != 0)) return Errno::kEINVAL;
   if (io_class == 1 && !task.creds().HasCapability(abi::Capability::kSysAdmin) && !task.creds().HasCapability(abi::Capability::kSysNice)) {

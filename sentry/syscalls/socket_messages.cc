@@ -152,7 +152,7 @@ void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std
   const size_t at = out.size();
   out.resize(at + ((head.length + 7) & ~uint64_t{7}));
   std::memcpy(out.data() + at, &head, sizeof(head));
-  std::memcpy(out.data() + at + sizeof(head), data.data(), data.size());
+  std::copy(data.begin(), data.end(), out.begin() + static_cast<std::ptrdiff_t>(at + sizeof(head)));
 }
 
 // The control messages of what was received, into at most `room` bytes. Descriptors that do not fit are dropped: MSG_CTRUNC.
