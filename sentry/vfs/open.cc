@@ -171,7 +171,8 @@ Result<Ref<FileDescription>> OpenCreating(const Walk& walk, std::string_view pat
   TRY(walker.Start(path));
   while (true) {
     TRY(walker.ToParent());
-    if (walker.trailing_slash() || walker.last_is_dots()) return exclusive && !walker.trailing_slash() ? Errno::kEEXIST : Errno::kEISDIR;
+    if (walker.last_is_dots() || walker.last().empty()) return exclusive ? Errno::kEEXIST : Errno::kEISDIR;
+    if (walker.trailing_slash()) return Errno::kEISDIR;
     if (!walker.current().dentry->IsDirectory()) return Errno::kENOTDIR;
     if (RefPtr<FileDescription> made = TRY(CreateLast(walk, walker, flags, mode, resolve))) return std::move(made).ToRef();
     TRY(walker.StepLast());
