@@ -180,6 +180,16 @@ Result<void> CheckTerminal(Caller& caller, const HostInode& host, kernel::Termin
   return host.terminal()->CheckAccess(*caller.task(), access, freshness);
 }
 
+bool CanRead(HostInode& host) { return (host.events().Ready(abi::kPollIn) & (abi::kPollIn | abi::kPollHup | abi::kPollErr)) != 0; }
+
+// Raw mode with VMIN and VTIME 0 does not wait.
+Result<size_t> NothingTyped(int fd) {
+  abi::Termios settings{};
+  if (ioctl(fd, abi::kTcGets, &settings) != 0) return Errno::kEAGAIN;
+  if ((settings.lflag & abi::kICanon) == 0 && settings.cc[abi::kVMin] == 0 && settings.cc[abi::kVTime] == 0) return size_t{0};
+  return Errno::kEAGAIN;
+}
+
 // stty tostop.
 bool StopsBackgroundWriters(int fd) {
   abi::Termios settings{};
@@ -220,8 +230,10 @@ Result<size_t> HostFile::PWrite(Caller&, mm::IoSrc& src, uint64_t offset, uint32
 
 Result<size_t> HostFile::Read(Caller& caller, mm::IoDst& dst, uint32_t) {
   if (host_->terminal()) {
-    const bool takes = (host_->events().Ready(abi::kPollIn) & abi::kPollIn) != 0;
+    // What comes after this look is not taken: a signal may have been typed before it.
+    const bool takes = CanRead(*host_);
     TRY(CheckTerminal(caller, *host_, kernel::TerminalAccess::kRead, takes ? HostTerminal::Freshness::kNow : HostTerminal::Freshness::kRecent));
+    if (!takes) return NothingTyped(host_->fd());
   }
   bool first = true;
   return dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
