@@ -114,11 +114,8 @@ Result<void> CheckCredentials(kernel::Task& task, const abi::Ucred& c) {
   return honest ? Result<void>(Ok()) : Errno::kEPERM;
 }
 
-Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Ancillary& out, std::vector<net::Control>& controls) {
-  if (header.control_length > 20480) return Errno::kENOBUFS;
-  std::vector<std::byte> bytes(header.control_length);
-  if (bytes.empty()) return Ok();
-  TRY(task.mm().CopyInBytes(header.control, bytes));
+// Takes apart what the application gave as control messages; `bytes` is our copy.
+Result<void> ParseControl(kernel::Task& task, std::span<const std::byte> bytes, net::Ancillary& out, std::vector<net::Control>& controls) {
   for (size_t at = 0; at + sizeof(abi::Cmsghdr) <= bytes.size();) {
     abi::Cmsghdr c;
     std::memcpy(&c, bytes.data() + at, sizeof(c));
@@ -145,6 +142,14 @@ Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Anc
     }
   }
   return Ok();
+}
+
+Result<void> ReadControl(kernel::Task& task, const abi::Msghdr& header, net::Ancillary& out, std::vector<net::Control>& controls) {
+  constexpr uint64_t kMaxControl = 20480;  // net.core.optmem_max
+  if (header.control_length > kMaxControl) return Errno::kENOBUFS;
+  if (header.control_length == 0) return Ok();
+  const std::vector<std::byte> bytes = TRY(task.mm().CopyInArray(UserIn<std::byte>(header.control), header.control_length, kMaxControl));
+  return ParseControl(task, bytes, out, controls);
 }
 
 void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std::span<const std::byte> data) {
