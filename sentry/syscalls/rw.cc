@@ -288,7 +288,6 @@ Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if (whence < abi::kSeekSet || whence > abi::kSeekHole) return Errno::kEINVAL;
-  if (!file->seekable()) return Errno::kESPIPE;
   return static_cast<Word>(TRY(file->Seek(task, offset, whence)));
 }
 

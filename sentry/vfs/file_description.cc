@@ -70,6 +70,7 @@ Result<size_t> FileDescription::Write(Caller& caller, mm::IoSrc& src, uint32_t f
 }
 
 Result<uint64_t> FileDescription::Seek(Caller& caller, int64_t offset, int whence) {
+  if (!seekable()) return Errno::kESPIPE;
   absl::MutexLock lock(&position_mu_);
   uint64_t base = 0;
   if (whence == abi::kSeekCur) {

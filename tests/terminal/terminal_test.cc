@@ -202,8 +202,8 @@ TEST_P(Terminal, PythonSeesForegroundGroupSizeAndInterrupt) {
   if (!HavePython()) GTEST_SKIP() << "no /usr/bin/python3";
   TerminalSession t(Python(R"(
 import os, time
-print('foreground', os.tcgetpgrp(0) == os.getpgrp(), os.get_terminal_size(0).columns, os.isatty(1), flush=True)
 try:
+    print('foreground', os.tcgetpgrp(0) == os.getpgrp(), os.get_terminal_size(0).columns, os.isatty(1), flush=True)
     while True: time.sleep(0.05)
 except KeyboardInterrupt:
     print('interrupted', flush=True)
