@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""python_suite.py MODULE: runs one module of Python's own test suite and prints "TEST-ID OUTCOME" a line, sorted, for comparison.
+"""python_suite.py MODULE [CLASS-TO-LEAVE-OUT…]: runs one module of Python's own test suite and prints "TEST-ID OUTCOME" a line, sorted, for comparison.
 
 A test that fails is run once more, as `python3 -m test -w` does; what the tests themselves print goes to standard error. Exit status 0 if the
 module could be run at all. Outcomes: ok, skipped, failed, expected (a failure that the suite expects).
@@ -60,15 +60,20 @@ def main():
     os.dup2(2, 1)
     support = importlib.import_module("test.support")
     support.use_resources = []
-    load = unittest.defaultTestLoader.loadTestsFromModule
     module = importlib.import_module(name)
+    left_out = set(sys.argv[2:])
+
+    def load():
+        everything = tests_of(unittest.defaultTestLoader.loadTestsFromModule(module))
+        return unittest.TestSuite(test for test in everything if type(test).__name__ not in left_out)
+
     outcomes = Outcomes()
-    load(module).run(outcomes)
+    load().run(outcomes)
     failed = {test for test, outcome in outcomes.of.items() if outcome == "failed"}
     if failed:
         gc.collect()
         again = Outcomes()
-        unittest.TestSuite(test for test in tests_of(load(module)) if test.id() in failed).run(again)
+        unittest.TestSuite(test for test in tests_of(load()) if test.id() in failed).run(again)
         outcomes.of.update(again.of)
     with os.fdopen(report, "w") as out:
         for test, outcome in sorted(outcomes.of.items()):

@@ -125,6 +125,7 @@ TEST(Wait, ByProcessGroup) {
 
 TEST(Wait, StoppedAndContinuedAreReportedOnce) {
   const pid_t pid = Sleeper();
+  ASSERT_EQ(setpgid(pid, pid), 0);  // else SIGTSTP does nothing where the test itself runs in an orphaned group
   int status = 0;
   kill(pid, SIGSTOP);
   ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
