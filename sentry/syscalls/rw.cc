@@ -326,21 +326,20 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
   return static_cast<Word>(n);
 }
 
-Result<Word> SysFsync(Task& task, Fd fd) {
+namespace {
+
+Result<Word> SyncFile(Task& task, Fd fd, bool data_only) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if (!file->seekable()) return Errno::kEINVAL;
-  TRY(file->Sync(false));
+  TRY(file->Sync(data_only));
   return Word{0};
 }
 
-Result<Word> SysFdatasync(Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
-  if (!file->seekable()) return Errno::kEINVAL;
-  TRY(file->Sync(true));
-  return Word{0};
-}
+}  // namespace
+
+Result<Word> SysFsync(Task& task, Fd fd) { return SyncFile(task, fd, false); }
+Result<Word> SysFdatasync(Task& task, Fd fd) { return SyncFile(task, fd, true); }
 
 Result<Word> SysSyncfs(Task& task, Fd fd) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
