@@ -88,6 +88,12 @@ struct Exit {
 
 enum class Step : uint8_t { kRun, kSingleInstruction };
 
+// A system call that always has the same result for this thread: getpid, gettid, getuid …
+struct KnownAnswer {
+  uint32_t number;  // as in rax
+  uint64_t result;
+};
+
 class Context {
  public:
   virtual ~Context() = default;
@@ -120,6 +126,11 @@ class Context {
 
   // Called on this thread when it stops running in `space` for good (thread exit, execve, before pooling).
   virtual void Leave(AddressSpace& space) = 0;
+
+  // Replaces the system calls whose results are known beforehand, until the next call of this function or of Leave. A platform may answer
+  // them without an exit (PlatformStats::answered_calls), or ignore this. Calls must have no effect and must not read their arguments.
+  // Own thread, outside Switch.
+  virtual void SetAnswers(std::span<const KnownAnswer> answers) = 0;
 };
 
 // Counters for --stats.
@@ -128,6 +139,8 @@ struct PlatformStats {
   uint64_t host_calls = 0;      // host system calls made for them, ours and injected
   uint64_t injected_calls = 0;  // mapping calls injected into the application's host process
   uint64_t helper_processes = 0;
+  uint64_t answered_calls = 0;  // system calls answered without a switch (Context::SetAnswers)
+  uint64_t inner_faults = 0;    // page faults resolved by the platform alone
 };
 
 class Platform {
@@ -150,6 +163,14 @@ struct NeededSyscall {
   const char* reason;
 };
 
+// An ioctl that a platform needs: the request, and the descriptors that it may go to: those with (fd & fd_mask) == fd.
+struct NeededIoctl {
+  int fd;
+  uint32_t fd_mask;  // ~0: exactly fd
+  uint32_t request;
+  const char* reason;
+};
+
 // How the registry knows a platform.
 struct PlatformInfo {
   const char* name;
@@ -158,6 +179,9 @@ struct PlatformInfo {
   // Called at boot, before confinement and before other threads exist.
   Result<std::unique_ptr<Platform>> (*create)();
   std::vector<NeededSyscall> (*needed_syscalls)();
+  // Descriptor numbers are those of the platform that create() made last; before, examples. When this is not empty, SYS_ioctl is allowed
+  // for these only (beyond what every Sentry may do).
+  std::vector<NeededIoctl> (*needed_ioctls)();
 };
 
 }  // namespace rampart::platform

@@ -43,6 +43,7 @@ class PtraceContext final : public Context {
   Result<void> SetExtendedState(std::span<const std::byte> in) override;
   Result<void> PrepareSibling(AddressSpace& space) override;
   void Leave(AddressSpace& space) override;
+  void SetAnswers(std::span<const KnownAnswer>) override {}  // every call stops anyway
 
   // For PtraceAddressSpace::Kick: Interrupt() when inside Switch. Any thread.
   void KickIfRunning();

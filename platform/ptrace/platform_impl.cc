@@ -42,9 +42,11 @@ std::vector<NeededSyscall> NeededSyscalls() {
   };
 }
 
+std::vector<NeededIoctl> NeededIoctls() { return {}; }
+
 }  // namespace
 
-const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls};
+const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls, NeededIoctls};
 
 PtracePlatform::PtracePlatform(std::unique_ptr<Pristine> pristine) : pristine_(std::move(pristine)) {}
 

@@ -101,6 +101,7 @@ class FakeContext final : public Context {
   Result<void> SetExtendedState(std::span<const std::byte> in) override;
   Result<void> PrepareSibling(AddressSpace& space) override;
   void Leave(AddressSpace& space) override;
+  void SetAnswers(std::span<const KnownAnswer>) override {}
 
   // Appends one Switch's result or behaviour.
   void Push(platform::Exit exit);
