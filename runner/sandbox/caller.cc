@@ -5,7 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <climits>
+#include <string_view>
+
+#include "base/unique_fd.h"
 
 namespace rampart::runner {
 namespace {
@@ -46,6 +50,14 @@ Caller InspectCaller() {
   if (::gethostname(name, sizeof(name)) == 0) caller.hostname = name;
   for (char** variable = environ; *variable != nullptr; ++variable) caller.environment.emplace_back(*variable);
   return caller;
+}
+
+bool HostClockIsTsc() {
+  const auto file = FdFromHost(::open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC));
+  if (!file.ok()) return false;
+  std::array<char, 32> text{};
+  const ssize_t n = ::read(file->get(), text.data(), text.size());
+  return n > 0 && std::string_view(text.data(), static_cast<size_t>(n)) == "tsc\n";
 }
 
 }  // namespace rampart::runner

@@ -27,4 +27,8 @@ struct Caller {
 // Call first in main.
 Caller InspectCaller();
 
+// Whether the host itself keeps time by the processor's counter, which it watches and gives up when processors disagree: programs
+// inside may then read the clock without a system call.
+bool HostClockIsTsc();
+
 }  // namespace rampart::runner

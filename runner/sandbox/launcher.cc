@@ -231,6 +231,7 @@ absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions
   CallerSignals signals = TRY_STATUS(CallerSignals::Take());
   plan.boot.ignored_signals = signals.ignored();
   plan.boot.blocked_signals = signals.blocked();
+  plan.boot.host_clock_is_tsc = HostClockIsTsc();
   plan.boot.log_level = static_cast<int>(options.debug_log.empty() ? LogLevel::kError : LogLevel::kDebug);
   Resources resources = TRY_STATUS(OpenResources(options));
   SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "runner");

@@ -88,7 +88,7 @@ bool Sandbox::MakeKernel(Failure& failure) {
   Result<Ref<mm::MemoryFile>> memory = mm::MemoryFile::Create(std::move(*memory_fd), config_.limits.memory_bytes);
   if (config_.limits.memory_bytes != 0) vfs::DentryCache::SetLimit(DentriesFor(config_.limits.memory_bytes));
   if (!memory.ok()) return failure.text = With("the memory file cannot be made", memory.error()), false;
-  Result<Ref<loader::Vdso>> vdso = loader::Vdso::Create(*memory, true);
+  Result<Ref<loader::Vdso>> vdso = loader::Vdso::Create(*memory, config_.host_clock_is_tsc);
   if (!vdso.ok()) return failure.text = With("the vDSO cannot be made", vdso.error()), false;
   kernel::KernelConfig kernel_config{.memory_file = *memory,
                                      .platform = std::move(*platform),

@@ -91,6 +91,7 @@ struct BootConfig {
   std::vector<Mount> mounts;
   Limits limits;
 
+  bool host_clock_is_tsc = false;  // what HostClockIsTsc() (runner/sandbox/caller.h) said: the kernel has no /sys any more
   std::string platform;   // name in the registry; "" = the best that works here
   bool strace = false;
   std::string strace_set;  // "" = all; else comma-separated names and %classes, as strace -e trace=

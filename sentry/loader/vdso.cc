@@ -1,19 +1,14 @@
 #include "sentry/loader/vdso.h"
 
 #include <cpuid.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <ctime>
-#include <string_view>
 
 #include "absl/synchronization/mutex.h"
 #include "base/log.h"
 #include "base/safe_math.h"
-#include "base/unique_fd.h"
 #include "sentry/loader/vdso_blob.h"
 #include "sentry/loader/vdso_params.h"
 
@@ -55,16 +50,9 @@ uint64_t ReadTogether(clockid_t clock, Nanos* value) {
   return best_tsc;
 }
 
-bool HostTscIsUsable() {
+bool TscIsInvariant() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  const bool invariant = __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & (1u << 8)) != 0;
-  if (!invariant) return false;
-  // The kernel watches the counter and gives it up when cores disagree: what it uses itself is good.
-  auto fd = FdFromHost(open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC));
-  if (!fd.ok()) return false;
-  std::array<char, 32> text{};
-  const ssize_t n = read(fd->get(), text.data(), text.size());
-  return n > 0 && std::string_view(text.data(), static_cast<size_t>(n)) == "tsc\n";
+  return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & (1u << 8)) != 0;
 }
 
 // Nanoseconds per tick, 32 fractional bits.
@@ -168,7 +156,7 @@ Result<Ref<Vdso>> Vdso::Create(Ref<mm::MemoryFile> memory_file, bool use_tsc) {
   // SAFETY: a zeroed, page-aligned page that the mappable below keeps; zero bytes are valid parameters ("use system calls").
   auto* params = reinterpret_cast<VdsoParams*>(memory_file->At(pages.start));
   auto state = std::make_unique<State>(MakeRef<VdsoPages>(memory_file, pages), params, code_bytes);
-  if (use_tsc && HostTscIsUsable()) {
+  if (use_tsc && TscIsInvariant()) {
     state->Start();
   } else {
     Log(LogLevel::kInfo, "vdso: no usable TSC; clock_gettime will be a system call");

@@ -24,8 +24,8 @@ enum class VdsoClock : uint8_t { kRealtime, kMonotonic, kBoottime, kMonotonicRaw
 
 class Vdso final : public RefCounted {
  public:
-  // Copies the image in, and calibrates once (which takes 0.3 ms). `use_tsc`: the platform shows the application the host's own TSC (ptrace, systrap: yes).
-  // Called at boot before confinement: it reads the host's clocksource from sysfs. Errors: ENOMEM.
+  // Copies the image in, and calibrates once (which takes 0.3 ms). `use_tsc`: the host keeps time by the TSC, and the platform shows the
+  // application that TSC (ptrace, systrap: yes); without an invariant one it is not used all the same. Errors: ENOMEM.
   static Result<Ref<Vdso>> Create(Ref<mm::MemoryFile> memory_file, bool use_tsc);
 
   // Compares with the host's clocks and publishes new parameters. Returns when it wants to be called again (10 ms at first, later 1 s); the
