@@ -27,12 +27,13 @@ const PlatformInfo* FindPlatform(std::string_view name) {
 
 const PlatformInfo* ChoosePlatform(std::string_view name, std::string* why) {
   why->clear();
-  std::string names;
+  std::string names = "auto";
   for (const PlatformInfo* info : kPlatforms) {
-    names += (names.empty() ? "" : ", ") + std::string(info->name);
+    names += ", " + std::string(info->name);
     if (name != "auto" && name != info->name) continue;
-    *why = info->why_unavailable();
-    if (why->empty()) return info;
+    const std::string reason = info->why_unavailable();
+    if (reason.empty()) return info;
+    *why += (why->empty() ? "" : "; ") + reason;
     if (name == info->name) return nullptr;
   }
   if (name != "auto") *why = "there is no platform '" + std::string(name) + "' (known: " + names + ")";

@@ -30,7 +30,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.add_option("--cpus", line.cpus, "At most this many processors' time")->type_name("N");
   app.add_option("--pids", line.pids, "At most this many processes and threads")->type_name("N");
   app.add_option("--timeout", line.timeout, "End the program after this time, with status 124 (10, 1.5s, 2m, 1h)")->type_name("TIME");
-  app.add_option("--platform", line.platform, "How to run application code: ptrace")->type_name("NAME");
+  app.add_option("--platform", line.platform, "How to run application code: kvm, ptrace, or auto (the default): the first of them that works here")->type_name("NAME");
   app.add_option("--strace", line.strace_set, "Print system calls to standard error or the debug log, or only those of SET")
       ->type_name("[=SET]")
       ->expected(0, 1)

@@ -24,7 +24,7 @@ std::string SeccompDocument() {
       "the process, and with it the sandbox. `arg2 ⊆ 3` means that no other bits may be set; an `int` argument is compared in its lower "
       "half, as the kernel reads it. Application code itself makes no host system call at all.\n";
   for (const platform::PlatformInfo* platform : platform::Platforms()) {
-    const auto policy = sentry::boot::SentryPolicy(platform->name, platform->needed_syscalls());
+    const auto policy = sentry::boot::SentryPolicy(*platform);
     Append(out, absl::StrCat("Sentry on the platform ", platform->name), policy);
   }
   Append(out, "Gofer", GoferPolicy(/*host_sockets=*/false));

@@ -1,6 +1,7 @@
 #include "runner/monitor/stats.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,16 @@ std::string Milliseconds(uint64_t nanos) { return absl::StrFormat("%.3f ms", sta
 
 void Line(std::string& out, const char* name, const std::string& value) { absl::StrAppendFormat(&out, "  %-26s %14s\n", name, value); }
 
+// What the sentry says may be anything: printable characters only, up to a NUL or the end of the field.
+template <size_t kSize>
+std::string Printable(const char (&field)[kSize]) {
+  std::string text(field, strnlen(field, kSize));
+  for (char& c : text) {
+    if (c < ' ' || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string FormatStats(const StatsReport& report) {
@@ -27,6 +38,9 @@ std::string FormatStats(const StatsReport& report) {
   }
   std::stable_sort(numbers.begin(), numbers.end(),
                    [&](uint32_t a, uint32_t b) { return report.syscalls[a].nanos > report.syscalls[b].nanos; });
+  const std::string reason = Printable(report.platform_reason);
+  Line(out, "platform", Printable(report.platform));
+  if (!reason.empty()) absl::StrAppendFormat(&out, "    because: %s\n", reason);
   Line(out, "wall time", Milliseconds(report.wall_nanos));
   Line(out, "start-up of the kernel", Milliseconds(report.boot_nanos));
   Line(out, "application time", Milliseconds(report.user_nanos));
@@ -36,6 +50,8 @@ std::string FormatStats(const StatsReport& report) {
   Line(out, "  copied on write", absl::StrCat(report.faults_copied));
   Line(out, "tasks created", absl::StrCat(report.tasks_created));
   Line(out, "switches", absl::StrCat(report.switches));
+  Line(out, "  answered without one", absl::StrCat(report.answered_calls));
+  Line(out, "  faults without one", absl::StrCat(report.inner_faults));
   Line(out, "host calls", absl::StrCat(report.host_calls));
   Line(out, "  injected", absl::StrCat(report.injected_calls));
   Line(out, "helper processes", absl::StrCat(report.helper_processes));

@@ -51,14 +51,14 @@ absl::Status ConfineSentry(const SentryChild& config) {
 }
 
 std::string InstallFilter(const platform::PlatformInfo& platform) {
-  const auto installed = sentry::boot::InstallSentryFilter(platform.name, platform.needed_syscalls());
+  const auto installed = sentry::boot::InstallSentryFilter(sentry::boot::SentryPolicy(platform));
   if (installed.ok()) return "";
   return std::string(SystemError("install the seccomp filter (does the host's kernel have CONFIG_SECCOMP_FILTER?)", installed.error()).message());
 }
 
 // In place of a kernel: see SelfTest.
 int RunSelfTest(const SentryChild& config) {
-  if (!sentry::boot::InstallSentryFilter("", {}).ok()) return 1;
+  if (!sentry::boot::InstallSentryFilter(sentry::boot::BasePolicy()).ok()) return 1;
   Send(ControlType::kStarted, 0);
   if (config.self_test == SelfTest::kViolate) ::syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
   for (;;) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 
 #include "base/host.h"
@@ -55,6 +56,8 @@ class Sandbox {
   int Wait() { return kernel_->WaitForInit(); }
   ControlChannel& control() { return control_; }
   kernel::Kernel& kernel() { return *kernel_; }
+  const platform::PlatformInfo& platform() const { return *platform_; }
+  const std::string& passed_over() const { return passed_over_; }
   uint64_t gofer_requests() const { return gofer_ ? gofer_->client().requests() : 0; }
 
  private:
@@ -69,6 +72,7 @@ class Sandbox {
   const BootHooks& hooks_;
   ControlChannel control_;
   const platform::PlatformInfo* platform_ = nullptr;
+  std::string passed_over_;  // why not a better platform
   std::unique_ptr<kernel::Kernel> kernel_;
   RefPtr<vfs::MountNamespace> mounts_;
   RefPtr<vfs::FdTable> fds_;
@@ -81,6 +85,8 @@ bool Sandbox::MakeKernel(Failure& failure) {
   std::string why;
   platform_ = platform::ChoosePlatform(config_.platform.empty() ? "auto" : config_.platform, &why);
   if (platform_ == nullptr) return failure.text = why, false;
+  Log(LogLevel::kInfo, "platform: %s%s%s", platform_->name, why.empty() ? "" : ", because: ", why.c_str());
+  passed_over_ = why;
   Result<std::unique_ptr<platform::Platform>> platform = platform_->create();
   if (!platform.ok()) return failure.text = With("the platform cannot be made", platform.error()), false;
   Result<UniqueFd> memory_fd = FdFromHost(::memfd_create("rampart-memory", MFD_CLOEXEC));
@@ -232,6 +238,14 @@ bool Sandbox::Start(Failure& failure) {
   return true;
 }
 
+// As much of `text` as fits, with a NUL.
+template <size_t kSize>
+void CopyText(char (&to)[kSize], std::string_view text) {
+  const size_t size = std::min(text.size(), kSize - 1);
+  std::memcpy(to, text.data(), size);
+  to[size] = 0;
+}
+
 // The end of a sandbox's numbers, for --stats.
 void SendStats(const BootConfig& config, Sandbox& sandbox, Nanos begun, Nanos started) {
   if (config.stats_fd < 0) return;
@@ -244,6 +258,10 @@ void SendStats(const BootConfig& config, Sandbox& sandbox, Nanos begun, Nanos st
   report->host_calls = platform.host_calls;
   report->injected_calls = platform.injected_calls;
   report->helper_processes = platform.helper_processes;
+  report->answered_calls = platform.answered_calls;
+  report->inner_faults = platform.inner_faults;
+  CopyText(report->platform, sandbox.platform().name);
+  CopyText(report->platform_reason, sandbox.passed_over());
   const kernel::ResourceTotals usage = kernel::UsageOfTheGone(kernel);
   report->user_nanos = static_cast<uint64_t>(usage.user_time);
   report->system_nanos = static_cast<uint64_t>(usage.system_time);

@@ -73,10 +73,14 @@ struct StatsReport {
   uint64_t host_calls = 0;
   uint64_t injected_calls = 0;
   uint64_t helper_processes = 0;
+  uint64_t answered_calls = 0;
+  uint64_t inner_faults = 0;
   uint64_t gofer_requests = 0;
   uint64_t memory_peak_bytes = 0;
   uint64_t user_nanos = 0;      // application processor time
   uint64_t system_nanos = 0;    // sentry processor time
+  char platform[16] = {};          // its name
+  char platform_reason[256] = {};  // why not a better one; NUL-terminated, as the name
   SyscallCount syscalls[abi::kMaxSysno + 1];
 
   static constexpr uint64_t kMagic = 0x53544154'52414d31;

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <termios.h>
 
+#include <algorithm>
 #include <cstddef>
 
 #include "runner/seccomp/install.h"
@@ -91,8 +92,13 @@ std::vector<AllowedSyscall> Base() {
   };
 }
 
-// What a platform's needs mean in arguments. It reaches only the processes of the sentry's PID namespace: its own stubs.
-std::vector<AllowedSyscall> PlatformCalls(const std::string& platform) {
+// What the calls that `platform` needs mean in arguments: it reaches only the processes of the sentry's PID namespace, its own stubs.
+std::vector<AllowedSyscall> CheckedCalls(const std::string& platform) {
+  if (platform == "kvm") {
+    // Its threads are the sentry's own: what every sentry may do is enough.
+    return {{Sysno::tgkill, "kvm: taking a thread of our own out of KVM_RUN", {{Int(0, {kSelf})}}},
+            {Sysno::fcntl, "kvm: descriptors of virtual processors get numbers of their own range", {{Int(1, {F_DUPFD_CLOEXEC})}}}};
+  }
   if (platform != "ptrace") return {};
   return {
       {Sysno::ptrace, "ptrace: running, stopping and reading stub threads",
@@ -106,24 +112,56 @@ std::vector<AllowedSyscall> PlatformCalls(const std::string& platform) {
   };
 }
 
+// The ioctls: a rule for each set of descriptors.
+AllowedSyscall IoctlsOf(const std::vector<platform::NeededIoctl>& needed) {
+  AllowedSyscall call{Sysno::ioctl, needed.front().reason};
+  for (const platform::NeededIoctl& one : needed) {
+    const auto fd = static_cast<uint64_t>(static_cast<uint32_t>(one.fd));
+    const auto same = std::find_if(call.rules.begin(), call.rules.end(), [&](const seccomp::Rule& rule) {
+      return rule[0].mask == one.fd_mask && rule[0].any_of[0] == fd;
+    });
+    if (same != call.rules.end()) {
+      (*same)[1].any_of.push_back(one.request);
+    } else {
+      call.rules.push_back({{0, one.fd_mask, {fd}}, Int(1, {one.request})});
+    }
+  }
+  return call;
+}
+
+// Running a virtual processor is the hottest call there is where there are any: its rule is looked at first.
+void PutIoctlsFirst(Policy& policy, size_t rules) {
+  const auto call = std::find_if(policy.allowed.begin(), policy.allowed.end(), [](const AllowedSyscall& one) { return one.number == Sysno::ioctl; });
+  std::rotate(call->rules.begin(), call->rules.end() - static_cast<ptrdiff_t>(rules), call->rules.end());
+  std::rotate(policy.allowed.begin(), call, call + 1);
+}
+
 }  // namespace
 
-Policy SentryPolicy(const std::string& platform, std::span<const platform::NeededSyscall> needed) {
-  Policy policy{"sentry", Base(), {{Sysno::clone3, Errno::kENOSYS, "glibc falls back to clone, whose flags can be checked"}}};
-  const std::vector<AllowedSyscall> known = PlatformCalls(platform);
-  for (const platform::NeededSyscall& call : needed) {
+Policy BasePolicy() { return {"sentry", Base(), {{Sysno::clone3, Errno::kENOSYS, "glibc falls back to clone, whose flags can be checked"}}}; }
+
+Policy SentryPolicy(const platform::PlatformInfo& platform) {
+  Policy policy = BasePolicy();
+  const std::vector<AllowedSyscall> checked = CheckedCalls(platform.name);
+  const std::vector<platform::NeededIoctl> ioctls = platform.needed_ioctls();
+  for (const platform::NeededSyscall& call : platform.needed_syscalls()) {
     AllowedSyscall extra{static_cast<Sysno>(call.number), call.reason};
-    for (const AllowedSyscall& checked : known) {
-      if (checked.number == extra.number) extra = checked;
+    if (extra.number == Sysno::ioctl && !ioctls.empty()) {
+      extra = IoctlsOf(ioctls);
+      extra.reason = call.reason;
+    }
+    for (const AllowedSyscall& known : checked) {
+      if (known.number == extra.number) extra = known;
     }
     seccomp::Merge(policy, std::span(&extra, 1));
+    if (extra.number == Sysno::ioctl) PutIoctlsFirst(policy, extra.rules.size());
   }
   return policy;
 }
 
-Result<void> InstallSentryFilter(const std::string& platform, std::span<const platform::NeededSyscall> needed) {
+Result<void> InstallSentryFilter(const Policy& policy) {
   seccomp::PrimeAllocator();
-  return seccomp::Install(SentryPolicy(platform, needed));
+  return seccomp::Install(policy);
 }
 
 }  // namespace rampart::sentry::boot

@@ -141,7 +141,7 @@ Result<void> InstallReporting(const Policy& policy) {
 
 void PrintAllRules() {
   for (const platform::PlatformInfo* platform : platform::Platforms()) {
-    PrintRules(sentry::boot::SentryPolicy(platform->name, platform->needed_syscalls()));
+    PrintRules(sentry::boot::SentryPolicy(*platform));
   }
   PrintRules(runner::GoferPolicy(/*host_sockets=*/false));
 }

@@ -12,6 +12,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "platform/kvm/ioctls.h"
+#include "platform/kvm/needed.h"
 #include "platform/registry/registry.h"
 #include "runner/cli/print.h"
 #include "runner/sandbox/gofer_policy.h"
@@ -25,8 +27,7 @@ using abi::Sysno;
 using seccomp::Policy;
 
 Policy Sentry(const char* name = "ptrace") {
-  const platform::PlatformInfo* info = platform::FindPlatform(name);
-  return sentry::boot::SentryPolicy(name, info->needed_syscalls());
+  return sentry::boot::SentryPolicy(*platform::FindPlatform(name));
 }
 
 bool Allows(const Policy& policy, Sysno number, std::vector<uint64_t> args = {}) {
@@ -46,7 +47,7 @@ constexpr Sysno kNobodyNeeds[] = {
 
 TEST(SentryFilter, AtMostFiftyCallsOnEveryPlatform) {
   for (const platform::PlatformInfo* info : platform::Platforms()) {
-    const Policy policy = sentry::boot::SentryPolicy(info->name, info->needed_syscalls());
+    const Policy policy = sentry::boot::SentryPolicy(*info);
     EXPECT_EQ(seccomp::FindDefect(policy), "") << info->name;
     EXPECT_LE(policy.allowed.size(), sentry::boot::kMostSentrySyscalls) << info->name;
   }
@@ -115,10 +116,55 @@ TEST(SentryFilter, ArgumentsAreChecked) {
 }
 
 TEST(SentryFilter, TakesEachPlatformsCallsOnlyThere) {
-  const Policy none = sentry::boot::SentryPolicy("", {});
+  const Policy none = sentry::boot::BasePolicy();
   EXPECT_FALSE(Allows(none, Sysno::ptrace, {PTRACE_SYSEMU}));
   EXPECT_FALSE(Allows(none, Sysno::wait4));
   EXPECT_FALSE(Allows(none, Sysno::tgkill, {2, 2, 9}));
+}
+
+// The KVM platform with a machine at descriptor 100 and processors from 1024 on.
+Policy KvmSentry() {
+  static const platform::PlatformInfo kInfo{"kvm", nullptr, nullptr, platform::kvm::NeededSyscalls, [] { return platform::kvm::NeededIoctls(100, 1024); }};
+  return sentry::boot::SentryPolicy(kInfo);
+}
+
+TEST(KvmSentryFilter, OnlyTheIoctlsInUseOnTheirDescriptors) {
+  const Policy policy = KvmSentry();
+  EXPECT_EQ(seccomp::FindDefect(policy), "");
+  EXPECT_LE(policy.allowed.size(), sentry::boot::kMostSentrySyscalls);
+  for (const platform::kvm::UsedIoctl& used : platform::kvm::kUsedIoctls) {
+    const bool vm = used.kind == platform::kvm::FdKind::kVm;
+    for (const uint64_t fd : {uint64_t{1024}, uint64_t{1025}, uint64_t{2047}}) EXPECT_EQ(Allows(policy, Sysno::ioctl, {fd, used.request}), !vm) << used.reason;
+    for (const uint64_t fd : {uint64_t{1023}, uint64_t{2048}, uint64_t{0}, uint64_t{3}, ~uint64_t{0}, uint64_t{1024 + 65536}}) {
+      EXPECT_FALSE(Allows(policy, Sysno::ioctl, {fd, used.request})) << used.reason << fd;
+    }
+    EXPECT_EQ(Allows(policy, Sysno::ioctl, {100, used.request}), vm) << used.reason;
+  }
+}
+
+TEST(KvmSentryFilter, NothingElseOfKvm) {
+  const Policy policy = KvmSentry();
+  // Devices, other machines' memory, interrupts of the host, dirty logs, the guest's debug registers …
+  for (const uint64_t request : std::initializer_list<uint64_t>{KVM_CREATE_VM, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_IRQFD, KVM_IOEVENTFD, KVM_GET_DIRTY_LOG, KVM_CREATE_DEVICE, KVM_SET_GUEST_DEBUG,
+                                 KVM_CHECK_EXTENSION, KVM_ENABLE_CAP, KVM_SET_TSS_ADDR, KVM_MEMORY_ENCRYPT_OP, KVM_SET_NESTED_STATE}) {
+    for (const uint64_t fd : {uint64_t{3}, uint64_t{100}, uint64_t{1024}}) EXPECT_FALSE(Allows(policy, Sysno::ioctl, {fd, request})) << std::hex << request;
+  }
+  EXPECT_TRUE(Allows(policy, Sysno::ioctl, {0, TIOCGWINSZ}));
+  EXPECT_FALSE(Allows(policy, Sysno::ioctl, {0, TIOCSTI}));
+}
+
+TEST(KvmSentryFilter, NoTracingNoSignalsToOthers) {
+  const Policy policy = KvmSentry();
+  for (const Sysno call : kNobodyNeeds) EXPECT_FALSE(Allows(policy, call)) << abi::SysnoName(static_cast<uint32_t>(call));
+  for (const Sysno call : {Sysno::ptrace, Sysno::wait4, Sysno::openat, Sysno::socket, Sysno::sched_setaffinity}) {
+    EXPECT_FALSE(Allows(policy, call)) << abi::SysnoName(static_cast<uint32_t>(call));
+  }
+  EXPECT_TRUE(Allows(policy, Sysno::tgkill, {1, 7, SIGURG}));
+  EXPECT_FALSE(Allows(policy, Sysno::tgkill, {2, 7, SIGURG}));
+  EXPECT_FALSE(Allows(policy, Sysno::fcntl, {0, F_SETOWN}));
+  const uint64_t shared = MAP_SHARED;
+  EXPECT_TRUE(Allows(policy, Sysno::mmap, {0, 12288, PROT_READ | PROT_WRITE, shared, 1024, 0}));
+  EXPECT_FALSE(Allows(policy, Sysno::mmap, {0, 12288, PROT_READ | PROT_WRITE | PROT_EXEC, shared, 1024, 0}));
 }
 
 // docs/seccomp.md is the golden list: a change of a table shows in review as a change of that file.
