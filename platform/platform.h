@@ -182,6 +182,10 @@ struct PlatformInfo {
   // Descriptor numbers are those of the platform that create() made last; before, examples. When this is not empty, SYS_ioctl is allowed
   // for these only (beyond what every Sentry may do).
   std::vector<NeededIoctl> (*needed_ioctls)();
+  // Opens what create() needs of the host's files, while the process still sees them and has its first user; and closes it, when another
+  // platform is taken.
+  void (*prepare)();
+  void (*discard)();
 };
 
 }  // namespace rampart::platform

@@ -6,10 +6,19 @@
 
 #include "platform/ptrace/stub_filter.h"
 #include "platform/ptrace/stub_layout.h"
-#include "platform/ptrace/test_machine.h"
+#include "platform/conformance/test_machine.h"
 
 namespace rampart::platform::ptrace {
 namespace {
+
+using conformance::Code;
+using conformance::kCode;
+using conformance::kData;
+using conformance::kStackTop;
+using conformance::Machine;
+using conformance::NewContext;
+using conformance::RunOn;
+using conformance::SetEntry;
 
 class Hostile : public ::testing::Test {
  protected:

@@ -44,9 +44,11 @@ std::vector<NeededSyscall> NeededSyscalls() {
 
 std::vector<NeededIoctl> NeededIoctls() { return {}; }
 
+void Nothing() {}
+
 }  // namespace
 
-const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls, NeededIoctls};
+const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls, NeededIoctls, Nothing, Nothing};
 
 PtracePlatform::PtracePlatform(std::unique_ptr<Pristine> pristine) : pristine_(std::move(pristine)) {}
 

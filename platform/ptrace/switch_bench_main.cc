@@ -9,9 +9,13 @@
 #include <thread>
 #include <vector>
 
-#include "platform/ptrace/test_machine.h"
+#include "platform/conformance/test_machine.h"
+#include "platform/ptrace/ptrace_platform.h"
 
-namespace rampart::platform::ptrace {
+namespace rampart::platform::conformance {
+
+const PlatformInfo& ThePlatformInfo() { return ptrace::kPtracePlatform; }
+
 namespace {
 
 // syscall; jmp back
@@ -153,7 +157,7 @@ void BM_Interrupt(benchmark::State& state) {
 BENCHMARK(BM_Interrupt)->UseRealTime();
 
 }  // namespace
-}  // namespace rampart::platform::ptrace
+}  // namespace rampart::platform::conformance
 
 int main(int argc, char** argv) {
   rampart::platform::ptrace::ThePlatform();  // on the thread that lives longest

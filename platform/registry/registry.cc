@@ -1,11 +1,12 @@
 #include "platform/registry/registry.h"
 
+#include "platform/kvm/kvm_platform.h"
 #include "platform/ptrace/ptrace_platform.h"
 
 namespace rampart::platform {
 namespace {
 
-constexpr const PlatformInfo* kPlatforms[] = {&ptrace::kPtracePlatform};
+constexpr const PlatformInfo* kPlatforms[] = {&kvm::kKvmPlatform, &ptrace::kPtracePlatform};
 
 }  // namespace
 
@@ -25,6 +26,12 @@ const PlatformInfo* FindPlatform(std::string_view name) {
   return found;
 }
 
+void PreparePlatforms(std::string_view name) {
+  for (const PlatformInfo* info : kPlatforms) {
+    if (name == "auto" || name == info->name) info->prepare();
+  }
+}
+
 const PlatformInfo* ChoosePlatform(std::string_view name, std::string* why) {
   why->clear();
   std::string names = "auto";
@@ -33,6 +40,7 @@ const PlatformInfo* ChoosePlatform(std::string_view name, std::string* why) {
     if (name != "auto" && name != info->name) continue;
     const std::string reason = info->why_unavailable();
     if (reason.empty()) return info;
+    info->discard();
     *why += (why->empty() ? "" : "; ") + reason;
     if (name == info->name) return nullptr;
   }

@@ -2,12 +2,12 @@
 #include <signal.h>
 #include <fcntl.h>
 
-#include "platform/ptrace/test_machine.h"
+#include "platform/conformance/test_machine.h"
 
-namespace rampart::platform::ptrace {
+namespace rampart::platform::conformance {
 namespace {
 
-class Switch : public ::testing::Test {
+class Switch : public OnPlatform {
  protected:
   // Runs `code` from its start until the first exit.
   Exit RunCode(Code code, Step step = Step::kRun) {
@@ -201,24 +201,5 @@ TEST_F(Switch, RefusedRegistersAreMadeNull) {
   EXPECT_EQ(regs().cs, 0x33u);
 }
 
-TEST_F(Switch, ErrorOfTheHostIsReturnedAndSticks) {
-  RunCode(CODE("\x0f\x05\x0f\x05"));
-  auto file = MakeRef<TestFile>(kPageSize);
-  const UniqueFd read_only(open(("/proc/self/fd/" + std::to_string(file->fd())).c_str(), O_RDONLY | O_CLOEXEC));
-  class ReadOnly final : public BackingFile {
-   public:
-    explicit ReadOnly(int fd) : fd_(fd) {}
-    int fd() const override { return fd_; }
-    Result<std::span<std::byte>> Window(uint64_t, uint64_t, bool) override { return Errno::kEINVAL; }
-    bool stable() const override { return false; }
-
-   private:
-    int fd_;
-  };
-  machine_->space->Map(0x700000, kPageSize, Ref<BackingFile>(MakeRef<ReadOnly>(read_only.get())), 0, Prot::kReadWrite, Populate::kOnFault);
-  EXPECT_EQ(context_->Switch(*machine_->space, Step::kRun).error(), Errno::kEACCES);
-  EXPECT_EQ(context_->Commit(*machine_->space).error(), Errno::kEACCES);
-}
-
 }  // namespace
-}  // namespace rampart::platform::ptrace
+}  // namespace rampart::platform::conformance

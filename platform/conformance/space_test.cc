@@ -1,5 +1,4 @@
 // Address spaces: batches of mapping changes, isolation, what keeps files alive, reuse of stub processes.
-#include <dirent.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -9,33 +8,19 @@
 #include <thread>
 #include <vector>
 
-#include "platform/ptrace/context.h"
-#include "platform/ptrace/test_machine.h"
+#include "platform/conformance/test_machine.h"
 
-namespace rampart::platform::ptrace {
+namespace rampart::platform::conformance {
 namespace {
+
+class Space : public OnPlatform {};
 
 // mov (%rbx),%rdi; syscall; jmp back: reads the word at rbx.
 constexpr Code kReader = CODE("\x48\x8b\x3b\x0f\x05\xeb\xf9");
 // mov %rdi,(%rbx); syscall; jmp back
 constexpr Code kWriter = CODE("\x48\x89\x3b\x0f\x05\xeb\xf9");
 
-// Processes whose parent is this one, whatever their state.
-int Children() {
-  int count = 0;
-  DIR* proc = opendir("/proc");
-  while (const dirent* entry = readdir(proc)) {
-    std::FILE* stat = std::fopen((std::string("/proc/") + entry->d_name + "/stat").c_str(), "re");
-    if (stat == nullptr) continue;
-    int pid = 0, parent = 0;
-    if (std::fscanf(stat, "%d (%*[^)]) %*c %d", &pid, &parent) == 2 && parent == getpid()) ++count;
-    (void)std::fclose(stat);
-  }
-  closedir(proc);
-  return count;
-}
-
-TEST(Space, TwoSpacesAreIsolated) {
+TEST_F(Space, TwoSpacesAreIsolated) {
   Machine a(kReader), b(kReader);
   auto context_a = NewContext();
   a.data(0) = 1;
@@ -56,7 +41,7 @@ TEST(Space, TwoSpacesAreIsolated) {
   EXPECT_EQ(context_a->regs().rdi, 1u);
 }
 
-TEST(Space, OneContextRunsSeveralSpaces) {
+TEST_F(Space, OneContextRunsSeveralSpaces) {
   Machine a(kReader), b(kReader);
   a.data(0) = 1;
   b.data(0) = 2;
@@ -71,7 +56,7 @@ TEST(Space, OneContextRunsSeveralSpaces) {
   }
 }
 
-TEST(Space, ProtectionChangesTakeEffect) {
+TEST_F(Space, ProtectionChangesTakeEffect) {
   Machine machine(kWriter);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -91,7 +76,7 @@ TEST(Space, ProtectionChangesTakeEffect) {
   EXPECT_FALSE(gone.page_was_mapped);
 }
 
-TEST(Space, ManyChangesInOneBatch) {
+TEST_F(Space, ManyChangesInOneBatch) {
   Machine machine(kReader);
   auto file = MakeRef<TestFile>(2000 * kPageSize);
   auto context = NewContext();
@@ -113,7 +98,7 @@ TEST(Space, ManyChangesInOneBatch) {
   EXPECT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kFault);
 }
 
-TEST(Space, CommitAppliesWithoutRunning) {
+TEST_F(Space, CommitAppliesWithoutRunning) {
   Machine machine(kReader);
   auto context = NewContext();
   ASSERT_TRUE(context->Commit(*machine.space).ok());
@@ -123,7 +108,7 @@ TEST(Space, CommitAppliesWithoutRunning) {
   EXPECT_EQ(machine.space->applied(), machine.space->queued());
 }
 
-TEST(Space, FilesAreReleasedWhenNoLongerMapped) {
+TEST_F(Space, FilesAreReleasedWhenNoLongerMapped) {
   Machine machine(kReader);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -141,90 +126,5 @@ TEST(Space, FilesAreReleasedWhenNoLongerMapped) {
   EXPECT_EQ(TestFile::live(), before);
 }
 
-TEST(Space, ReusedProcessShowsNothingOfTheFormerSpace) {
-  auto context = NewContext();
-  {
-    Machine first(kReader);
-    SetEntry(context->regs(), kCode);
-    context->regs().rbx = kData;
-    RunOn(*context, *first.space);
-    context->Leave(*first.space);
-  }
-  const uint64_t helpers = ThePlatform().stats().helper_processes;
-  Machine second(kReader);
-  second.space->Unmap(kData, kPageSize);
-  SetEntry(context->regs(), kCode);
-  context->regs().rbx = kData;
-  EXPECT_EQ(RunOn(*context, *second.space).reason, ExitReason::kFault);
-  EXPECT_EQ(ThePlatform().stats().helper_processes, helpers);  // the same process
-}
-
-TEST(Space, AThousandSpacesLeaveNoProcess) {
-  ThePlatform();
-  const int before = Children();
-  JoinedThread thread([] {
-    auto context = NewContext();
-    for (int i = 0; i < 1000; ++i) {
-      Machine machine(kReader);
-      SetEntry(context->regs(), kCode);
-      context->regs().rbx = kData;
-      ASSERT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kSyscall);
-      context->Leave(*machine.space);
-    }
-  });
-  thread.Join();
-  EXPECT_EQ(Children(), before);
-}
-
-TEST(Space, ManyLiveSpacesLeaveNoProcess) {
-  ThePlatform();
-  const int before = Children();
-  JoinedThread thread([] {
-    auto context = NewContext();
-    std::vector<std::unique_ptr<Machine>> machines;
-    for (int i = 0; i < 50; ++i) {
-      machines.push_back(std::make_unique<Machine>(kReader));
-      SetEntry(context->regs(), kCode);
-      context->regs().rbx = kData;
-      ASSERT_EQ(RunOn(*context, *machines.back()->space).reason, ExitReason::kSyscall);
-      context->Leave(*machines.back()->space);
-    }
-    // The Context came and went; each space must still be able to run.
-    for (auto& machine : machines) {
-      SetEntry(context->regs(), kCode);
-      context->regs().rbx = kData;
-      ASSERT_EQ(RunOn(*context, *machine->space).reason, ExitReason::kSyscall);
-    }
-  });
-  thread.Join();
-  EXPECT_EQ(Children(), before);
-}
-
-TEST(Space, KilledStubGivesEsrchAndLeavesNothing) {
-  ThePlatform();
-  const int before = Children();
-  JoinedThread thread([&] {
-    Machine machine(CODE("\x0f\x05\xeb\xfe"));  // syscall; loop
-    auto context = NewContext();
-    SetEntry(context->regs(), kCode);
-    RunOn(*context, *machine.space);
-    JoinedThread killer([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      kill(static_cast<PtraceContext&>(*context).host_ids().process, SIGKILL);
-    });
-    EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
-    killer.Join();
-    EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
-    EXPECT_EQ(context->Commit(*machine.space).ok(), true);  // nothing to do
-    context->Leave(*machine.space);
-    Machine next(kReader);
-    SetEntry(context->regs(), kCode);
-    context->regs().rbx = kData;
-    EXPECT_EQ(RunOn(*context, *next.space).reason, ExitReason::kSyscall);
-  });
-  thread.Join();
-  EXPECT_EQ(Children(), before);
-}
-
 }  // namespace
-}  // namespace rampart::platform::ptrace
+}  // namespace rampart::platform::conformance

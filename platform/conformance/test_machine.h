@@ -1,4 +1,4 @@
-// For this directory's tests: a memory file, and one address space with code, data and stack to run blobs of machine code in.
+// For the tests of every platform: a memory file, and one address space with code, data and stack to run blobs of machine code in.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -8,16 +8,16 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "base/safe_math.h"
 #include "platform/platform.h"
-#include "platform/ptrace/ptrace_platform.h"
 #include "platform/testing/test_file.h"
 
-namespace rampart::platform::ptrace {
+namespace rampart::platform::conformance {
 
 using platform::testing::TestFile;
 
@@ -30,14 +30,28 @@ inline constexpr uint64_t kStackSize = 0x10000;
 using Code = std::string_view;
 #define CODE(literal) ::std::string_view(literal, sizeof(literal) - 1)
 
+// The platform under test. Each test program names it, in a file of its own.
+const PlatformInfo& ThePlatformInfo();
+
+// Why it cannot be tested here; empty when it can.
+inline const std::string& WhyNotHere() {
+  static const std::string why = ThePlatformInfo().why_unavailable();
+  return why;
+}
+// At the start of a test, or of its SetUp.
+#define SKIP_WITHOUT_PLATFORM() \
+  if (!WhyNotHere().empty()) GTEST_SKIP() << WhyNotHere()
+
 inline Platform& ThePlatform() {
   static Platform* const platform = [] {
-    Result<std::unique_ptr<Platform>> made = kPtracePlatform.create();
+    CHECK(WhyNotHere().empty());
+    Result<std::unique_ptr<Platform>> made = ThePlatformInfo().create();
     CHECK(made.ok());
     return std::move(made).value().release();
   }();
   return *platform;
 }
+inline bool IsPtrace() { return std::string_view(ThePlatformInfo().name) == "ptrace"; }
 
 inline std::unique_ptr<Context> NewContext() { return ThePlatform().NewContext().value(); }
 
@@ -64,6 +78,12 @@ struct Machine {
 
   Ref<TestFile> file;
   Ref<AddressSpace> space;
+};
+
+// A fixture that skips where the platform cannot run.
+class OnPlatform : public ::testing::Test {
+ protected:
+  void SetUp() override { SKIP_WITHOUT_PLATFORM(); }
 };
 
 // Runs until something other than kInterrupted.
@@ -97,4 +117,4 @@ class JoinedThread {
   std::thread thread_;
 };
 
-}  // namespace rampart::platform::ptrace
+}  // namespace rampart::platform::conformance

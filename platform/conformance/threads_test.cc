@@ -10,12 +10,15 @@
 #include <thread>
 #include <vector>
 
-#include "platform/ptrace/context.h"
-#include "platform/ptrace/test_machine.h"
-#include "platform/ptrace/xstate.h"
+#include "platform/conformance/test_machine.h"
 
-namespace rampart::platform::ptrace {
+namespace rampart::platform::conformance {
 namespace {
+
+class Threads : public OnPlatform {};
+class Interrupt : public OnPlatform {};
+class Kick : public OnPlatform {};
+class ExtendedState : public OnPlatform {};
 
 constexpr Code kSpin = CODE("\xeb\xfe");
 // lock incq (%rbx); syscall; jmp back
@@ -24,9 +27,8 @@ constexpr Code kCount = CODE("\xf0\x48\xff\x03\x0f\x05\xeb\xf8");
 // Stress goes on for so many rounds or so long: on a busy machine each round waits for the end of a spinning thread's time slice.
 constexpr std::chrono::seconds kPatience{3};
 
-PtraceContext::HostIds StubOf(const std::unique_ptr<Context>& context) { return static_cast<PtraceContext&>(*context).host_ids(); }
 
-TEST(Threads, SiblingsShareTheSpace) {
+TEST_F(Threads, SiblingsShareTheSpace) {
   Machine machine(kCount);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -49,7 +51,7 @@ TEST(Threads, SiblingsShareTheSpace) {
   EXPECT_EQ(machine.data(0), 1u + kThreads * kRounds);
 }
 
-TEST(Threads, CreatedAndJoinedManyTimesReuseHostThreads) {
+TEST_F(Threads, CreatedAndJoinedManyTimesReuseHostThreads) {
   Machine machine(kCount);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -70,7 +72,7 @@ TEST(Threads, CreatedAndJoinedManyTimesReuseHostThreads) {
   EXPECT_EQ(machine.data(0), 1u + 400u);
 }
 
-TEST(Threads, FirstThreadMayLeaveBeforeTheOthers) {
+TEST_F(Threads, FirstThreadMayLeaveBeforeTheOthers) {
   Machine machine(kCount);
   std::atomic<bool> go{false};
   std::optional<JoinedThread> second;
@@ -95,20 +97,7 @@ TEST(Threads, FirstThreadMayLeaveBeforeTheOthers) {
   go = true;
 }
 
-TEST(Threads, WithoutPreparationAThreadIsRefused) {
-  Machine machine(kCount);
-  auto context = NewContext();
-  SetEntry(context->regs(), kCode);
-  context->regs().rbx = kData;
-  RunOn(*context, *machine.space);
-  JoinedThread thread([&] {
-    auto own = NewContext();
-    SetEntry(own->regs(), kCode);
-    EXPECT_EQ(own->Switch(*machine.space, Step::kRun).error(), Errno::kEAGAIN);
-  });
-}
-
-TEST(Interrupt, BeforeSwitchIsNotLost) {
+TEST_F(Interrupt, BeforeSwitchIsNotLost) {
   Machine machine(kSpin);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -116,7 +105,7 @@ TEST(Interrupt, BeforeSwitchIsNotLost) {
   EXPECT_EQ(context->Switch(*machine.space, Step::kRun)->reason, ExitReason::kInterrupted);
 }
 
-TEST(Interrupt, TakesASpinningThreadOut) {
+TEST_F(Interrupt, TakesASpinningThreadOut) {
   Machine machine(kSpin);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -131,7 +120,7 @@ TEST(Interrupt, TakesASpinningThreadOut) {
   EXPECT_EQ(context->regs().r15, 0x1234u);
 }
 
-TEST(Interrupt, NoneIsLostUnderStress) {
+TEST_F(Interrupt, NoneIsLostUnderStress) {
   Machine machine(kSpin);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -154,7 +143,7 @@ TEST(Interrupt, NoneIsLostUnderStress) {
   other.Join();
 }
 
-TEST(Interrupt, NoneIsLostAmongSystemCallsAndMappings) {
+TEST_F(Interrupt, NoneIsLostAmongSystemCallsAndMappings) {
   Machine machine(kCount);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -190,106 +179,9 @@ TEST(Interrupt, NoneIsLostAmongSystemCallsAndMappings) {
   EXPECT_LE(machine.data(0), calls + 1);
 }
 
-TEST(Interrupt, ForeignSignalsAreSwallowed) {
-  Machine machine(kCount);
-  auto context = NewContext();
-  SetEntry(context->regs(), kCode);
-  context->regs().rbx = kData;
-  RunOn(*context, *machine.space);
-  const PtraceContext::HostIds stub = StubOf(context);
-  std::atomic<bool> stop{false};
-  JoinedThread other(
-      [&] {
-        while (!stop.load()) {
-          for (const int signal : {SIGTERM, SIGSEGV, SIGTRAP, SIGSTOP, SIGCHLD, SIGURG}) syscall(SYS_tgkill, stub.process, stub.thread, signal);
-        }
-      },
-      [&] { stop = true; });
-  for (int i = 0; i < 1000; ++i) {
-    const Result<Exit> exit = context->Switch(*machine.space, Step::kRun);
-    ASSERT_TRUE(exit.ok());
-    ASSERT_EQ(exit->reason, ExitReason::kSyscall);
-    if (i % 10 == 0) machine.space->Protect(kStackTop - kStackSize, kPageSize, i % 20 == 0 ? Prot::kRead : Prot::kReadWrite);
-  }
-  other.Join();
-  EXPECT_EQ(machine.data(0), 1001u);
-}
-
 // Linux drops the SIGTRAP of the int3 that ends a stub routine when another one is pending: nothing but SIGTRAPs makes that frequent.
-TEST(Interrupt, ForeignTrapsDoNotHideTheEndOfABatch) {
-  Machine machine(kCount);
-  auto context = NewContext();
-  SetEntry(context->regs(), kCode);
-  context->regs().rbx = kData;
-  RunOn(*context, *machine.space);
-  const PtraceContext::HostIds stub = StubOf(context);
-  std::atomic<bool> stop{false};
-  JoinedThread other(
-      [&] {
-        while (!stop.load()) syscall(SYS_tgkill, stub.process, stub.thread, SIGTRAP);
-      },
-      [&] { stop = true; });
-  for (int i = 0; i < 500; ++i) {
-    machine.space->Protect(kStackTop - kStackSize, kPageSize, i % 2 == 0 ? Prot::kRead : Prot::kReadWrite);
-    const Result<Exit> exit = context->Switch(*machine.space, Step::kRun);
-    ASSERT_TRUE(exit.ok());
-    ASSERT_EQ(exit->reason, ExitReason::kSyscall);
-  }
-  other.Join();
-  EXPECT_EQ(machine.data(0), 501u);
-}
 
-TEST(Threads, KilledStubEndsAllItsThreadsAndLeavesNothing) {
-  ThePlatform();
-  PtraceContext::HostIds stub{};
-  JoinedThread main([&] {
-    Machine machine(kSpin);
-    auto idle = NewContext();  // has a thread in the process, but does not run when the signal comes
-    SetEntry(idle->regs(), kCode);
-    idle->Interrupt();
-    ASSERT_TRUE(idle->Commit(*machine.space).ok());
-    stub = StubOf(idle);
-    std::list<JoinedThread> threads;
-    for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(idle->PrepareSibling(*machine.space).ok());
-      threads.emplace_back([&] {
-        auto context = NewContext();
-        SetEntry(context->regs(), kCode);
-        EXPECT_EQ(context->Switch(*machine.space, Step::kRun).error(), Errno::kESRCH);
-      });
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    kill(stub.process, SIGKILL);
-    for (JoinedThread& thread : threads) thread.Join();  // none waits for the idle one
-    Result<Exit> exit = idle->Switch(*machine.space, Step::kRun);
-    if (exit.ok()) exit = idle->Switch(*machine.space, Step::kRun);  // the interrupt from above
-    EXPECT_EQ(exit.error(), Errno::kESRCH);
-  });
-  main.Join();
-  EXPECT_EQ(kill(stub.process, 0), -1);  // not even a zombie
-}
-
-TEST(Threads, IdleStubKilledFromOutsideIsReplaced) {
-  auto context = NewContext();
-  pid_t stub = 0;
-  {
-    Machine machine(kCount);
-    SetEntry(context->regs(), kCode);
-    context->regs().rbx = kData;
-    RunOn(*context, *machine.space);
-    stub = StubOf(context).process;
-    context->Leave(*machine.space);
-  }
-  kill(stub, SIGKILL);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  Machine machine(kCount);
-  SetEntry(context->regs(), kCode);
-  context->regs().rbx = kData;
-  EXPECT_EQ(RunOn(*context, *machine.space).reason, ExitReason::kSyscall);
-  EXPECT_NE(StubOf(context).process, stub);
-}
-
-TEST(Kick, MakesThreadsApplyChanges) {
+TEST_F(Kick, MakesThreadsApplyChanges) {
   // mov (%rbx),%rdi; jmp back: faults once the page is gone.
   Machine machine(CODE("\x48\x8b\x3b\xeb\xfb"));
   auto context = NewContext();
@@ -306,7 +198,7 @@ TEST(Kick, MakesThreadsApplyChanges) {
   other.Join();
 }
 
-TEST(Kick, OfASpaceThatDoesNotRunDoesNothing) {
+TEST_F(Kick, OfASpaceThatDoesNotRunDoesNothing) {
   Machine machine(kCount);
   machine.space->Kick();
   auto context = NewContext();
@@ -332,7 +224,7 @@ uint64_t Xmm0(const std::vector<std::byte>& state) {
 // movq %rdi,%xmm0; syscall; movq %xmm0,%rsi; syscall; jmp back to the second part
 constexpr Code kXmm = CODE("\x66\x48\x0f\x6e\xc7\x0f\x05\x66\x48\x0f\x7e\xc6\x0f\x05\xeb\xf7");
 
-TEST(ExtendedState, IsPreservedAndVisible) {
+TEST_F(ExtendedState, IsPreservedAndVisible) {
   Machine machine(kXmm);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -344,7 +236,7 @@ TEST(ExtendedState, IsPreservedAndVisible) {
   EXPECT_EQ(context->regs().rsi, 0xabcdefu);
 }
 
-TEST(ExtendedState, CanBeSet) {
+TEST_F(ExtendedState, CanBeSet) {
   Machine machine(kXmm);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -359,7 +251,7 @@ TEST(ExtendedState, CanBeSet) {
   EXPECT_EQ(context->regs().rsi, value);
 }
 
-TEST(ExtendedState, HostileStatesAreRefusedAndChangeNothing) {
+TEST_F(ExtendedState, HostileStatesAreRefusedAndChangeNothing) {
   Machine machine(kXmm);
   auto context = NewContext();
   SetEntry(context->regs(), kCode);
@@ -376,7 +268,7 @@ TEST(ExtendedState, HostileStatesAreRefusedAndChangeNothing) {
   EXPECT_EQ(context->regs().rsi, 99u);
 }
 
-TEST(ExtendedState, NewThreadsAndReusedStubsStartClean) {
+TEST_F(ExtendedState, NewThreadsAndReusedStubsStartClean) {
   auto context = NewContext();
   for (int i = 0; i < 2; ++i) {
     Machine machine(kXmm);
@@ -399,7 +291,7 @@ TEST(ExtendedState, NewThreadsAndReusedStubsStartClean) {
   }
 }
 
-TEST(ExtendedState, SetBeforeTheFirstSwitch) {
+TEST_F(ExtendedState, SetBeforeTheFirstSwitch) {
   Machine machine(kXmm);
   auto context = NewContext();
   std::vector<std::byte> state = Xstate(*context);
@@ -412,4 +304,4 @@ TEST(ExtendedState, SetBeforeTheFirstSwitch) {
 }
 
 }  // namespace
-}  // namespace rampart::platform::ptrace
+}  // namespace rampart::platform::conformance
