@@ -26,7 +26,7 @@ TEST(Registry, EveryPlatformIsComplete) {
 TEST(ChoosePlatform, SaysWhyNot) {
   std::string why;
   EXPECT_EQ(ChoosePlatform("vax", &why), nullptr);
-  EXPECT_EQ(why, "there is no platform 'vax' (known: kvm, ptrace)");
+  EXPECT_EQ(why, "there is no platform 'vax' (known: auto, kvm, ptrace)");
   const PlatformInfo* found = ChoosePlatform("ptrace", &why);
   EXPECT_EQ(found == nullptr, !why.empty());
 }

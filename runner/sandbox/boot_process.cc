@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "platform/registry/registry.h"
 #include "runner/namespaces/mounts.h"
 #include "runner/sandbox/child_config.h"
 #include "runner/sandbox/confine.h"
@@ -42,6 +43,7 @@ absl::Status ConfineSentry(const SentryChild& config) {
     for (const int processor : config.processors) CPU_SET(static_cast<size_t>(processor), &set);
     if (::sched_setaffinity(0, sizeof(set), &set) != 0) return SystemError("choose processors");
   }
+  platform::PreparePlatforms(config.boot.platform.empty() ? "auto" : config.boot.platform);
   TRY_STATUS(EnterEmptyRoot());
   if (config.change_user) TRY_STATUS(BecomeUser(config.host_uid, config.host_gid, /*drop_groups=*/true));
   // A change of user makes a process undumpable, and then it may not trace its own children.
