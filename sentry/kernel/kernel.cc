@@ -9,6 +9,7 @@
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/vfs/terminal.h"
+#include "sentry/wait/run_queue.h"
 
 namespace rampart::kernel {
 
@@ -17,11 +18,11 @@ Kernel::~Kernel() = default;
 
 Result<std::unique_ptr<Kernel>> Kernel::Create(KernelConfig config) {
   StartTickClock();
-  if (config.limits.cpus == 0) {
-    cpu_set_t set;
-    const bool known = sched_getaffinity(0, sizeof(set), &set) == 0;
-    config.limits.cpus = known ? static_cast<uint32_t>(std::max(1, CPU_COUNT(&set))) : 1;
-  }
+  cpu_set_t set;
+  const bool known = sched_getaffinity(0, sizeof(set), &set) == 0;
+  const uint32_t host_cpus = known ? static_cast<uint32_t>(std::max(1, CPU_COUNT(&set))) : 1;
+  if (config.limits.cpus == 0) config.limits.cpus = host_cpus;
+  wait::Runner::SetProcessors(std::min(config.limits.cpus, host_cpus));
   auto kernel = std::unique_ptr<Kernel>(new Kernel());
   kernel->state_ = std::make_unique<State>(std::move(config));
   absl::MutexLock lock(&kernel->state_->names_mu);

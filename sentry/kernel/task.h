@@ -43,6 +43,10 @@ namespace rampart::appfilter {
 class Filter;
 }  // namespace rampart::appfilter
 
+namespace rampart::wait {
+class Runner;
+}
+
 namespace rampart::kernel {
 
 class Kernel;
@@ -224,7 +228,7 @@ class Task final : public RefCounted, public Caller {
   ~Task() override;
 
   // task_run.cc
-  bool LoopOnce();
+  bool LoopOnce(wait::Runner& runner);
   void HandleSyscall();
   // Ends the process when the kernel holds too much for the sandbox, most likely on its behalf.
   void CheckKernelMemory();

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task.h"
+#include "sentry/wait/run_queue.h"
 
 namespace rampart::kernel {
 namespace {
@@ -32,7 +33,9 @@ void Task::Run(platform::Context& context) {
   clock_.Enter(TaskClock::State::kSentry);
   StartThreadHeap();
   StartRegisters();
-  while (LoopOnce()) {
+  wait::Runner runner;
+  runner.Enter();
+  while (LoopOnce(runner)) {
   }
   Exit();
   clock_.Enter(TaskClock::State::kIdle);
@@ -53,7 +56,7 @@ void Task::StartRegisters() {
 }
 
 // One round. False: the task exits.
-bool Task::LoopOnce() {
+bool Task::LoopOnce(wait::Runner& runner) {
   if (sleeper_.interrupted()) [[unlikely]] {
     if (!HandleInterrupts(Errno{})) return false;
   }
@@ -67,6 +70,7 @@ bool Task::LoopOnce() {
   const Result<platform::Exit> exit = context_->Switch(mm_->space(), platform::Step::kRun);
   clock_.Enter(TaskClock::State::kSentry);
   running_.store(nullptr, std::memory_order_release);
+  runner.Moved();
   if (!exit.ok()) [[unlikely]] {
     PlatformFailed(exit.error());
     return true;

@@ -1,41 +1,14 @@
 #include "sentry/wait/wait.h"
 
-#include <linux/futex.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <ctime>
 #include <utility>
 
 #include "base/check.h"
+#include "sentry/wait/host_futex.h"
+#include "sentry/wait/run_queue.h"
 
 namespace rampart::wait {
 namespace {
-
-// Waits while *word == expected, until the absolute monotonic deadline. Returns false on time-out.
-bool FutexWait(std::atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
-  timespec until{};
-  timespec* limit = nullptr;
-  if (!deadline.never()) {
-    const Nanos at = deadline.at() < 0 ? 0 : deadline.at();
-    until.tv_sec = at / kNanosPerSecond;
-    until.tv_nsec = at % kNanosPerSecond;
-    limit = &until;
-  }
-  // SAFETY: std::atomic<uint32_t> is a plain 32-bit word here (asserted below); the kernel only reads it.
-  const long rc = syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected, limit, nullptr,
-                          FUTEX_BITSET_MATCH_ANY);
-  return !(rc < 0 && errno == ETIMEDOUT);
-}
-static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t));
-
-void FutexWakeOne(std::atomic<uint32_t>& word) {
-  // SAFETY: as above. The word may be gone (DeferWakes): the kernel only takes its address as a key.
-  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
-}
 
 // How long a sleep spins at most. 20 µs are enough for the partner of a ping-pong (a system call of another task on the ptrace platform takes
 // 10 µs): 63 µs a round trip became 29. A thread that is joined at once lives for 45 µs: creating and joining one took 120–300 µs, 130 with a spin
@@ -43,12 +16,11 @@ void FutexWakeOne(std::atomic<uint32_t>& word) {
 constexpr Nanos kSpin = 50'000;
 constexpr Nanos kLostProcessor = 15'000;
 
-// Found out before main: the sentry's filter does not have the call.
-const bool kSeveralProcessors = [] {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 && CPU_COUNT(&allowed) > 1;
-}();
+// Nobody else could use the processor: a task's thread has the turn, any other takes one that nobody uses.
+bool MaySpin() {
+  if (Runner::processors() < 2) return false;
+  return Runner::Current() != nullptr ? !Runner::Crowded() : Runner::ProcessorIdle();
+}
 
 }  // namespace
 
@@ -61,7 +33,7 @@ DeferWakes::DeferWakes() : outer_(current_) {
 DeferWakes::~DeferWakes() {
   if (outer_ != nullptr) return;
   current_ = nullptr;
-  for (size_t i = 0; i < count_; ++i) FutexWakeOne(*words_[i]);
+  for (size_t i = 0; i < count_; ++i) HostFutexWakeOne(*words_[i]);
 }
 
 void Sleeper::Rouse(std::atomic<uint32_t>& word) {
@@ -70,7 +42,7 @@ void Sleeper::Rouse(std::atomic<uint32_t>& word) {
     defer->words_[defer->count_++] = &word;
     return;
   }
-  FutexWakeOne(word);
+  HostFutexWakeOne(word);
 }
 
 WaitEntry::~WaitEntry() { CHECK(queue_ == nullptr); }
@@ -150,12 +122,12 @@ void Sleeper::Spin(uint32_t bits, Deadline deadline) {
     return;
   }
   spins_skipped_ = 0;
-  if (!kSeveralProcessors) return;
+  if (!MaySpin()) return;
   Nanos now = MonotonicNow();
   const Nanos end = std::min(now + kSpin, deadline.at());
   bool alone = true;
   bool told = false;
-  while (alone && !told && now < end) {
+  while (alone && !told && now < end && MaySpin()) {
     for (int i = 0; i < 16 && !told; ++i) {
       told = (state_.load(std::memory_order_acquire) & bits) != 0;
       if (!told) __builtin_ia32_pause();
@@ -173,26 +145,38 @@ void Sleeper::Spin(uint32_t bits, Deadline deadline) {
 Sleeper::Outcome Sleeper::SleepFor(Deadline deadline, bool interruptible) {
   const uint32_t bits = kWakeBit | (interruptible ? kInterruptBit : 0);
   if ((state_.load(std::memory_order_acquire) & bits) == 0 && !deadline.Passed()) Spin(bits, deadline);
-  while (true) {
+  std::optional<Outcome> outcome = Ended(deadline, interruptible);
+  if (outcome.has_value()) return *outcome;
+  Runner* const runner = Runner::Current();
+  if (runner != nullptr) runner->Leave();
+  for (; !outcome.has_value(); outcome = Ended(deadline, interruptible)) {
     uint32_t state = state_.load(std::memory_order_acquire);
-    if ((state & kWakeBit) != 0) {
-      state_.fetch_and(~(kWakeBit | kSleepingBit), std::memory_order_acq_rel);
-      return Outcome::kWoken;
-    }
-    if (interruptible && (state & kInterruptBit) != 0) {
-      state_.fetch_and(~kSleepingBit, std::memory_order_acq_rel);
-      return Outcome::kInterrupted;
-    }
-    if (deadline.Passed()) {
-      state_.fetch_and(~kSleepingBit, std::memory_order_acq_rel);
-      return Outcome::kTimedOut;
-    }
+    if ((state & bits) != 0) continue;
     if ((state & kSleepingBit) == 0) {
       if (!state_.compare_exchange_weak(state, state | kSleepingBit, std::memory_order_acq_rel)) continue;
       state |= kSleepingBit;
     }
-    FutexWait(state_, state, deadline);
+    HostFutexWait(state_, state, deadline);
   }
+  if (runner != nullptr) runner->Enter();
+  return *outcome;
+}
+
+// How the sleep ends, if it ends now.
+std::optional<Sleeper::Outcome> Sleeper::Ended(Deadline deadline, bool interruptible) {
+  const uint32_t state = state_.load(std::memory_order_acquire);
+  if ((state & kWakeBit) != 0) {
+    state_.fetch_and(~(kWakeBit | kSleepingBit), std::memory_order_acq_rel);
+    return Outcome::kWoken;
+  }
+  std::optional<Outcome> outcome;
+  if (interruptible && (state & kInterruptBit) != 0) {
+    outcome = Outcome::kInterrupted;
+  } else if (deadline.Passed()) {
+    outcome = Outcome::kTimedOut;
+  }
+  if (outcome.has_value()) state_.fetch_and(~kSleepingBit, std::memory_order_acq_rel);
+  return outcome;
 }
 
 }  // namespace rampart::wait

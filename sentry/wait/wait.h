@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -114,6 +115,7 @@ class Sleeper {
 
  private:
   Outcome SleepFor(Deadline deadline, bool interruptible);
+  std::optional<Outcome> Ended(Deadline deadline, bool interruptible);
   void Spin(uint32_t bits, Deadline deadline);
   static void Rouse(std::atomic<uint32_t>& word);
   static constexpr uint32_t kWakeBit = 1;
