@@ -26,10 +26,14 @@ Result<size_t> VfsExecutable::PRead(std::span<std::byte> bytes, uint64_t offset)
   return done;
 }
 
-Result<void> VfsExecutable::DenyWrites() {
-  TRY(file_->inode()->DenyWriteAccess());
-  file_->AdoptWriteDenial();
-  return Ok();
+Result<RefPtr<mm::MappingIdentity>> VfsExecutable::BecomeProgram() {
+  const Ref<Program> program = TRY(Program::Create(file_));
+  return RefPtr<mm::MappingIdentity>(program);
+}
+
+Result<Ref<Program>> Program::Create(Ref<vfs::FileDescription> file) {
+  TRY(file->inode()->DenyWriteAccess());
+  return MakeRef<Program>(std::move(file));
 }
 
 Result<Ref<vfs::FileDescription>> OpenExecutableFile(Caller& caller, vfs::MountNamespace& mounts, vfs::Path root, vfs::Path start,

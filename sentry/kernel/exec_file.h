@@ -11,6 +11,25 @@
 
 namespace rampart::kernel {
 
+// The program of an address space (Linux: mm_struct.exe_file). Not the description that its mappings have: nobody may write the file while one of
+// these lives, and that ends before a process's end is told, when its mappings may still be there.
+class Program final : public mm::MappingIdentity {
+ public:
+  // ETXTBSY: the file is open for writing.
+  static Result<Ref<Program>> Create(Ref<vfs::FileDescription> file);
+  const vfs::FileDescription& file() const { return *file_; }
+  std::string MappedName() const override { return file_->MappedName(); }
+  uint64_t device() const override { return file_->device(); }
+  uint64_t inode_number() const override { return file_->inode_number(); }
+
+ private:
+  explicit Program(Ref<vfs::FileDescription> file) : file_(std::move(file)) {}
+  ~Program() override { file_->inode()->AllowWriteAccess(); }
+  template <class T, class... A>
+  friend Ref<T> rampart::MakeRef(A&&...);
+  const Ref<vfs::FileDescription> file_;
+};
+
 // A file description as the loader sees it.
 class VfsExecutable final : public loader::ExecutableFile {
  public:
@@ -18,7 +37,7 @@ class VfsExecutable final : public loader::ExecutableFile {
   Result<size_t> PRead(std::span<std::byte> bytes, uint64_t offset) override;
   RefPtr<mm::Mappable> mappable() override { return mappable_; }
   RefPtr<mm::MappingIdentity> identity() override { return RefPtr<mm::MappingIdentity>(file_); }
-  Result<void> DenyWrites() override;
+  Result<RefPtr<mm::MappingIdentity>> BecomeProgram() override;
   const Ref<vfs::FileDescription>& file() const { return file_; }
 
  private:

@@ -282,6 +282,7 @@ class Task final : public RefCounted, public Caller {
   void ReleaseRobustFutexes();
   void KillRemaining();
   void ReleaseMm();
+  RefPtr<mm::MemoryManager> DropMm();
   void ReleaseFds();
   void ReleaseVforkParent();
   void ExitNotify();

@@ -48,7 +48,8 @@ void Task::Exit() {
   constexpr uint64_t kLarge = uint64_t{16} << 20;
   const RefPtr<mm::MemoryManager> mm = mm_;
   platform::Context* context = context_;
-  const bool last_user = mm && !mm_users_->shared();
+  // Decided here and once: of threads that end together one is the last, and what it does comes before the end of the process is told.
+  const bool last_user = mm && std::exchange(mm_users_, nullptr)->Leave();
   const mm::MemoryStats memory = last_user ? mm->stats() : mm::MemoryStats{};
   const bool first = memory.resident_bytes > kLarge;
   if (last_user) {
@@ -57,7 +58,8 @@ void Task::Exit() {
   }
   const auto leave = [&] {
     if (mm && context != nullptr) context->Leave(mm->space());
-    ReleaseMm();
+    DropMm();
+    if (last_user) mm->Clear();
   };
   if (last_user) mm->SetExecutable(nullptr);
   if (first) leave();
@@ -121,14 +123,14 @@ void Task::ReleaseFds() {
 }
 
 void Task::ReleaseMm() {
-  RefPtr<mm::MemoryManager> mm;
-  RefPtr<UseCount> users;
-  {
-    absl::MutexLock lock(&mu_);
-    mm = std::exchange(mm_, nullptr);
-    users = std::exchange(mm_users_, nullptr);
-  }
+  const RefPtr<UseCount> users = std::exchange(mm_users_, nullptr);
+  const RefPtr<mm::MemoryManager> mm = DropMm();
   if (mm && users->Leave()) mm->Clear();
+}
+
+RefPtr<mm::MemoryManager> Task::DropMm() {
+  absl::MutexLock lock(&mu_);
+  return std::exchange(mm_, nullptr);
 }
 
 // PID 1 is going: everybody else goes first, as in a PID namespace. Linux: zap_pid_ns_processes.

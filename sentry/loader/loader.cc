@@ -198,7 +198,7 @@ Result<LoadedImage> LoadProgram(LoadArgs args) {
   mm->SetMmapBase(layout.mmap_base);
   mm->SetGrowthLimits(stack_limit, args.caller.limit(abi::Resource::kAs));
 
-  TRY(args.file->DenyWrites());
+  RefPtr<mm::MappingIdentity> program_identity = TRY(args.file->BecomeProgram());
 
   InitialStack stack;
   stack.top = layout.stack_top;
@@ -240,7 +240,7 @@ Result<LoadedImage> LoadProgram(LoadArgs args) {
   image_layout.vdso = vdso;
   image_layout.auxv = stack.full_auxv;
   mm->SetLayout(std::move(image_layout));
-  mm->SetExecutable(args.file->identity());
+  mm->SetExecutable(std::move(program_identity));
   return LoadedImage{std::move(mm), InitialRegisters(entry, stack.stack_pointer), std::move(args.file), executable_stack};
 }
 

@@ -37,8 +37,8 @@ class ExecutableFile : public virtual RefCounted {
   virtual RefPtr<mm::Mappable> mappable() = 0;
   // For /proc/PID/maps and /proc/PID/exe.
   virtual RefPtr<mm::MappingIdentity> identity() = 0;
-  // It becomes the program: it may not be written as long as identity() lives. ETXTBSY: it is open for writing.
-  virtual Result<void> DenyWrites() { return Ok(); }
+  // It becomes the program: what it is for /proc/PID/exe. It may not be written as long as the result lives. ETXTBSY: it is open for writing.
+  virtual Result<RefPtr<mm::MappingIdentity>> BecomeProgram() { return identity(); }
 };
 
 // Opens interpreters: that of a script's first line and PT_INTERP.

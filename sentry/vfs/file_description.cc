@@ -19,7 +19,6 @@ FileDescription::FileDescription(Path path, uint32_t flags) : path_(std::move(pa
 FileDescription::~FileDescription() {
   Inode* inode = path_.dentry->inode().get();
   if (holds_write_access_) inode->ReleaseWriteAccess();
-  if (denies_write_access_) inode->AllowWriteAccess();
   if (counts_as_reader_) inode->RemoveReader();
   if (InodeExtras* extras = inode->extras_if_any()) {
     extras->locks.ReleaseAll(this);

@@ -122,8 +122,6 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
 
   // For the core, at open: this description counts among the inode's writers until it goes.
   void AdoptWriteAccess() { holds_write_access_ = true; }
-  // For execve: this description keeps the inode from being written until it goes. REQUIRES: made for one execve, not adopted before.
-  void AdoptWriteDenial() { denies_write_access_ = true; }
   // Likewise for one that only reads a regular file; leases ask for the number of those.
   void AdoptReadCount();
 
@@ -145,7 +143,6 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
 
   std::atomic<AsyncOwner> async_owner_{AsyncOwner{}};
   bool holds_write_access_ = false;  // these are set before it is shared
-  bool denies_write_access_ = false;
   bool counts_as_reader_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/exec_file.h"
 #include "sentry/kernel/introspect.h"
 #include "sentry/vfs/operations.h"
 
@@ -180,9 +181,9 @@ class MagicLink final : public pseudo::PseudoInode {
     if (what_ == What::kExe) {
       const RefPtr<mm::MemoryManager> mm = task_->GetMm();
       const RefPtr<mm::MappingIdentity> identity = mm ? mm->executable() : nullptr;
-      const auto* file = dynamic_cast<const vfs::FileDescription*>(identity.get());
-      if (file == nullptr) return Errno::kENOENT;
-      return file->path();
+      const auto* program = dynamic_cast<const kernel::Program*>(identity.get());
+      if (program == nullptr) return Errno::kENOENT;
+      return program->file().path();
     }
     const RefPtr<vfs::FsContext> fs = task_->GetFs();
     if (!fs) return Errno::kENOENT;
