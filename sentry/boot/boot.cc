@@ -99,7 +99,7 @@ bool Sandbox::MakeKernel(Failure& failure) {
   kernel::KernelConfig kernel_config{.memory_file = *memory,
                                      .platform = std::move(*platform),
                                      .vdso = *vdso,
-                                     .hooks = {.dispatch = &syscalls::Dispatch},
+                                     .hooks = {.dispatch = &syscalls::Dispatch, .may_be_answered = !config_.strace},
                                      .limits = {.max_tasks = config_.limits.pids, .cpus = config_.limits.cpus},
                                      .hostname = config_.hostname.empty() ? "rampart" : config_.hostname};
   Result<std::unique_ptr<kernel::Kernel>> kernel = kernel::Kernel::Create(std::move(kernel_config));

@@ -32,6 +32,8 @@ struct SyscallHooks {
   // Carries out the call whose number and arguments are in task.regs() and returns what rax gets, or an error (including internal
   // restart codes). Counting, strace and the application's own seccomp filters are done inside.
   Result<Word> (*dispatch)(Task& task, uint32_t number);
+  // The platform may answer getpid() and its like without dispatch: nobody wants to see each call (strace).
+  bool may_be_answered = false;
 };
 
 // The sandbox's limits, from the runner.

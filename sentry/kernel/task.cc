@@ -37,6 +37,7 @@ Ref<const auth::Credentials> Task::GetCreds() const {
 }
 
 void Task::SetCreds(Ref<const auth::Credentials> creds) {
+  answers_due_ = true;
   RefPtr<const auth::Credentials> old(std::move(creds));
   absl::MutexLock lock(&mu_);
   std::swap(creds_, old);

@@ -237,6 +237,7 @@ class Task final : public RefCounted, public Caller {
   bool HandleInterrupts(Errno restart);
   void PlatformFailed(Errno error);
   void StartRegisters();
+  void TellAnswers();
 
   // task_signals.cc; …Locked: group's signal_mu_ held.
   Delivery NextSignal();
@@ -311,6 +312,8 @@ class Task final : public RefCounted, public Caller {
   abi::SigSet saved_mask_ = 0;                                 // valid while restore_mask_
   bool restore_mask_ = false;
   bool exit_requested_ = false;
+  bool answers_due_ = true;                                    // the platform must be told what getpid() and its like answer
+  uint32_t answers_mode_ = 0;                                  // the seccomp mode when it was told
   bool replaced_registers_ = false;                            // the call set all registers itself (exec, sigreturn)
   bool secure_exec_ = false;
   int exit_status_ = 0;

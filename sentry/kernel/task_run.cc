@@ -33,6 +33,7 @@ void Task::Run(platform::Context& context) {
   clock_.Enter(TaskClock::State::kSentry);
   StartThreadHeap();
   StartRegisters();
+  answers_due_ = true;  // the Context may come from another task
   wait::Runner runner;
   runner.Enter();
   while (LoopOnce(runner)) {
@@ -55,6 +56,24 @@ void Task::StartRegisters() {
   start_xstate_ = {};
 }
 
+// What this thread's identity answers, as long as nobody filters its calls. Another thread's filter (SECCOMP_FILTER_FLAG_TSYNC) interrupts us.
+void Task::TellAnswers() {
+  answers_due_ = false;
+  answers_mode_ = seccomp_mode();
+  if (!kernel_.config().hooks.may_be_answered) return;
+  if (answers_mode_ != abi::kSeccompModeDisabled) return context_->SetAnswers({});
+  const auto number = [](abi::Sysno sysno) { return static_cast<uint32_t>(sysno); };
+  const platform::KnownAnswer answers[] = {
+      {number(abi::Sysno::getpid), static_cast<uint64_t>(group_->pid())},
+      {number(abi::Sysno::gettid), static_cast<uint64_t>(tid())},
+      {number(abi::Sysno::getuid), creds_->ruid},
+      {number(abi::Sysno::geteuid), creds_->euid},
+      {number(abi::Sysno::getgid), creds_->rgid},
+      {number(abi::Sysno::getegid), creds_->egid},
+  };
+  context_->SetAnswers(answers);
+}
+
 // One round. False: the task exits.
 bool Task::LoopOnce(wait::Runner& runner) {
   if (sleeper_.interrupted()) [[unlikely]] {
@@ -66,6 +85,7 @@ bool Task::LoopOnce(wait::Runner& runner) {
     running_.store(nullptr, std::memory_order_release);
     return true;
   }
+  if (answers_due_ || answers_mode_ != seccomp_mode()) [[unlikely]] TellAnswers();
   clock_.Enter(TaskClock::State::kApplication);
   const Result<platform::Exit> exit = context_->Switch(mm_->space(), platform::Step::kRun);
   clock_.Enter(TaskClock::State::kSentry);

@@ -31,7 +31,9 @@ Result<abi::Pid> Task::AddSeccompFilter(std::vector<abi::SockFilter> program, bo
     }
   }
   for (Task* task : group_->tasks_) {
-    if (task == this || all_threads) task->SetSeccompFilter(filter);
+    if (task != this && !all_threads) continue;
+    task->SetSeccompFilter(filter);
+    if (task != this) task->InterruptLocked();  // the platform answers no call of it any longer
   }
   return abi::Pid{0};
 }
