@@ -279,14 +279,14 @@ class Task final : public RefCounted, public Caller {
 
   // task_exit.cc
   void Exit();
-  void ExitSignals();
+  bool ExitSignals();
   void ReleaseRobustFutexes();
   void KillRemaining();
   void ReleaseMm();
   RefPtr<mm::MemoryManager> DropMm();
   void ReleaseFds();
   void ReleaseVforkParent();
-  void ExitNotify();
+  bool ExitNotify();
 
   Kernel& kernel_;
   const Ref<ThreadGroup> group_;
