@@ -13,13 +13,13 @@
 namespace rampart {
 namespace {
 
-constexpr int64_t kBatch = 16 << 10;
-
 constinit std::atomic<int64_t> sum{0};
 constinit thread_local int64_t pending = 0;
 constinit thread_local int64_t own = 0;
 
 #ifndef RAMPART_SANITIZED
+constexpr int64_t kBatch = 16 << 10;
+
 void Count(int64_t bytes) {
   own += bytes;
   pending += bytes;

@@ -36,12 +36,12 @@ if(RAMPART_SANITIZE MATCHES "thread")
   add_library(tsan_mutex STATIC ${CMAKE_SOURCE_DIR}/cmake/tsan_mutex.cc)
   target_compile_options(tsan_mutex PRIVATE -fsanitize=thread -O1)
   target_link_libraries(tsan_mutex PRIVATE absl::synchronization)
-  target_link_libraries(rampart_options INTERFACE tsan_mutex)
+  target_link_libraries(rampart_options INTERFACE $<${checked}:$<LINK_LIBRARY:WHOLE_ARCHIVE,tsan_mutex>>)
   foreach(function IN ITEMS
       5Mutex4LockEv 5Mutex6UnlockEv 5Mutex10ReaderLockEv 5Mutex12ReaderUnlockEv 5Mutex7TryLockEv 5Mutex13ReaderTryLockEv 5MutexD1Ev
       5Mutex5AwaitERKNS0_9ConditionE 5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE
       5Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE 5Mutex8LockWhenERKNS0_9ConditionE
       7CondVar4WaitEPNS0_5MutexE 7CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE 7CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE)
-    target_link_options(rampart_options INTERFACE -Wl,--wrap=_ZN4absl7debian3${function})
+    target_link_options(rampart_options INTERFACE $<${checked}:-Wl,--wrap=_ZN4absl7debian3${function}>)
   endforeach()
 endif()

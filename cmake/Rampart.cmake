@@ -63,6 +63,9 @@ function(rampart_test name)
   rampart_common_headers(${name} program)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  if(RAMPART_SANITIZE MATCHES "thread")
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT TSAN_OPTIONS=detect_deadlocks=0)  # see cmake/sanitizer_options.cc
+  endif()
 endfunction()
 
 # rampart_program(NAME SOURCES file... DEPS lib...): a program that ships, static PIE unless RAMPART_STATIC is off.

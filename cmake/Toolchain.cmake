@@ -24,14 +24,16 @@ target_compile_definitions(rampart_options INTERFACE _GLIBCXX_ASSERTIONS _FILE_O
 target_include_directories(rampart_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
 target_link_options(rampart_options INTERFACE -Wl,-z,relro,-z,now)
 if(RAMPART_SANITIZE)
-  target_compile_options(rampart_options INTERFACE -fsanitize=${RAMPART_SANITIZE} -fno-omit-frame-pointer)
-  target_link_options(rampart_options INTERFACE -fsanitize=${RAMPART_SANITIZE})
+  # But for targets with the property RAMPART_PLAIN: programs that run inside, static, without a sanitizer's runtime.
+  set(checked $<NOT:$<BOOL:$<TARGET_PROPERTY:RAMPART_PLAIN>>>)
+  target_compile_options(rampart_options INTERFACE $<${checked}:-fsanitize=${RAMPART_SANITIZE}> -fno-omit-frame-pointer)
+  target_link_options(rampart_options INTERFACE $<${checked}:-fsanitize=${RAMPART_SANITIZE}>)
   if(RAMPART_SANITIZE MATCHES "undefined")
     # vptr: it probes memory through pipes at each check. nonnull-attribute: memcpy of nothing from nowhere, which C2y allows.
-    target_compile_options(rampart_options INTERFACE -fno-sanitize-recover=undefined -fno-sanitize=vptr,nonnull-attribute)
+    target_compile_options(rampart_options INTERFACE $<${checked}:-fno-sanitize-recover=undefined> $<${checked}:-fno-sanitize=vptr,nonnull-attribute>)
   endif()
   if(RAMPART_FUZZ)
-    target_compile_options(rampart_options INTERFACE -fsanitize=fuzzer-no-link)
+    target_compile_options(rampart_options INTERFACE $<${checked}:-fsanitize=fuzzer-no-link>)
   endif()
   set(RAMPART_STATIC OFF CACHE BOOL "" FORCE)   # a sanitizer's runtime needs the dynamic loader
 else()

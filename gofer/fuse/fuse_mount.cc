@@ -271,8 +271,17 @@ void Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
 
 int FdOf(const fuse_file_info* info) { return static_cast<int>(info->fh); }
 
+// As FUSE_BUFVEC_INIT, which is C.
+fuse_bufvec OneBuffer(size_t size) {
+  fuse_bufvec vector{};
+  vector.count = 1;
+  vector.buf[0].size = size;
+  vector.buf[0].fd = -1;
+  return vector;
+}
+
 void Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
-  fuse_bufvec data = FUSE_BUFVEC_INIT(size);
+  fuse_bufvec data = OneBuffer(size);
   data.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
   data.buf[0].fd = FdOf(info);
   data.buf[0].pos = offset;
@@ -280,7 +289,7 @@ void Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_i
 }
 
 void Write(fuse_req_t request, fuse_ino_t, fuse_bufvec* from, off_t offset, fuse_file_info* info) {
-  fuse_bufvec to = FUSE_BUFVEC_INIT(fuse_buf_size(from));
+  fuse_bufvec to = OneBuffer(fuse_buf_size(from));
   to.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
   to.buf[0].fd = FdOf(info);
   to.buf[0].pos = offset;

@@ -12,7 +12,7 @@ using abi::Sysno;
 constexpr Sysno kNeeded[] = {Sysno::sigaltstack, Sysno::sched_getaffinity, Sysno::getrlimit,   Sysno::prlimit64, Sysno::mincore,     Sysno::nanosleep,
                              Sysno::gettid,      Sysno::getpid,            Sysno::sched_yield, Sysno::madvise,   Sysno::rt_sigaction, Sysno::rt_sigprocmask,
                              Sysno::sysinfo,     Sysno::getrusage,         Sysno::write,       Sysno::tgkill,    Sysno::mmap,
-                             Sysno::pipe,        Sysno::pipe2,             Sysno::close,       Sysno::read, Sysno::writev};
+                             Sysno::pipe,        Sysno::pipe2,             Sysno::close,       Sysno::read, Sysno::writev, Sysno::gettimeofday};
 // pipe: how UndefinedBehaviorSanitizer finds out whether memory is there.
 // Tried while a report is made, which does without their answers.
 constexpr Sysno kRefused[] = {Sysno::open, Sysno::openat, Sysno::readlink, Sysno::readlinkat, Sysno::access, Sysno::fork,

@@ -104,6 +104,7 @@ Result<void> ReleaseTerminal(Task& task, RefCounted& terminal) {
 }
 
 void GiveTerminalTreeLocked(Kernel::State& state, Session& session, Ref<RefCounted> terminal, abi::Pid foreground) {
+  state.tree_mu.AssertHeld();
   TerminalOps::Take(state, session, std::move(terminal), foreground);
 }
 

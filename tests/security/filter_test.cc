@@ -124,7 +124,7 @@ TEST(SentryFilter, TakesEachPlatformsCallsOnlyThere) {
 
 // The KVM platform with a machine at descriptor 100 and processors from 1024 on.
 Policy KvmSentry() {
-  static const platform::PlatformInfo kInfo{"kvm", nullptr, nullptr, platform::kvm::NeededSyscalls, [] { return platform::kvm::NeededIoctls(100, 1024); }};
+  static const platform::PlatformInfo kInfo{"kvm", nullptr, nullptr, platform::kvm::NeededSyscalls, [] { return platform::kvm::NeededIoctls(100, 1024); }, nullptr};
   return sentry::boot::SentryPolicy(kInfo);
 }
 

@@ -34,6 +34,7 @@ Result<void> PacketQueue::Put(Packet& packet, size_t maximum, const RefPtr<Side>
       return Errno::kEAGAIN;
     }
     if (with_files) {
+      InFlightMutex().AssertHeld();
       TRY(CheckInFlight(packet.ancillary, file_limit));
       CountIn(packet.ancillary);
       with_files_.fetch_add(1, std::memory_order_release);
@@ -66,6 +67,7 @@ Result<Packet> PacketQueue::Take(bool peek, bool& end) {
     }
     if (peek) return first;
     if (!first.ancillary.files.empty()) {
+      InFlightMutex().AssertHeld();
       CountOut(first.ancillary);
       with_files_.fetch_sub(1, std::memory_order_release);
     }

@@ -101,7 +101,10 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
   const size_t n = std::min(total, capacity() > used() ? capacity() - used() : 0);
   if (n < total) no_space_ = true;
   if (n == 0) return Errno::kEAGAIN;
-  if (with_files) TRY(CheckInFlight(ancillary, file_limit));
+  if (with_files) {
+    InFlightMutex().AssertHeld();
+    TRY(CheckInFlight(ancillary, file_limit));
+  }
   EnsureRing(used() + n);
   CopyIn(segments, n);
   if (style_ == Style::kUnix) {
@@ -110,6 +113,7 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
     if (!same) runs_.push_back({tail_, c});
   }
   if (with_files) {
+    InFlightMutex().AssertHeld();
     CountIn(ancillary);
     marks_.push_back({tail_, tail_ + n, std::move(ancillary)});
     ancillary.files.clear();
@@ -176,6 +180,7 @@ size_t StreamQueue::LimitByMarks(uint64_t at, size_t n, Taking& taking) {
     if (taking.options.peek) {
       taking.result.ancillary.files = mark.ancillary.files;
     } else {
+      InFlightMutex().AssertHeld();
       CountOut(mark.ancillary);
       taking.result.ancillary.files = std::move(mark.ancillary.files);
       marks_.erase(marks_.begin());
@@ -288,11 +293,11 @@ bool StreamQueue::AtUrgentMark() const {
   return urgent_ && *urgent_ == head_;
 }
 
-void StreamQueue::SetPart(size_t& part, size_t bytes) {
+void StreamQueue::SetPart(size_t StreamQueue::* part, size_t bytes) {
   bool tell = false;
   {
     absl::MutexLock lock(&mu_);
-    part = bytes;
+    this->*part = bytes;
     tell = no_space_ && WritableLocked();
     if (tell) no_space_ = false;
   }

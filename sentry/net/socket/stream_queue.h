@@ -44,8 +44,8 @@ class StreamQueue final : public RefCounted {
   Result<std::byte> TakeUrgent(bool peek);
   bool AtUrgentMark() const;
 
-  void SetWriterPart(size_t bytes) { SetPart(writer_part_, bytes); }
-  void SetReaderPart(size_t bytes) { SetPart(reader_part_, bytes); }
+  void SetWriterPart(size_t bytes) { SetPart(&StreamQueue::writer_part_, bytes); }
+  void SetReaderPart(size_t bytes) { SetPart(&StreamQueue::reader_part_, bytes); }
   void CloseWriter();               // shutdown(SHUT_WR), close: end of file after the bytes
   void ShutReader();                // shutdown(SHUT_RD)
   // The reader's socket is gone. True: bytes were unread (and are dropped).
@@ -87,7 +87,7 @@ class StreamQueue final : public RefCounted {
   struct Taking;
   size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<size_t>(tail_ - head_); }
   size_t capacity() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return writer_part_ + reader_part_; }
-  void SetPart(size_t& part, size_t bytes);
+  void SetPart(size_t StreamQueue::* part, size_t bytes);
   bool WritableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit);

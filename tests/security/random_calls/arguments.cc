@@ -328,7 +328,7 @@ uint64_t Arguments::Number(Rng& rng, char letter) {
     case 'U': return rng.OneIn(2) ? 0 : rng.OneIn(2) ? 1000 + rng.Below(3) : rng.Next();
     case 'C': return rng.Pick(kCloneFlags) | (rng.OneIn(4) ? Flags(rng, 40) : 0);
     case 'j': return rng.OneIn(8) ? rng.Next() : rng.Pick(kIoctls);
-    case 'h': return rng.Below(010000) | (rng.OneIn(4) ? 010000 << rng.Below(5) : 0);
+    case 'h': return rng.Below(010000) | (rng.OneIn(4) ? uint64_t{010000} << rng.Below(5) : 0);
     case 'D': return rng.OneIn(8) ? rng.Below(50) : rng.OneIn(2) ? AF_UNIX : rng.OneIn(2) ? AF_INET : AF_INET6;
     case 'T': return (1 + rng.Below(5)) | (rng.OneIn(2) ? SOCK_NONBLOCK : 0) | (rng.OneIn(8) ? Flags(rng, 32) : 0);
     case 'y': {
