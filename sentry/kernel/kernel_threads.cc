@@ -12,7 +12,7 @@ struct WorkerPool::Worker {
 
   WorkerPool& pool;
   platform::Platform& platform;
-  RefPtr<Task> task;                               // handed over before `ready` is woken
+  RefPtr<Task> task;                               // handed over under pool.mu_, then `ready` is woken
   bool quit = false;                               // likewise
   wait::Sleeper ready;
   std::unique_ptr<platform::Context> context;      // made and used on the worker's thread
@@ -113,8 +113,12 @@ bool WorkerPool::BecomeIdle(Worker& worker) {
     if (stopping_ || idle_.size() >= kMaxIdle) return false;
     idle_.push_back(&worker);
   }
-  while (!worker.task && !worker.quit) (void)worker.ready.SleepUninterruptible(Deadline::Never());
-  return !worker.quit;
+  while (true) {
+    (void)worker.ready.SleepUninterruptible(Deadline::Never());  // first, so that each hand-over's wake is taken with it
+    absl::MutexLock lock(&mu_);
+    if (worker.quit) return false;
+    if (worker.task) return true;
+  }
 }
 
 }  // namespace rampart::kernel
