@@ -14,7 +14,11 @@
 namespace rampart::kernel {
 
 Kernel::Kernel() = default;
-Kernel::~Kernel() = default;
+Kernel::~Kernel() {
+  // Nobody waits for init, so its zombie is let go of here.
+  absl::MutexLock lock(&state_->tree_mu);
+  if (state_->init_done && state_->init) state_->init->ReleaseTreeLocked();
+}
 
 Result<std::unique_ptr<Kernel>> Kernel::Create(KernelConfig config) {
   StartTickClock();

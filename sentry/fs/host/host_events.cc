@@ -106,7 +106,8 @@ class HostPoller {
 
   void Dispatch(const epoll_event& event) {
     absl::MutexLock lock(&mu_);
-    const auto it = watched_.find(event.data.u64);
+    const uint64_t id = event.data.u64;  // a copy: the structure is packed
+    const auto it = watched_.find(id);
     if (it == watched_.end()) return;  // closed meanwhile
     HostEvents& events = *it->second;
     if (events.queue_.empty()) {
