@@ -30,4 +30,11 @@ Result<Ref<ThreadGroup>> GroupOfPidfd(vfs::FileDescription& file) {
   return pidfd->group();
 }
 
+Result<Ref<ThreadGroup>> GroupToSignal(vfs::FileDescription& file) {
+  if ((file.flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::Inode> inode = file.inode();
+  if (const auto* process = dynamic_cast<const ProcessInode*>(inode.get()); process != nullptr) return process->process();
+  return GroupOfPidfd(file);
+}
+
 }  // namespace rampart::kernel

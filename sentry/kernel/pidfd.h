@@ -30,4 +30,16 @@ class Pidfd final : public vfs::FileDescription {
 // The process that a descriptor means; EBADF when it is not a pidfd.
 Result<Ref<ThreadGroup>> GroupOfPidfd(vfs::FileDescription& file);
 
+// An inode that means a process, too: /proc/PID.
+class ProcessInode {
+ public:
+  virtual Ref<ThreadGroup> process() const = 0;
+
+ protected:
+  ~ProcessInode() = default;
+};
+
+// The process that pidfd_send_signal(2) means: a pidfd's, or that of a descriptor of /proc/PID. EBADF when it is neither.
+Result<Ref<ThreadGroup>> GroupToSignal(vfs::FileDescription& file);
+
 }  // namespace rampart::kernel

@@ -279,14 +279,14 @@ class Task final : public RefCounted, public Caller {
 
   // task_exit.cc
   void Exit();
-  bool ExitSignals();
+  void ExitSignals();
   void ReleaseRobustFutexes();
   void KillRemaining();
   void ReleaseMm();
   RefPtr<mm::MemoryManager> DropMm();
   void ReleaseFds();
   void ReleaseVforkParent();
-  bool ExitNotify();
+  void ExitNotify();
 
   Kernel& kernel_;
   const Ref<ThreadGroup> group_;

@@ -27,7 +27,7 @@ void Task::PrepareGroupExit(int status) {
 }
 
 void Task::Exit() {
-  const bool last_alive = ExitSignals();
+  ExitSignals();
   ReleaseRobustFutexes();
   ReleaseVforkParent();
   ReleaseFds();
@@ -37,7 +37,11 @@ void Task::Exit() {
     fs = std::exchange(fs_, nullptr);
   }
   fs = nullptr;
-  if (last_alive && group_->pid() == 1) KillRemaining();
+  const bool last_of_init = group_->pid() == 1 && [this] {
+    absl::MutexLock lock(&group_->signal_mu_);
+    return group_->tasks_.size() == 1;
+  }();
+  if (last_of_init) KillRemaining();
   clock_.Enter(TaskClock::State::kIdle);
   // The parent may go on while we take a small address space down: nothing of it can be seen any more. The memory of a large one may be wanted by whoever
   // hears of our end, and the program's file may be written from then on.
@@ -59,20 +63,18 @@ void Task::Exit() {
   };
   if (last_user) mm->SetExecutable(nullptr);
   if (first) leave();
-  const bool ends_process = ExitNotify();
+  ExitNotify();
   if (!first) leave();
-  if (ends_process && group_->pid() == 1) {
+  if (last_of_init) {
     Kernel::State& state = kernel_.state();
     absl::MutexLock lock(&state.tree_mu);
     state.init_done = true;
   }
 }
 
-// From here on no signal is given to this task. True: every other thread of the process has come by here before, and none can be made any more.
-// (Linux: signal_struct.live. The others may still be in tasks_, so its size does not tell: two that ended together both left the rest to the other.)
-bool Task::ExitSignals() {
+// From here on no signal is given to this task.
+void Task::ExitSignals() {
   bool stop_complete = false;
-  bool last = true;
   {
     absl::MutexLock lock(&group_->signal_mu_);
     exiting_.store(true, std::memory_order_release);
@@ -82,12 +84,10 @@ bool Task::ExitSignals() {
     // Signals for the process that we were told to take.
     const abi::SigSet shared = group_->pending_.set() & ~signal_mask();
     for (Task* other : group_->tasks_) {
-      last = last && other->exiting_.load(std::memory_order_relaxed);
       if (other != this && (shared & ~other->signal_mask()) != 0 && !other->exiting_.load(std::memory_order_relaxed)) other->InterruptLocked();
     }
   }
   if (stop_complete) group_->NotifyParentOfStop(abi::kCldStopped);
-  return last;
 }
 
 // What other threads learn through memory that we share with them. Linux: futex_exit_release, mm_release.
@@ -157,18 +157,14 @@ void Task::KillRemaining() {
   state.task_gone.Unregister(entry);
 }
 
-// True: the process ended with us.
-bool Task::ExitNotify() {
+void Task::ExitNotify() {
   Kernel::State& state = kernel_.state();
-  bool ended = false;
   const wait::DeferWakes defer;  // whoever is told needs the lock
   {
     absl::MutexLock lock(&state.tree_mu);
     group_->ThreadLeavesTreeLocked(*this);
-    ended = group_->zombie_;
   }
   state.task_gone.Notify(abi::kPollIn);
-  return ended;
 }
 
 }  // namespace rampart::kernel

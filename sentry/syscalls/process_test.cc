@@ -270,29 +270,6 @@ program_tstp:              # a job of PID 1 stops at SIGTSTP, as a shell's does;
   syscall
 program_tstp_end:
 
-program_both:              # two threads end at the same moment, each by itself
-  sub $8192, %rsp
-  mov %rsp, %rbx
-  movl $0, (%rbx)
-  mov $0x10f00, %edi       # VM FS FILES SIGHAND THREAD
-  lea 4096(%rbx), %rsi
-  xor %edx, %edx
-  xor %r10d, %r10d
-  xor %r8d, %r8d
-  mov $56, %eax
-  syscall
-  mov $99, %edi
-  test %rax, %rax
-  js 2f
-  mov $3, %edi
-  lock incl (%rbx)
-1: pause
-  cmpl $2, (%rbx)
-  jne 1b
-2: mov $60, %eax
-  syscall
-program_both_end:
-
 program_badframe:          # rt_sigreturn on garbage: SIGSEGV
   mov $64, %rsp
   mov $15, %eax
@@ -313,7 +290,6 @@ PROGRAM(fault);
 PROGRAM(pause);
 PROGRAM(stop);
 PROGRAM(tstp);
-PROGRAM(both);
 PROGRAM(badframe);
 
 namespace rampart::syscalls {
@@ -412,10 +388,6 @@ TEST(Process, BadSignalFrameIsSegv) {
   EXPECT_EQ(RunProgram(program_badframe, program_badframe_end), abi::KilledStatus(abi::kSigSegv, false));
 }
 TEST(Process, StopContinueKill) { EXPECT_EQ(RunProgram(program_stop, program_stop_end), abi::ExitedStatus(7)); }
-// Each once left the end of the sandbox to the other.
-TEST(Process, OneOfTwoThreadsThatEndTogetherIsTheLast) {
-  for (int i = 0; i < 50; ++i) ASSERT_EQ(RunProgram(program_both, program_both_end), abi::ExitedStatus(3));
-}
 
 }  // namespace
 }  // namespace rampart::syscalls

@@ -102,7 +102,7 @@ Result<Word> SysPidfdSendSignal(Task& task, Fd pidfd, int32_t signo, UserIn<abi:
   if (flags != 0) return Errno::kEINVAL;
   TRY(CheckNumber(signo));
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(pidfd));
-  const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupOfPidfd(*file));
+  const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupToSignal(*file));
   abi::SigInfo info = UserInfo(task, signo, abi::kSiUser);
   if (from) {
     const abi::SigInfo given = TRY(task.CopyIn(from));

@@ -319,6 +319,33 @@ TEST(Clone3, ForksAndGivesAPidfd) {
   close(pidfd);
 }
 
+TEST(Pidfd, ADirectoryOfProcIsOneForSignals) {
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  const std::string directory = "/proc/" + std::to_string(child);
+  const auto send = [](int fd, int signo) { return syscall(SYS_pidfd_send_signal, fd, signo, nullptr, 0); };
+  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int path_only = open(directory.c_str(), O_PATH | O_CLOEXEC);
+  const int thread = open((directory + "/task/" + std::to_string(child)).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_GE(thread, 0);
+  EXPECT_EQ(send(fd, 0), 0) << strerror(errno);
+  EXPECT_EQ(send(path_only, 0), -1);
+  EXPECT_EQ(errno, EBADF);
+  EXPECT_EQ(send(thread, 0), -1);
+  EXPECT_EQ(errno, EBADF);
+  EXPECT_EQ(send(fd, SIGKILL), 0);
+  kill(child, SIGKILL);  // so that a failure is not a hang
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  EXPECT_EQ(send(fd, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+  for (const int each : {fd, path_only, thread}) close(each);
+}
+
 TEST(Clone3, BadArguments) {
   clone_args args{};
   args.exit_signal = 1000;

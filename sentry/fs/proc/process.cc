@@ -5,6 +5,7 @@
 #include "sentry/fs/proc/internal.h"
 #include "sentry/kernel/exec_file.h"
 #include "sentry/kernel/introspect.h"
+#include "sentry/kernel/pidfd.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs::proc {
@@ -282,7 +283,7 @@ class TasksDirectory final : public pseudo::PseudoDirectory {
   const Ref<kernel::Task> task_;
 };
 
-class ProcessDirectory final : public pseudo::PseudoDirectory {
+class ProcessDirectory : public pseudo::PseudoDirectory {
  public:
   ProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino) : PseudoDirectory(std::move(fs), 0555, ino), task_(std::move(task)) {}
 
@@ -292,8 +293,15 @@ class ProcessDirectory final : public pseudo::PseudoDirectory {
     return {creds->euid, creds->egid};
   }
 
- private:
+ protected:
   const Ref<kernel::Task> task_;
+};
+
+// /proc/PID, which stands for the process where a pidfd would; /proc/PID/task/TID does not.
+class WholeProcessDirectory final : public ProcessDirectory, public kernel::ProcessInode {
+ public:
+  using ProcessDirectory::ProcessDirectory;
+  Ref<kernel::ThreadGroup> process() const override { return Ref<kernel::ThreadGroup>::Share(&task_->group()); }
 };
 
 Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const kernel::Task& task) {
@@ -329,7 +337,8 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
   const abi::Pid id = thread_directory ? task->tid() : task->group().pid();
   const uint64_t ino = thread_directory ? ProcInode(id, Kind::kTaskDirectory)
                                         : ProcInode(id, Kind::kProcessDirectory, static_cast<uint64_t>(task->group().start_time()));
-  auto directory = MakeRef<ProcessDirectory>(fs, task, ino);
+  const Ref<ProcessDirectory> directory =
+      thread_directory ? MakeRef<ProcessDirectory>(fs, task, ino) : Ref<ProcessDirectory>(MakeRef<WholeProcessDirectory>(fs, task, ino));
   uint64_t number = static_cast<uint64_t>(Kind::kFirstFile);
   const auto next = [&] { return ProcInode(id, static_cast<Kind>(number++), thread_directory ? 1 : 0); };
   for (const FileRow& row : kFiles) {
