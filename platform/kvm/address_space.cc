@@ -1,6 +1,5 @@
 #include "platform/kvm/address_space.h"
 
-#include <sched.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -271,20 +270,25 @@ uint64_t KvmAddressSpace::applied() const {
 uint64_t KvmAddressSpace::Shootdown(const KvmContext& self) {
   const uint64_t wanted = generation();
   uint64_t calls = 0;
-  for (bool first = true;; first = false) {
+  waiting_.fetch_add(1, std::memory_order_seq_cst);
+  for (;;) {
+    // Read before the look at who runs: whoever is seen running changes it afterwards.
+    const int left = left_.load(std::memory_order_seq_cst);
     bool all = true;
     {
       absl::MutexLock lock(&contexts_mu_);
       for (KvmContext* context : contexts_) {
         if (context == &self || context->SeenWhileRunning() >= wanted) continue;
         all = false;
-        if (first) calls += context->Nudge();
+        // Each time: one that has just become marked as running, and has not stored what it sees, must come by as well.
+        calls += context->Nudge();
       }
     }
     if (all) break;
-    sched_yield();
+    left_.wait(left, std::memory_order_seq_cst);
     ++calls;
   }
+  waiting_.fetch_sub(1, std::memory_order_seq_cst);
   uint64_t shot = shot_.load(std::memory_order_relaxed);
   while (shot < wanted && !shot_.compare_exchange_weak(shot, wanted, std::memory_order_seq_cst)) {
   }

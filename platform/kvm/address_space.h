@@ -46,6 +46,12 @@ class KvmAddressSpace final : public AddressSpace {
   // Returns when no other Context in the guest can have anything from before generation() in its TLB. Not while marked as running. Returns the
   // number of host calls.
   uint64_t Shootdown(const KvmContext& self);
+  // A Context is no longer marked as running: whoever waits in Shootdown looks again.
+  void SomebodyLeft() {
+    if (waiting_.load(std::memory_order_seq_cst) == 0) [[likely]] return;
+    left_.fetch_add(1, std::memory_order_seq_cst);
+    left_.notify_all();
+  }
   void ReleaseWhatIsDue() {
     if (has_pending_.load(std::memory_order_acquire)) ReleasePending();
   }
@@ -109,6 +115,8 @@ class KvmAddressSpace final : public AddressSpace {
   std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> shot_{0};
   std::atomic<bool> has_pending_{false};
+  std::atomic<int> waiting_{0};  // threads in Shootdown
+  std::atomic<int> left_{0};     // changes while there are some; int, because that is what the host's futexes wait for
   mutable absl::Mutex mu_;
   const std::unique_ptr<PageTable> table_ ABSL_PT_GUARDED_BY(mu_);
   Mappings mappings_ ABSL_GUARDED_BY(mu_);

@@ -110,6 +110,7 @@ bool KvmContext::RunMarked(KvmAddressSpace& space, int& error) {
   const uint32_t before = state_.fetch_or(kRunning, std::memory_order_seq_cst);
   if ((before & kPending) != 0) [[unlikely]] {
     state_.fetch_and(~(kPending | kRunning), std::memory_order_seq_cst);
+    space.SomebodyLeft();
     return false;
   }
   const uint64_t generation = space.generation();
@@ -121,6 +122,7 @@ bool KvmContext::RunMarked(KvmAddressSpace& space, int& error) {
   error = vcpu.Run();
   Count(host_calls_);
   state_.fetch_and(~kRunning, std::memory_order_seq_cst);
+  space.SomebodyLeft();
   return true;
 }
 

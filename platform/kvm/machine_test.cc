@@ -69,7 +69,7 @@ TEST_F(MachineTest, MoreThreadsThanProcessors) {
   // movq %rdi,%xmm0; lock incq (%rbx); syscall; movq %xmm0,%rsi; syscall
   constexpr Code kXmm = CODE("\x66\x48\x0f\x6e\xc7\xf0\x48\xff\x03\x0f\x05\x66\x48\x0f\x7e\xc6\x0f\x05");
   {
-    auto file = MakeRef<TestFile>(0x40000);
+    auto file = MakeRef<TestFile>(uint64_t{0x40000});
     std::memcpy(file->view(), kXmm.data(), kXmm.size());
     Ref<AddressSpace> space = platform.NewAddressSpace().value();
     space->Map(kCode, kPageSize, Ref<BackingFile>(file), 0, Prot::kReadExec, Populate::kNow);
@@ -101,7 +101,7 @@ TEST_F(MachineTest, SpinningThreadsTakeTurns) {
   ASSERT_TRUE(made.ok());
   auto& platform = static_cast<KvmPlatform&>(**made);
   platform.machine().LimitVcpusForTesting(1);
-  auto file = MakeRef<TestFile>(0x40000);
+  auto file = MakeRef<TestFile>(uint64_t{0x40000});
   std::memcpy(file->view(), "\xf0\x48\xff\x03\xeb\xfa", 6);  // lock incq (%rbx); jmp back
   {
     Ref<AddressSpace> space = platform.NewAddressSpace().value();
@@ -133,7 +133,7 @@ TEST_F(MachineTest, SpinningThreadsTakeTurns) {
 }
 
 TEST_F(MachineTest, TruncatedFileIsABusErrorAndComesBack) {
-  auto file = MakeRef<TestFile>(0x40000, /*stable=*/false);
+  auto file = MakeRef<TestFile>(uint64_t{0x40000}, /*stable=*/false);
   conformance::Machine machine(kReader);
   machine.space->Map(0x700000, 0x10000, Ref<BackingFile>(file), 0, Prot::kReadWrite, Populate::kOnFault);
   auto context = NewContext();
