@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/sanitizers.h"
 #include "sentry/mm/memory_manager_impl.h"
 #include "sentry/mm/safe_copy.h"
 
@@ -11,12 +12,12 @@ namespace {
 constexpr size_t kBringInChunk = 2 << 20;
 
 size_t CopyFrom(const HostSegment& s, std::byte* to) {
-  if (!s.stable) return SafeCopy(to, s.host, s.length);
+  if (!s.stable || kThreadSanitized) return SafeCopy(to, s.host, s.length);
   std::memcpy(to, s.host, s.length);
   return s.length;
 }
 size_t CopyTo(const HostSegment& s, const std::byte* from) {
-  if (!s.stable) return SafeCopy(s.host, from, s.length);
+  if (!s.stable || kThreadSanitized) return SafeCopy(s.host, from, s.length);
   std::memcpy(s.host, from, s.length);
   return s.length;
 }

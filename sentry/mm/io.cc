@@ -3,7 +3,23 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/sanitizers.h"
+#include "sentry/mm/safe_copy.h"
+
 namespace rampart::mm {
+namespace {
+
+// The copy's assembly where a sanitizer must not see it (base/sanitizers.h).
+void Copy(void* to, const void* from, size_t n) {
+  if (n == 0) return;
+  if (kThreadSanitized) {
+    (void)SafeCopy(to, from, n);
+  } else {
+    std::memcpy(to, from, n);
+  }
+}
+
+}  // namespace
 
 Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
   size_t done = 0;
@@ -11,7 +27,7 @@ Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      if (n != 0) std::memcpy(s.iov_base, bytes.data() + done, n);
+      Copy(s.iov_base, bytes.data() + done, n);
       done += n;
       moved += n;
     }
@@ -36,7 +52,7 @@ Result<size_t> IoSrc::Read(std::span<std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      if (n != 0) std::memcpy(bytes.data() + done, s.iov_base, n);
+      Copy(bytes.data() + done, s.iov_base, n);
       done += n;
       moved += n;
     }
