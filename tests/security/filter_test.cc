@@ -124,7 +124,13 @@ TEST(SentryFilter, TakesEachPlatformsCallsOnlyThere) {
 
 // The KVM platform with a machine at descriptor 100 and processors from 1024 on.
 Policy KvmSentry() {
-  static const platform::PlatformInfo kInfo{"kvm", nullptr, nullptr, platform::kvm::NeededSyscalls, [] { return platform::kvm::NeededIoctls(100, 1024); }, nullptr};
+  static const platform::PlatformInfo kInfo = [] {
+    platform::PlatformInfo info{};
+    info.name = "kvm";
+    info.needed_syscalls = platform::kvm::NeededSyscalls;
+    info.needed_ioctls = [] { return platform::kvm::NeededIoctls(100, 1024); };
+    return info;
+  }();
   return sentry::boot::SentryPolicy(kInfo);
 }
 
