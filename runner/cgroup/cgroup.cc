@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 
@@ -48,6 +49,16 @@ absl::Status MakeDirectory(const CgroupPlace& place, const std::string& director
   return absl::OkStatus();
 }
 
+// v2: the kernel lets a group's controllers be switched on only where no processes are (a container's own group, for instance).
+absl::Status CheckController(const CgroupPlace& place, const std::string& directory) {
+  if (!place.v2) return absl::OkStatus();
+  const std::string names = TRY_STATUS(ReadSmallFile(directory + "/cgroup.controllers"));
+  const std::vector<std::string> on = absl::StrSplit(names, absl::ByAnyChar(" \n"));
+  if (std::find(on.begin(), on.end(), place.controller) != on.end()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the controller '", place.controller, "' is not on for groups in ", place.parent,
+                                             " and cannot be switched on by this process (cgroup.subtree_control)"));
+}
+
 }  // namespace
 
 Cgroup::~Cgroup() { Remove(); }
@@ -77,6 +88,7 @@ absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimit
     if (std::find(group.directories_.begin(), group.directories_.end(), part.directory) == group.directories_.end()) {
       group.directories_.push_back(part.directory);
     }
+    TRY_STATUS(CheckController(part.place, part.directory));
     TRY_STATUS(Apply(part.place, part.directory, limits));
   }
   return group;

@@ -34,6 +34,12 @@ TEST(FindPlaces, WhatV1DoesNotHaveIsSoughtInV2) {
   EXPECT_EQ(places[0].parent, "/nowhere/unified");  // the directory of the scope does not exist here
 }
 
+TEST(FindPlaces, AGroupOutsideOfTheNamespaceIsNotFollowedUpwards) {
+  const auto places = FindPlaces("32 25 0:28 / /sys rw - cgroup2 cgroup2 rw\n", "0::/../kernel\n", {"pids"});
+  ASSERT_EQ(places.size(), 1u);
+  EXPECT_EQ(places[0].parent, "/sys");
+}
+
 TEST(FindPlaces, NoHierarchyNoPlace) { EXPECT_TRUE(FindPlaces("", "", {"cpu"}).empty()); }
 
 TEST(Cgroup, WithoutLimitsMakesNothing) {

@@ -55,7 +55,8 @@ std::string DirectoryOf(const Hierarchy& hierarchy, std::string path) {
   if (hierarchy.root != "/") {
     path = absl::StartsWith(path, hierarchy.root) ? path.substr(hierarchy.root.size()) : "";
   }
-  if (path == "/" || path.empty()) return hierarchy.mount;
+  // "/../…": outside of this process's cgroup namespace.
+  if (path == "/" || path.empty() || absl::StartsWith(path, "/..")) return hierarchy.mount;
   std::string directory = hierarchy.mount + (path[0] == '/' ? "" : "/") + path;
   struct stat info{};
   return ::stat(directory.c_str(), &info) == 0 ? directory : hierarchy.mount;

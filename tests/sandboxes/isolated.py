@@ -13,14 +13,34 @@ SKIP = 77
 
 
 def _cgroup_homes():
-    """The directories of this process's own v1 groups with a controller that sandboxes use."""
+    """The directories of this process's own groups with a controller that sandboxes use: v1, or v2 where that has them."""
     for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
+        unified = pathlib.Path(f"/sys/fs/cgroup{path}")
+        if not names and "memory" in _words(unified / "cgroup.subtree_control") and os.access(unified, os.W_OK):
+            yield unified
         for name in names.split(","):
             if name in ("memory", "pids", "cpu"):
                 home = pathlib.Path(f"/sys/fs/cgroup/{names}{path}")
                 if os.access(home, os.W_OK):
                     yield home
+
+
+def _words(file):
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []
+
+
+def _enter_group(group):
+    """Sandboxes make their groups in v1's own group, but beside a v2 one: there, in ours, we live one level deeper."""
+    group.mkdir()
+    if (group / "cgroup.controllers").exists():
+        (group / "cgroup.subtree_control").write_text("+memory +pids +cpu")
+        group = group / "test"
+        group.mkdir()
+    (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def enter():
@@ -41,8 +61,7 @@ def enter():
         for home in _cgroup_homes():
             group = home / name
             try:
-                group.mkdir()
-                (group / "cgroup.procs").write_text(str(os.getpid()))
+                _enter_group(group)
                 homes.append(group)
             except OSError:
                 pass
@@ -52,6 +71,8 @@ def enter():
     for group in homes:
         (group.parent / "cgroup.procs").write_text(str(os.getpid()))
         try:
+            if (group / "test").exists():
+                (group / "test").rmdir()
             group.rmdir()
         except OSError as error:
             print(f"left behind: {group}: {error}: {[p.name for p in group.iterdir() if p.is_dir()]}")
