@@ -48,7 +48,7 @@ void Nothing() {}
 
 }  // namespace
 
-const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls, NeededIoctls, Nothing, Nothing};
+const PlatformInfo kPtracePlatform{"ptrace", WhyUnavailable, PtracePlatform::Create, NeededSyscalls, NeededIoctls, NoteHost, Nothing};
 
 PtracePlatform::PtracePlatform(std::unique_ptr<Pristine> pristine) : pristine_(std::move(pristine)) {}
 

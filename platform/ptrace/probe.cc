@@ -14,13 +14,15 @@
 namespace rampart::platform::ptrace {
 namespace {
 
-// Yama's level: '0'..'3', or 0 when the host has no Yama.
-char YamaScope() {
+// Yama's level: '0'..'3', or 0 when the host has no Yama, or its /proc is not to be seen.
+char ReadYamaScope() {
   const UniqueFd fd(open("/proc/sys/kernel/yama/ptrace_scope", O_RDONLY | O_CLOEXEC));
   char level = 0;
   if (!fd.valid() || read(fd.get(), &level, 1) != 1) return 0;
   return level;
 }
+
+char noted_scope = 0;  // written before there are threads
 
 // What a stub goes through: seize, stop, run until a system call that is not carried out.
 Result<void> TryOn(pid_t child) {
@@ -35,7 +37,7 @@ Result<void> TryOn(pid_t child) {
 
 std::string Explain(Errno error) {
   if (error == Errno::kEPERM || error == Errno::kEACCES) {
-    const char scope = YamaScope();
+    const char scope = noted_scope != 0 ? noted_scope : ReadYamaScope();
     if (scope == '2' || scope == '3') {
       return std::string("ptrace is forbidden by kernel.yama.ptrace_scope=") + scope +
              "; set it to 1 (sysctl kernel.yama.ptrace_scope=1) or choose another platform (--platform=kvm)";
@@ -50,6 +52,8 @@ std::string Explain(Errno error) {
 }
 
 }  // namespace
+
+void NoteHost() { noted_scope = ReadYamaScope(); }
 
 std::string WhyUnavailable() {
   const long child = syscall(SYS_clone, 0L, nullptr, nullptr, nullptr, 0L);
