@@ -5,6 +5,24 @@
 // DATA(x) is relative to RIP. It touches no user memory and trusts no user register. README.md shows the paths.
 #include "platform/kvm/layout.h"
 
+// All that an exception's stub has not pushed yet; the order is UserRegs', from its end.
+.macro PUSH_FROM_RSI
+  pushq %rsi
+  pushq %rdx
+  pushq %rcx
+  pushq %rax
+  pushq %r8
+  pushq %r9
+  pushq %r10
+  pushq %r11
+  pushq %rbx
+  pushq %rbp
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+.endm
+
 #define DATA(offset) (.Lbegin + DATA_OFFSET + (offset))(%rip)
 #define REG(offset) DATA(DATA_REGS + (offset))
 #define TRAP_FLAG 0x100
@@ -60,20 +78,7 @@ rampart_kvm_syscall32:
 
 // --- Exceptions: rsp is rsp0, the CPU's frame is already in its place.
 .Lexception:
-  pushq %rsi
-  pushq %rdx
-  pushq %rcx
-  pushq %rax
-  pushq %r8
-  pushq %r9
-  pushq %r10
-  pushq %r11
-  pushq %rbx
-  pushq %rbp
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
+  PUSH_FROM_RSI
   movl %edi, DATA(DATA_VECTOR)
   leaq REG(0), %rax
   cmpq %rax, %rsp
@@ -98,20 +103,7 @@ rampart_kvm_syscall32:
   jmp 1b
 
 .Lsave:
-  pushq %rsi
-  pushq %rdx
-  pushq %rcx
-  pushq %rax
-  pushq %r8
-  pushq %r9
-  pushq %r10
-  pushq %r11
-  pushq %rbx
-  pushq %rbp
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
+  PUSH_FROM_RSI
 .Lleave:
   rdfsbase %rax
   movq %rax, REG(REGS_FS_BASE)
