@@ -73,7 +73,7 @@ Result<void> Task::CopyResources(const CloneRequest& request, Task& child) {
     TRY(context_->PrepareSibling(mm_->space()));
     mm_users->Enter();
   } else {
-    mm = TRY(mm_->Fork(context_));
+    mm = TRY(mm_->Fork(context_, mm_users_->shared() ? mm::MemoryManager::Writers::kOthers : mm::MemoryManager::Writers::kCaller));
     mm_users = MakeRef<UseCount>();
   }
   absl::MutexLock lock(&child.mu_);

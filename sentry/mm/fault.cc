@@ -26,14 +26,13 @@ std::atomic<uint64_t> copied_on_write{0};
 
 AddrRange PageOf(UserAddr a) { return AddrRange{PageDown(a), PageDown(a) + kPageSize}; }
 
-// A fault that made no change, remembered to tell a stale one (another thread has just resolved it) from a genuine violation.
+// A fault that made no change, remembered to tell a stale one (another thread has just resolved it) from a genuine violation: when the thread
+// faults again and the page's rights were not changed since, it has run with them.
 struct StaleFault {
   const void* mm = nullptr;
   UserAddr page = 0;
   uint64_t queued = 0;
-  int times = 0;
 };
-constexpr int kMaxStale = 8;  // with others changing the space all the time
 thread_local StaleFault t_stale;
 
 }  // namespace
@@ -313,11 +312,8 @@ Result<void> MemoryManager::Impl::ResolveUnknownFault(VmaMap::iterator v, UserAd
     if (!page_was_mapped || !can_gain) {
       // Everything that the vma grants is granted. Either the fault is older than that, or it is a violation.
       if (page_was_mapped && !several_threads) return Errno::kEACCES;
-      StaleFault now{this, page.start, space->queued(), 0};
-      const bool same_page = t_stale.mm == now.mm && t_stale.page == now.page;
-      now.times = same_page ? t_stale.times + 1 : 0;
-      const bool again = same_page && (t_stale.queued == now.queued || now.times > kMaxStale);
-      t_stale = now;
+      const bool again = t_stale.mm == this && t_stale.page == page.start && p->second.changed_at <= t_stale.queued;
+      t_stale = StaleFault{this, page.start, space->queued()};
       if (!again) return Ok();
       t_stale = StaleFault{};
       if (page_was_mapped) return Errno::kEACCES;

@@ -1,4 +1,9 @@
 // fork: sharing pages copy-on-write.
+//
+// With other threads running in the space, the child must see a moment of it: for each thread, all of its writes up to some one and none after
+// (glibc's lists of thread stacks, for instance, are mended in the child on that promise). Taking write permission away range by range
+// keeps it: until its page is reached a thread writes to what both will have, and the first write after that waits for `mu`. A copy taken
+// before all of them are applied would break it, so then what is copied at once is copied after Commit.
 #include <algorithm>
 #include <cstring>
 
@@ -23,12 +28,13 @@ bool MemoryManager::Impl::CopyRun(const Vma& vma, PmaMap::iterator p, Impl& chil
   copy.host = memory_file->At(pages->start);
   copy.cow = false;
   copy.mapped = false;
+  copy.changed_at = 0;
   child.SetRights(vma, copy);
   child.MapRun(child.InsertPma(p->first, std::move(copy)), AddrRange{p->first, p->first + length});
   return true;
 }
 
-void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child) {
+void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) {
   const Vma& vma = v->second;
   const AddrRange range{v->first, vma.end};
   const bool writable = platform::Allows(vma.prot, Prot::kWrite);
@@ -42,11 +48,19 @@ void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Im
     Pma& pma = p->second;
     const AddrRange run{p->first, pma.end};
     const bool is_hot = writable && std::any_of(hot.begin(), hot.end(), [&](const AddrRange& h) { return Overlaps(h, run); });
-    if (pma.owned && (small_data || is_hot) && CopyRun(vma, p, child)) continue;
+    if (pma.owned && (small_data || is_hot)) {
+      if (late != nullptr) {
+        late->push_back(LateCopy{run, pma.cow});
+        pma.cow = true;
+        continue;
+      }
+      if (CopyRun(vma, p, child)) continue;
+    }
     if (pma.owned) pma.cow = true;
     if (pma.counted) memory_file->IncRef(FileRange{pma.offset, pma.offset + run.length()});
     Pma copy = pma;
     copy.mapped = false;
+    copy.changed_at = 0;
     child.SetRights(vma, copy);
     const auto shared = child.InsertPma(run.start, std::move(copy));
     // What costs one operation however long it is, and what is short.
@@ -56,7 +70,25 @@ void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Im
   ReprotectPmas(vma, range);
 }
 
-Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context) {
+void MemoryManager::Impl::CopyLate(const LateCopy& late, Impl& child) {
+  const Vma& vma = FindVma(late.run.start)->second;
+  IsolatePmas(late.run);
+  for (auto p = PmaAtOrAfter(late.run.start); p != pmas.end() && p->first < late.run.end; ++p) {
+    if (CopyRun(vma, p, child)) {
+      p->second.cow = late.was_cow;
+      continue;
+    }
+    memory_file->IncRef(FileRange{p->second.offset, p->second.offset + (p->second.end - p->first)});
+    Pma copy = p->second;
+    copy.mapped = false;
+    copy.changed_at = 0;
+    child.InsertPma(p->first, std::move(copy));
+  }
+  ReprotectPmas(vma, late.run);
+}
+
+Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context, Writers writers) {
+  CHECK(context != nullptr || writers == Writers::kCaller);
   Ref<MemoryManager> child = TRY(Create(impl_->platform, impl_->memory_file));
   Impl& from = *impl_;
   Impl& to = *child->impl_;
@@ -77,6 +109,7 @@ Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context) {
     if (regs.rsp < from.max_address) hot.push_back(AddrRange{PageDown(regs.rsp - kRedZone), PageDown(regs.rsp) + 2 * kPageSize});
     if (regs.fs_base < from.max_address) hot.push_back(AddrRange{PageDown(regs.fs_base), PageDown(regs.fs_base) + kPageSize});
   }
+  std::vector<Impl::LateCopy> late;
   Result<void> result;
   for (auto v = from.vmas.begin(); v != from.vmas.end(); ++v) {
     if (v->second.dont_fork) continue;
@@ -88,9 +121,12 @@ Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context) {
       break;
     }
     // A shared mapping finds its pages again through its file.
-    if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, hot, to);
+    if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, hot, to, writers == Writers::kOthers ? &late : nullptr);
   }
   if (context != nullptr && result.ok()) result = context->Commit(*from.space);
+  if (result.ok()) {
+    for (const Impl::LateCopy& l : late) from.CopyLate(l, to);
+  }
   from.FinishChange();
   if (!result.ok()) return result.error();
   return child;

@@ -92,10 +92,12 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
  public:
   // An empty address space.
   static Result<Ref<MemoryManager>> Create(platform::Platform& platform, Ref<MemoryFile> memory_file);
-  // fork: a copy of this one, sharing pages copy-on-write. `context`: the calling task's; through it the loss of write permission is
+  // Who may write to the memory while it is forked: the calling task alone, or others that run in it.
+  enum class Writers : bool { kCaller, kOthers };
+  // fork: a copy of this one, sharing pages copy-on-write; of each other thread's writes it has a prefix. `context`: the calling task's; through it the loss of write permission is
   // applied before anybody can copy a page or the child can run, so that no write of another thread goes astray. Null only where no other thread
   // runs in this space; then the caller must Commit before the child runs. Errors: ENOMEM, and Commit's.
-  Result<Ref<MemoryManager>> Fork(platform::Context* context = nullptr);
+  Result<Ref<MemoryManager>> Fork(platform::Context* context = nullptr, Writers writers = Writers::kCaller);
 
   platform::AddressSpace& space();
 

@@ -73,6 +73,8 @@ struct Pma {
   bool readable = false;       // by the Sentry on the application's behalf
   bool host_writable = false;  // host may be written through
 
+  uint64_t changed_at = 0;     // the platform's sequence number of the last change of rights (or a later one); 0 in a child until it maps
+
   bool MayWrite() const { return !cow && platform::Allows(max_prot, Prot::kWrite); }
 };
 
@@ -204,8 +206,14 @@ struct MemoryManager::Impl {
   // --- fork.cc
   // What both sides of a fork will surely write next: they get a copy each at once, and neither faults.
   using HotPages = absl::InlinedVector<AddrRange, 2>;
-  // Gives the child the vma's private pages: copy-on-write on both sides, but for the hot ones.
-  void SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
+  // A run of owned pages that the child gets a copy of once nobody writes to it; until then it is marked copy-on-write, whatever it was.
+  struct LateCopy {
+    AddrRange run;
+    bool was_cow;
+  };
+  // Gives the child the vma's private pages: copy-on-write on both sides, but for the hot ones, which are copied, or put into `late` if not null.
+  void SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
+  void CopyLate(const LateCopy& late, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
   bool CopyRun(const Vma& vma, PmaMap::iterator p, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
 
   // --- fault.cc

@@ -44,12 +44,14 @@ bool CanMergePmas(UserAddr a_start, const Pma& a, UserAddr b_start, const Pma& b
 PmaMap::iterator MemoryManager::Impl::MergePma(PmaMap::iterator p) {
   if (auto next = std::next(p); next != pmas.end() && CanMergePmas(p->first, p->second, next->first, next->second)) {
     p->second.end = next->second.end;
+    p->second.changed_at = std::max(p->second.changed_at, next->second.changed_at);
     pmas.erase(next);
   }
   if (p != pmas.begin()) {
     auto before = std::prev(p);
     if (CanMergePmas(before->first, before->second, p->first, p->second)) {
       before->second.end = p->second.end;
+      before->second.changed_at = std::max(before->second.changed_at, p->second.changed_at);
       pmas.erase(p);
       return before;
     }
@@ -169,6 +171,7 @@ PmaMap::iterator MemoryManager::Impl::MapRun(PmaMap::iterator p, AddrRange r) {
   space->Map(p->first, pma.end - p->first, pma.file, pma.offset, pma.rights,
              pma.counted ? platform::Populate::kNow : platform::Populate::kOnFault);
   pma.mapped = true;
+  pma.changed_at = space->queued();
   return MergePma(p);
 }
 
@@ -189,6 +192,7 @@ void MemoryManager::Impl::ReprotectPmas(const Vma& vma, AddrRange r) {
       flush();
       continue;
     }
+    if (before != pma.rights) pma.changed_at = space->queued() + 1;
     if (run.end != 0 && run_rights != pma.rights) flush();
     if (run.end == 0) run.start = p->first;
     run.end = p->second.end;

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -171,6 +172,42 @@ TEST(Fork, OnlyTheCallingThreadIsCopied) {
             0);
   stop = true;
   other.join();
+}
+
+// Counts in the program's data, in two mappings and in the forking thread's own data; a thread raises them in a fixed order.
+std::atomic<uint64_t> counter_in_data{1};
+thread_local std::atomic<uint64_t> counter_in_thread{1};
+
+TEST(Fork, TheChildSeesAMomentOfTheOtherThreadsWrites) {
+  auto* low = new (mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) std::atomic<uint64_t>{1};
+  const std::vector<char> heap(1 << 20);
+  auto* high = new (mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) std::atomic<uint64_t>{1};
+  std::vector<std::atomic<uint64_t>*> order = {low, &counter_in_data, &counter_in_thread, high};
+  for (int permutation = 0; permutation < 4; ++permutation) {
+    std::atomic<bool> stop{false};
+    for (auto* counter : order) *counter = 1;
+    std::thread writer([&] {
+      for (uint64_t i = 2; !stop; ++i) {
+        for (auto* counter : order) *counter = i;
+      }
+    });
+    int torn = 0;
+    for (int i = 0; i < 25; ++i) {
+      torn += RunChild([&] {
+        // Every one is as high as its predecessor or one behind, and at most one step down in all.
+        for (size_t k = 1; k < order.size(); ++k) {
+          if (*order[k] > *order[k - 1]) return 1;
+        }
+        return *order.front() - *order.back() <= 1 ? 0 : 1;
+      });
+    }
+    stop = true;
+    writer.join();
+    EXPECT_EQ(torn, 0) << "of 25 children, in order " << permutation;
+    std::rotate(order.begin(), order.begin() + 1, order.end());
+  }
+  munmap(low, 4096);
+  munmap(high, 4096);
 }
 
 TEST(Vfork, ParentWaitsForExit) {
