@@ -168,6 +168,7 @@ Result<UserAddr> MemoryManager::Impl::BreakCow(VmaMap::iterator v, PmaMap::itera
   if (!range.ok()) return range.error();
   const std::byte* from = p->second.host + (at - p->first);
   std::byte* to = memory_file->At(range->start);
+  copies.fetch_add(1, std::memory_order_seq_cst);
   if (p->second.stable) {
     std::memcpy(to, from, end - at);
   } else {

@@ -137,6 +137,9 @@ struct MemoryManager::Impl {
   std::vector<Drop> fresh_drops ABSL_GUARDED_BY(mu);
   std::deque<Drop> deferred_drops ABSL_GUARDED_BY(mu);
   std::atomic<int32_t> pins{0};  // raised under `mu` (shared is enough), lowered anywhere
+  // How many copies of pages copy-on-write has made. Raised before it reads the page: who writes to pinned pages sees afterwards whether one
+  // may have been copied before the write (fork may come at any moment of it), and writes again to what is there now.
+  std::atomic<uint64_t> copies{0};
 
   // Whether more than one host thread has ever changed this mm or faulted in it: then a fault may be stale.
   uint64_t first_thread ABSL_GUARDED_BY(mu) = 0;

@@ -370,6 +370,33 @@ TEST_F(MemoryManagerTest, ForkCommitsWhileItHoldsTheLock) {
   EXPECT_EQ(app.mm().Fork(context->get()).error(), Errno::kENOMEM);
 }
 
+TEST_F(MemoryManagerTest, WhatIsReadIntoAPageThatIsCopiedMeanwhileArrives) {
+  App app = NewApp();
+  const UserAddr a = MapAnon(app, 3 * kPageSize);
+  for (uint64_t page = 0; page < 3; ++page) ASSERT_TRUE(app.Write(a + page * kPageSize, 7).ok());
+  const auto dst = app.mm().NewDst({AddrRange{a + 8, a + 16}, AddrRange{a + kPageSize + 8, a + 3 * kPageSize}});
+  Ref<MemoryManager> child = *app.mm().Fork();
+  child->Clear();
+  const auto filled = dst->Fill(SIZE_MAX, [&](std::span<const iovec> segments) -> Result<size_t> {
+    // In the middle of the read somebody forks and goes on writing next to the buffer.
+    child = *app.mm().Fork();
+    EXPECT_TRUE(app.Write(a, 8).ok());
+    EXPECT_TRUE(app.Write(a + kPageSize, 9).ok());
+    size_t moved = 0;
+    for (const iovec& s : segments) {
+      std::memset(s.iov_base, 0x5a, s.iov_len);
+      moved += s.iov_len;
+    }
+    return moved;
+  });
+  EXPECT_EQ(*filled, 8 + 2 * kPageSize - 8);
+  EXPECT_EQ(*app.Read(a), 8u);
+  EXPECT_EQ(*app.Read(a + 8), 0x5a5a5a5a5a5a5a5au);
+  EXPECT_EQ(*app.Read(a + 16), 0u);
+  EXPECT_EQ(*app.Read(a + kPageSize), 9u);
+  for (uint64_t at = a + kPageSize + 8; at < a + 3 * kPageSize; at += 8) ASSERT_EQ(*app.Read(at), 0x5a5a5a5a5a5a5a5au);
+}
+
 TEST_F(MemoryManagerTest, ManyThreadsAtOnce) {
   App app = NewApp();
   const UserAddr shared = MapAnon(app, 64 * kPageSize);

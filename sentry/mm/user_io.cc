@@ -1,5 +1,6 @@
 // Application memory as the destination or source of file I/O.
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "sentry/mm/memory_manager_impl.h"
@@ -53,7 +54,8 @@ class UserRanges {
 // Pages pinned for one callback.
 class PinnedBatch {
  public:
-  PinnedBatch(MemoryManager::Impl& mm, const UserRanges& ranges, size_t max, bool write) : mm_(mm) {
+  PinnedBatch(MemoryManager::Impl& mm, const UserRanges& ranges, size_t max, bool write)
+      : mm_(mm), ranges_(ranges), copies_(mm.copies.load(std::memory_order_seq_cst)) {
     max = std::min(max, kMaxPinned);
     while (bytes_ < max && segments_.size() < kMaxSegments) {
       const AddrRange r = ranges.Ahead(bytes_, max - bytes_);
@@ -70,6 +72,28 @@ class PinnedBatch {
   PinnedBatch(const PinnedBatch&) = delete;
   PinnedBatch& operator=(const PinnedBatch&) = delete;
 
+  // After `moved` bytes were written to the segments: when a page of them may have been copied on a write before they came, they are written
+  // to what is there now as well.
+  void Settle(size_t moved) const {
+    // Our writes first, then the look at the count: BreakCow does the two in the other order.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (mm_.copies.load(std::memory_order_seq_cst) == copies_) return;
+    size_t done = 0;
+    for (const HostSegment& s : segments_) {
+      for (size_t in_segment = 0; in_segment < s.length && done < moved;) {
+        const AddrRange r = ranges_.Ahead(done, std::min(s.length - in_segment, moved - done));
+        const std::byte* from = s.host + in_segment;
+        mm_.Access(r.start, r.length(), true, Force::kNo, [&from](const HostSegment& now) {
+          const size_t copied = now.host == from ? now.length : SafeCopy(now.host, from, now.length);
+          from += copied;
+          return copied;
+        });
+        done += r.length();
+        in_segment += r.length();
+      }
+    }
+  }
+
   size_t bytes() const { return bytes_; }
   bool all_stable() const { return all_stable_; }
   const HostSegments& segments() const { return segments_; }
@@ -81,6 +105,8 @@ class PinnedBatch {
 
  private:
   MemoryManager::Impl& mm_;
+  const UserRanges& ranges_;
+  const uint64_t copies_;
   HostSegments segments_;
   size_t bytes_ = 0;
   int32_t pins_ = 0;
@@ -111,6 +137,7 @@ Result<Round> FillRound(MemoryManager::Impl& mm, const UserRanges& ranges, size_
     const auto iovecs = batch.iovecs();
     const size_t moved = TRY(fn(std::span(iovecs.data(), iovecs.size())));
     CHECK(moved <= batch.bytes());
+    batch.Settle(moved);
     return Round{batch.bytes(), moved};
   }
   std::vector<std::byte> buffer(std::min(batch.bytes(), kMaxBounce));
@@ -119,6 +146,7 @@ Result<Round> FillRound(MemoryManager::Impl& mm, const UserRanges& ranges, size_
   CHECK(moved <= buffer.size());
   const size_t copied = Bounce(batch.segments(), std::span(buffer).first(moved), true);
   if (copied == 0 && moved != 0) return Errno::kEFAULT;
+  batch.Settle(copied);
   return Round{buffer.size(), copied};
 }
 Result<Round> DrainRound(MemoryManager::Impl& mm, const UserRanges& ranges, size_t max, SegmentFn fn) {
