@@ -157,11 +157,23 @@ class Platform {
   virtual PlatformStats stats() const = 0;
 };
 
-// A host system call that a platform needs, beyond those of every Sentry, for the seccomp table: number, reason.
+// What a call's argument may be: (argument & mask) is one of any_of. An int argument has a mask of at most 32 bits.
+struct ArgumentCheck {
+  int argument;  // 0..5
+  uint64_t mask;
+  std::vector<uint64_t> any_of;
+};
+
+// A host system call that a platform needs, beyond those of every Sentry, for the seccomp table: number, reason, and what it is allowed with:
+// every check of one of `rules` passes. Empty: any arguments.
 struct NeededSyscall {
   int number;
   const char* reason;
+  std::vector<std::vector<ArgumentCheck>> rules = {};
 };
+// How the Sentry calls itself: it is the first process of its PID namespace, and its platform's processes are the others.
+inline constexpr uint64_t kSentryPid = 1;
+inline constexpr uint64_t kIntArgument = 0xffff'ffff;  // mask of a whole int argument
 
 // An ioctl that a platform needs: the request, and the descriptors that it may go to: those with (fd & fd_mask) == fd.
 struct NeededIoctl {

@@ -1,5 +1,6 @@
 #include "platform/kvm/needed.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #include "platform/kvm/ioctls.h"
@@ -8,9 +9,9 @@ namespace rampart::platform::kvm {
 
 std::vector<NeededSyscall> NeededSyscalls() {
   return {
-      {SYS_ioctl, "kvm: run virtual processors; guest memory"},
-      {SYS_tgkill, "kvm: take a thread out of KVM_RUN"},
-      {SYS_fcntl, "kvm: descriptors of virtual processors get numbers of their own range"},
+      {SYS_ioctl, "kvm: running virtual processors; guest memory"},
+      {SYS_tgkill, "kvm: taking a thread of our own out of KVM_RUN", {{{0, kIntArgument, {kSentryPid}}}}},
+      {SYS_fcntl, "kvm: descriptors of virtual processors get numbers of their own range", {{{1, kIntArgument, {F_DUPFD_CLOEXEC}}}}},
   };
 }
 

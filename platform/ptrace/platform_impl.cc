@@ -1,8 +1,13 @@
 #include "platform/ptrace/platform_impl.h"
 
+#include <linux/futex.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
 
+#include <cstddef>
 #include <utility>
 
 #include "platform/ptrace/address_space.h"
@@ -32,13 +37,21 @@ void Accumulate(PlatformStats& into, const PtraceContext::Counters& from) {
 // Of all Contexts together: runner/cgroup's limit of host tasks counts on it.
 constexpr size_t kMaxKept = 64;
 
+// It reaches only the processes of the Sentry's PID namespace: its own stubs.
 std::vector<NeededSyscall> NeededSyscalls() {
   return {
-      {SYS_ptrace, "ptrace: run, stop and read the threads of stub processes"},
-      {SYS_wait4, "ptrace: wait for a stub thread to stop; reap stubs"},
-      {SYS_tgkill, "ptrace: take a stub thread out of application code; end stub processes"},
-      {SYS_futex, "ptrace: ask the pristine stub for a process"},
-      {SYS_sched_setaffinity, "ptrace: keep a stub thread on its tracer's CPU"},
+      {SYS_ptrace,
+       "ptrace: running, stopping and reading stub threads",
+       {{{0, kIntArgument,
+          {PTRACE_SYSEMU, PTRACE_SYSEMU_SINGLESTEP, PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_GETREGSET, PTRACE_SETREGSET,
+           PTRACE_GETSIGINFO, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_GET_SYSCALL_INFO}}},
+        {{0, kIntArgument, {PTRACE_POKEUSER}}, {2, kIntArgument, {offsetof(user_regs_struct, rax)}}}}},
+      {SYS_wait4,
+       "ptrace: waiting for a stub thread to stop, reaping stubs",
+       {{{2, kIntArgument & ~uint64_t{WNOHANG | static_cast<uint32_t>(__WALL)}, {0}}}}},
+      {SYS_tgkill, "ptrace: taking a stub thread out of application code, ending stubs", {{{2, kIntArgument, {SIGKILL, SIGURG}}}}},
+      {SYS_futex, "ptrace: the pristine stub", {{{1, kIntArgument, {FUTEX_WAIT, FUTEX_WAKE}}}}},
+      {SYS_sched_setaffinity, "ptrace: keeping a stub thread on its tracer's processor"},
   };
 }
 

@@ -3,18 +3,13 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/uio.h>
-#include <sys/user.h>
-#include <sys/wait.h>
 #include <termios.h>
 
 #include <algorithm>
-#include <cstddef>
 
 #include "runner/seccomp/install.h"
 
@@ -29,8 +24,7 @@ using seccomp::Long;
 using seccomp::LongBits;
 using seccomp::Policy;
 
-// The sentry is the first process of its PID namespace.
-constexpr uint64_t kSelf = 1;
+constexpr uint64_t kSelf = platform::kSentryPid;
 
 constexpr uint32_t kDataProt = PROT_READ | PROT_WRITE;
 constexpr uint32_t kMapFlags =
@@ -92,24 +86,13 @@ std::vector<AllowedSyscall> Base() {
   };
 }
 
-// What the calls that `platform` needs mean in arguments: it reaches only the processes of the sentry's PID namespace, its own stubs.
-std::vector<AllowedSyscall> CheckedCalls(const std::string& platform) {
-  if (platform == "kvm") {
-    // Its threads are the sentry's own: what every sentry may do is enough.
-    return {{Sysno::tgkill, "kvm: taking a thread of our own out of KVM_RUN", {{Int(0, {kSelf})}}},
-            {Sysno::fcntl, "kvm: descriptors of virtual processors get numbers of their own range", {{Int(1, {F_DUPFD_CLOEXEC})}}}};
+AllowedSyscall Allowed(const platform::NeededSyscall& needed) {
+  AllowedSyscall call{static_cast<Sysno>(needed.number), needed.reason};
+  for (const auto& checks : needed.rules) {
+    seccomp::Rule& rule = call.rules.emplace_back();
+    for (const platform::ArgumentCheck& check : checks) rule.push_back({check.argument, check.mask, check.any_of});
   }
-  if (platform != "ptrace") return {};
-  return {
-      {Sysno::ptrace, "ptrace: running, stopping and reading stub threads",
-       {{Int(0, {PTRACE_SYSEMU, PTRACE_SYSEMU_SINGLESTEP, PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_GETREGSET, PTRACE_SETREGSET,
-                 PTRACE_GETSIGINFO, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, PTRACE_GET_SYSCALL_INFO})},
-        {Int(0, {PTRACE_POKEUSER}), Int(2, {offsetof(user_regs_struct, rax)})}}},
-      {Sysno::wait4, "ptrace: waiting for a stub thread to stop, reaping stubs", {{IntBits(2, WNOHANG | static_cast<uint32_t>(__WALL))}}},
-      {Sysno::tgkill, "ptrace: taking a stub thread out of application code, ending stubs", {{Int(2, {SIGKILL, SIGURG})}}},
-      {Sysno::sched_setaffinity, "ptrace: keeping a stub thread on its tracer's processor"},
-      {Sysno::futex, "ptrace: the pristine stub", {{Int(1, {FUTEX_WAIT, FUTEX_WAKE})}}},
-  };
+  return call;
 }
 
 // The ioctls: a rule for each set of descriptors.
@@ -142,16 +125,12 @@ Policy BasePolicy() { return {"sentry", Base(), {{Sysno::clone3, Errno::kENOSYS,
 
 Policy SentryPolicy(const platform::PlatformInfo& platform) {
   Policy policy = BasePolicy();
-  const std::vector<AllowedSyscall> checked = CheckedCalls(platform.name);
   const std::vector<platform::NeededIoctl> ioctls = platform.needed_ioctls();
   for (const platform::NeededSyscall& call : platform.needed_syscalls()) {
-    AllowedSyscall extra{static_cast<Sysno>(call.number), call.reason};
+    AllowedSyscall extra = Allowed(call);
     if (extra.number == Sysno::ioctl && !ioctls.empty()) {
       extra = IoctlsOf(ioctls);
       extra.reason = call.reason;
-    }
-    for (const AllowedSyscall& known : checked) {
-      if (known.number == extra.number) extra = known;
     }
     seccomp::Merge(policy, std::span(&extra, 1));
     if (extra.number == Sysno::ioctl) PutIoctlsFirst(policy, extra.rules.size());
