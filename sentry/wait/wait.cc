@@ -12,7 +12,8 @@ namespace {
 
 // How long a sleep spins at most. 20 µs are enough for the partner of a ping-pong (a system call of another task on the ptrace platform takes
 // 10 µs): 63 µs a round trip became 29. A thread that is joined at once lives for 45 µs: creating and joining one took 120–300 µs, 130 with a spin
-// of 20 µs, 95 with this; with 50 µs one that took longer once made the next spins be left out, which made all of them take longer (185 µs). Whoever loses the processor during a spin is not alone on the machine and counts as having spun in vain.
+// of 20 µs, 95 with this; with 50 µs one that took longer once made the next spins be left out, which made all of them take longer (185 µs).
+// Whoever loses the processor during a spin is not alone on the machine and counts as having spun in vain.
 constexpr Nanos kSpin = 100'000;
 constexpr Nanos kLostProcessor = 15'000;
 
