@@ -18,6 +18,7 @@ constexpr uint32_t kMaxContexts = 16384;
 
 // Before other threads exist.
 UniqueFd g_prepared;
+Errno g_refused{};  // why there is none after Prepare()
 // SAFETY of the order of destruction: never destroyed.
 std::shared_ptr<Machine>& Probed() {
   static auto* const machine = new std::shared_ptr<Machine>;
@@ -33,11 +34,15 @@ std::vector<NeededIoctl> Ioctls() { return NeededIoctls(g_vm_fd.load(), g_first_
 const PlatformInfo kKvmPlatform{"kvm", WhyUnavailable, KvmPlatform::Create, NeededSyscalls, Ioctls, Prepare, Discard};
 
 void Prepare() {
-  if (!g_prepared.valid()) g_prepared = UniqueFd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (g_prepared.valid()) return;
+  Result<UniqueFd> device = FdFromHost(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  g_refused = device.ok() ? Errno{} : device.error();
+  if (device.ok()) g_prepared = std::move(device).value();
 }
 
 void Discard() {
   g_prepared.Reset();
+  g_refused = Errno{};
   Probed() = nullptr;
 }
 
@@ -50,6 +55,7 @@ void KeepProbed(std::shared_ptr<Machine> machine) { Probed() = std::move(machine
 
 Result<UniqueFd> OpenDevice() {
   if (g_prepared.valid()) return g_prepared.Duplicate();
+  if (g_refused != Errno{}) return g_refused;  // what the file system showed then; now it may show nothing
   return FdFromHost(open("/dev/kvm", O_RDWR | O_CLOEXEC));
 }
 
