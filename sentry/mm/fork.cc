@@ -16,6 +16,14 @@ constexpr uint64_t kSmallData = 8 * kPageSize;       // of a file's writable map
 constexpr uint64_t kSmallReadOnly = 32 * kPageSize;  // RELRO
 constexpr size_t kEagerRuns = 128;                   // a process with more runs is not small
 constexpr UserAddr kRedZone = 128;
+
+// A run as the child gets it: not in its platform space yet.
+Pma ForChild(const Pma& pma) {
+  Pma copy = pma;
+  copy.mapped = false;
+  copy.changed_at = 0;
+  return copy;
+}
 }  // namespace
 
 bool MemoryManager::Impl::CopyRun(const Vma& vma, PmaMap::iterator p, Impl& child) {
@@ -23,12 +31,10 @@ bool MemoryManager::Impl::CopyRun(const Vma& vma, PmaMap::iterator p, Impl& chil
   const auto pages = memory_file->Allocate(length, MemoryFile::Commit::kNowUninitialized);
   if (!pages.ok()) return false;
   std::memcpy(memory_file->At(pages->start), p->second.host, length);
-  Pma copy = p->second;
+  Pma copy = ForChild(p->second);
   copy.offset = pages->start;
   copy.host = memory_file->At(pages->start);
   copy.cow = false;
-  copy.mapped = false;
-  copy.changed_at = 0;
   child.SetRights(vma, copy);
   child.MapRun(child.InsertPma(p->first, std::move(copy)), AddrRange{p->first, p->first + length});
   return true;
@@ -58,9 +64,7 @@ void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Im
     }
     if (pma.owned) pma.cow = true;
     if (pma.counted) memory_file->IncRef(FileRange{pma.offset, pma.offset + run.length()});
-    Pma copy = pma;
-    copy.mapped = false;
-    copy.changed_at = 0;
+    Pma copy = ForChild(pma);
     child.SetRights(vma, copy);
     const auto shared = child.InsertPma(run.start, std::move(copy));
     // What costs one operation however long it is, and what is short.
@@ -79,10 +83,7 @@ void MemoryManager::Impl::CopyLate(const LateCopy& late, Impl& child) {
       continue;
     }
     memory_file->IncRef(FileRange{p->second.offset, p->second.offset + (p->second.end - p->first)});
-    Pma copy = p->second;
-    copy.mapped = false;
-    copy.changed_at = 0;
-    child.InsertPma(p->first, std::move(copy));
+    child.InsertPma(p->first, ForChild(p->second));
   }
   ReprotectPmas(vma, late.run);
 }
