@@ -113,16 +113,16 @@ absl::Status PlanMount(const oci::Mount& wanted, Plan& plan) {
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
   } else {
-    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts"};
+    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"};
     for (const char* type : kOurs) {
       if (wanted.type == type) mount.type = type;
     }
     // What container engines list, and what our own kernel serves otherwise or not at all.
-    if (wanted.type == "mqueue" || wanted.type == "cgroup" || wanted.type == "cgroup2") return absl::OkStatus();
+    if (wanted.type == "cgroup" || wanted.type == "cgroup2") return absl::OkStatus();
     if (wanted.type == "tmpfs" && wanted.destination == "/dev") mount.type = "devtmpfs";
     if (mount.type.empty()) {
       return UsageError(absl::StrCat("the mount at ", mount.destination, ": type '", wanted.type,
-                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts are)"));
+                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue are)"));
     }
   }
   plan.boot.mounts.push_back(mount);

@@ -31,7 +31,7 @@ enum class FileAccess : uint8_t { kExclusive, kShared };
 
 // One mount of the sandbox, in the order in which they are made; the first is "/".
 struct Mount {
-  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts"
+  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"
   std::string destination;  // absolute, no "." or ".." components; may be missing in the lower layers: the kernel makes it (below an overlay)
   std::string attach;       // "gofer": name of the attach point, as the gofer knows it
   bool attach_is_directory = true;  // "gofer": false for a single bound file

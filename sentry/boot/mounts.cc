@@ -7,6 +7,7 @@
 #include "sentry/fs/sys/sys.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/fs/tty/devpts.h"
+#include "sentry/ipc/namespace.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::sentry::boot {
@@ -18,6 +19,7 @@ constexpr abi::Gid kTtyGroup = 5;
 // A made filesystem and, where the caller must keep it, its root.
 struct Made {
   Ref<vfs::Filesystem> fs;
+  RefPtr<vfs::Dentry> root = nullptr;
 };
 
 // `lower` under an upper layer in memory, whose root has the lower root's owner and mode.
@@ -49,6 +51,10 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     return made;
   }
   if (mount.type == "proc") return Made{fs::proc::NewProc(context.kernel)};
+  if (mount.type == "mqueue") {
+    const vfs::Path& queues = context.kernel.ipc().mq_root();
+    return Made{ShareRef(&queues.mount->fs()), queues.dentry};
+  }
   if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus())};
   if (mount.type == "devpts") {
     Ref<vfs::Filesystem> devpts = fs::tty::NewDevpts(context.kernel, kPtsMode, kTtyGroup);
@@ -83,7 +89,7 @@ Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<v
     at = vfs::Lookup(walk, mount.destination, vfs::WalkArgs{});
   }
   const vfs::Path where = TRY(std::move(at));
-  const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, nullptr, flags, mount.type));
+  const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, made.root, flags, mount.type));
   if (mount.type == "devtmpfs") {
     const RefPtr<vfs::Inode> inode = attached->root()->inode();
     TRY(fs::PopulateDev(*inode));

@@ -208,6 +208,7 @@ void Kernel::SetDomainname(std::string name) {
 FutexManager& Kernel::futexes() const { return state_->futexes; }
 time::TimerQueue& Kernel::timers() const { return state_->timers; }
 loader::Vdso& Kernel::vdso() const { return *state_->config.vdso; }
+ipc::Namespace& Kernel::ipc() const { return state_->ipc; }
 
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
 Nanos Kernel::boot_time() const { return state_->boot_time; }

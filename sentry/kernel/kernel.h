@@ -23,6 +23,10 @@ namespace rampart::time {
 class TimerQueue;
 }  // namespace rampart::time
 
+namespace rampart::ipc {
+class Namespace;
+}  // namespace rampart::ipc
+
 namespace rampart::kernel {
 
 class FutexManager;
@@ -109,6 +113,7 @@ class Kernel {
   FutexManager& futexes() const;
   time::TimerQueue& timers() const;
   loader::Vdso& vdso() const;
+  ipc::Namespace& ipc() const;
 
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox

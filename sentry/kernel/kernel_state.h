@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "sentry/ipc/namespace.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/kernel_threads.h"
@@ -33,6 +34,7 @@ struct Kernel::State {
   std::atomic<uint64_t> forks{0};
   std::atomic<uint64_t> out_of_memory_kills{0};
   FutexManager futexes;
+  ipc::Namespace ipc{config.memory_file};
   time::TimerQueue timers;
   loader::VdsoKeeper vdso_keeper{timers, config.vdso};
 

@@ -43,6 +43,10 @@ namespace rampart::appfilter {
 class Filter;
 }  // namespace rampart::appfilter
 
+namespace rampart::ipc {
+class UndoList;
+}  // namespace rampart::ipc
+
 namespace rampart::wait {
 class Runner;
 }
@@ -150,6 +154,9 @@ class Task final : public RefCounted, public Caller {
   // unshare(2) of descriptors and of root, cwd and umask.
   Result<void> UnshareFds();
   Result<void> UnshareFs();
+  // The adjustments of SEM_UNDO, made on first use; shared by CLONE_SYSVSEM. unshare(CLONE_SYSVSEM) applies them, if nobody shares them.
+  Ref<ipc::UndoList> EnsureSemUndo();
+  void DropSemUndo();
   // set_tid_address(2), CLONE_CHILD_CLEARTID.
   UserAddr clear_child_tid() const { return clear_child_tid_; }
   void SetClearChildTid(UserAddr address) { clear_child_tid_ = address; }
@@ -320,6 +327,7 @@ class Task final : public RefCounted, public Caller {
   FaultDetail fault_;
   abi::UserRegs start_regs_{};                                 // set by the parent before the thread starts
   std::vector<std::byte> start_xstate_;
+  RefPtr<ipc::UndoList> sem_undo_;
   RefPtr<VforkGate> vfork_gate_;                               // the parent that waits for our exec or exit
 
   // Any thread.

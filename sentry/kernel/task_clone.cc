@@ -109,6 +109,7 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   // A new thread has no alternate stack; a forked process has its copy, and so has the child of a vfork.
   if (!has(abi::kCloneVm) || has(abi::kCloneVfork)) child.alt_stack_ = alt_stack_;
   if (has(abi::kCloneChildCleartid)) child.clear_child_tid_ = request.child_tid;
+  if (has(abi::kCloneSysvsem)) child.sem_undo_ = EnsureSemUndo();
   child.SetName(name());
   child.InheritSeccomp(*this);
   Scheduling inherited = scheduling();

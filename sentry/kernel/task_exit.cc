@@ -30,6 +30,8 @@ void Task::Exit() {
   ExitSignals();
   ReleaseRobustFutexes();
   ReleaseVforkParent();
+  DropSemUndo();
+  kernel_.ipc().shm().ThreadGone(tid());
   ReleaseFds();
   RefPtr<vfs::FsContext> fs;
   {
@@ -105,6 +107,13 @@ void Task::ReleaseRobustFutexes() {
     (void)mm_->CopyOut(UserOut<int32_t>(clear), int32_t{0});
     wake(clear);
   }
+}
+
+void Task::DropSemUndo() { sem_undo_ = nullptr; }
+
+Ref<ipc::UndoList> Task::EnsureSemUndo() {
+  if (!sem_undo_) sem_undo_ = MakeRef<ipc::UndoList>();
+  return sem_undo_.ToRef();
 }
 
 void Task::ReleaseVforkParent() {

@@ -4,6 +4,7 @@
 #include "abi/sysno.h"
 #include "base/heap_meter.h"
 #include "base/log.h"
+#include "sentry/ipc/object.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task.h"
 #include "sentry/wait/run_queue.h"
@@ -32,6 +33,7 @@ void Task::Run(platform::Context& context) {
   context_ = &context;
   clock_.Enter(TaskClock::State::kSentry);
   StartThreadHeap();
+  ipc::SetCurrentProcess(group_->pid());
   StartRegisters();
   answers_due_ = true;  // the Context may come from another task
   wait::Runner runner;
@@ -44,6 +46,7 @@ void Task::Run(platform::Context& context) {
 }
 
 void Task::RunWithoutContext() {
+  ipc::SetCurrentProcess(group_->pid());
   PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
   Exit();
 }

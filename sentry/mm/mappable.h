@@ -52,6 +52,8 @@ class Mappable : public virtual RefCounted {
   virtual void RemoveMapping(MappingSpace& space, FileRange range, bool shared, bool writable) = 0;
   // msync(2): writes dirty pages of the range back where that means anything.
   virtual Result<void> Msync(FileRange range) = 0;
+  // Not 0: a System V segment of that many bytes. Areas that map it are attachments: they are never merged, and shmdt(2) finds them.
+  virtual uint64_t AttachedBytes() const { return 0; }
 };
 
 // What /proc/PID/maps shows of a mapping, and a way to keep the file alive.

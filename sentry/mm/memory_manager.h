@@ -104,6 +104,8 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   // The calls of mmap(2), munmap(2), mprotect(2), mremap(2), brk(2), madvise(2), msync(2), mincore(2), mlock(2) with their errors.
   Result<UserAddr> MMap(const Caller& caller, MMapArgs args);
   Result<void> MUnmap(UserAddr address, uint64_t length);
+  // shmdt(2): unmaps the areas that an attachment of a System V segment at `address` has left. EINVAL: there are none.
+  Result<void> DetachSegment(UserAddr address);
   Result<void> MProtect(UserAddr address, uint64_t length, platform::Prot prot, bool grows_down);
   Result<UserAddr> MRemap(const Caller& caller, UserAddr old_address, uint64_t old_length, uint64_t new_length, uint32_t flags,
                           UserAddr new_address);

@@ -98,6 +98,36 @@ Result<void> MemoryManager::MUnmap(UserAddr address, uint64_t length) {
   return Ok();
 }
 
+// Linux: ksys_shmdt. The first area that lies where the attachment would have put it says which attachment is meant.
+Result<void> MemoryManager::DetachSegment(UserAddr address) {
+  if (!PageAligned(address)) return Errno::kEINVAL;
+  Impl& m = *impl_;
+  absl::MutexLock lock(&m.mu);
+  m.NoteThread();
+  const auto belongs = [&](VmaMap::iterator v) {
+    return v->second.file && v->second.file->AttachedBytes() != 0 && v->first - address == v->second.offset;
+  };
+  auto v = m.VmaAtOrAfter(address);
+  while (v != m.vmas.end() && (v->first < address || !belongs(v))) ++v;
+  if (v == m.vmas.end()) return Errno::kEINVAL;
+  const RefPtr<MappingIdentity> attachment = v->second.identity;
+  const uint64_t size = PageUp(v->second.file->AttachedBytes());
+  Result<void> result;
+  while (v != m.vmas.end() && v->second.end - address <= size) {
+    const AddrRange area{v->first, v->second.end};
+    ++v;
+    const auto here = std::prev(v);
+    if (!belongs(here) || !(here->second.identity == attachment)) continue;
+    if (here->second.sealed) {
+      result = Errno::kEPERM;
+      continue;
+    }
+    m.RemoveVmas(area, Impl::Unmap::kYes);
+  }
+  m.FinishChange();
+  return result;
+}
+
 Result<void> MemoryManager::Impl::ProtectVma(VmaMap::iterator v, Prot prot) {
   Vma& vma = v->second;
   if (!platform::Allows(vma.max_prot, prot)) return Errno::kEACCES;

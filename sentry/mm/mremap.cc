@@ -144,6 +144,13 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   TRY(m.CheckLimits(caller, extension, more));
   if (extension.locked) TRY(m.CheckLockLimit(caller, more, Errno::kEAGAIN));
   const bool populate = extension.locked && !extension.lock_on_fault;
+  if (extension.file && extension.file->AttachedBytes() != 0) {
+    // The same attachment, only longer (beyond the segment there is nothing).
+    m.Account(v->second, more, true);
+    v->second.end = beyond.end;
+    m.FinishChange();
+    return old.start;
+  }
   TRY(m.InsertVma(beyond.start, std::move(extension)));
   if (populate) (void)m.PopulateRange(beyond, Prot::kNone);
   m.MergeVmas(AddrRange{old.start, beyond.end});

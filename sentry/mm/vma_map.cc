@@ -18,6 +18,7 @@ bool CanMerge(UserAddr a_start, const Vma& a, const Vma& b) {
     return false;
   }
   if (!(a.file == b.file)) return false;
+  if (a.file && a.file->AttachedBytes() != 0) return false;
   return !a.file || a.offset + (a.end - a_start) == b.offset;
 }
 

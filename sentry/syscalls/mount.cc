@@ -1,6 +1,7 @@
 #include "sentry/syscalls/mount.h"
 
 #include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/ipc/namespace.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/path_arg.h"
 
@@ -34,6 +35,11 @@ Result<void> MountNew(Task& task, vfs::MountNamespace& mounts, const vfs::Path& 
                       UserPath user_data) {
   const std::string type = TRY(OptionalText(task, user_type));
   const std::string data = TRY(OptionalText(task, user_data));
+  if (type == "mqueue") {
+    const vfs::Path& queues = task.kernel().ipc().mq_root();
+    TRY(mounts.Attach(at, ShareRef(&queues.mount->fs()), queues.dentry, ToFlags(flags), std::move(source)));
+    return Ok();
+  }
   if (type != "tmpfs") return Errno::kENODEV;
   const mm::MemoryFile::Usage usage = task.kernel().memory_file()->usage();
   const fs::TmpfsOptions options = TRY(fs::ParseTmpfsOptions(data, fs::TmpfsOptions{}, usage.limit_bytes));

@@ -11,6 +11,7 @@
 #include "sentry/syscalls/inotify.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/mount.h"
+#include "sentry/syscalls/mqueue.h"
 #include "sentry/syscalls/path.h"
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/prctl.h"
@@ -19,6 +20,9 @@
 #include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/signal.h"
 #include "sentry/syscalls/system.h"
+#include "sentry/syscalls/sysv_msg.h"
+#include "sentry/syscalls/sysv_sem.h"
+#include "sentry/syscalls/sysv_shm.h"
 #include "sentry/syscalls/thread.h"
 #include "sentry/syscalls/time.h"
 #include "sentry/syscalls/time_timers.h"
@@ -362,24 +366,24 @@ constexpr SyscallTable kAmd64({
     Partial<SysSetsockopt>(Sysno::setsockopt, "Common options; socket filters are not there."),
     Partial<SysGetsockopt>(Sysno::getsockopt, "Common options."),
     // --- System V and POSIX IPC (ipc)
-    Missing(Sysno::shmget, "Planned."),
-    Missing(Sysno::shmat, "Planned."),
-    Missing(Sysno::shmctl, "Planned."),
-    Missing(Sysno::shmdt, "Planned."),
-    Missing(Sysno::semget, "Planned."),
-    Missing(Sysno::semop, "Planned."),
-    Missing(Sysno::semtimedop, "Planned."),
-    Missing(Sysno::semctl, "Planned."),
-    Missing(Sysno::msgget, "Planned."),
-    Missing(Sysno::msgsnd, "Planned."),
-    Missing(Sysno::msgrcv, "Planned."),
-    Missing(Sysno::msgctl, "Planned."),
-    Missing(Sysno::mq_open, "Planned."),
-    Missing(Sysno::mq_unlink, "Planned."),
-    Missing(Sysno::mq_timedsend, "Planned."),
-    Missing(Sysno::mq_timedreceive, "Planned."),
-    Missing(Sysno::mq_notify, "Planned."),
-    Missing(Sysno::mq_getsetattr, "Planned."),
+    Full<SysShmget>(Sysno::shmget),
+    Full<SysShmat>(Sysno::shmat),
+    Full<SysShmctl>(Sysno::shmctl),
+    Full<SysShmdt>(Sysno::shmdt),
+    Full<SysSemget>(Sysno::semget),
+    Full<SysSemop>(Sysno::semop),
+    Full<SysSemtimedop>(Sysno::semtimedop),
+    Full<SysSemctl>(Sysno::semctl),
+    Full<SysMsgget>(Sysno::msgget),
+    Full<SysMsgsnd>(Sysno::msgsnd),
+    Full<SysMsgrcv>(Sysno::msgrcv),
+    Full<SysMsgctl>(Sysno::msgctl),
+    Full<SysMqOpen>(Sysno::mq_open),
+    Full<SysMqUnlink>(Sysno::mq_unlink),
+    Full<SysMqTimedsend>(Sysno::mq_timedsend),
+    Full<SysMqTimedreceive>(Sysno::mq_timedreceive),
+    Full<SysMqNotify>(Sysno::mq_notify),
+    Full<SysMqGetsetattr>(Sysno::mq_getsetattr),
     // --- Asynchronous I/O
     Missing(Sysno::io_setup, "Planned."),
     Missing(Sysno::io_destroy, "Planned."),

@@ -33,6 +33,10 @@ bool MayInspect(const Caller& caller, kernel::Task& target);
 // Files about the machine: cpuinfo, meminfo, stat, … and sys/.
 void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs);
 Ref<vfs::Inode> NewSysctlTree(Ref<ProcFilesystem> fs);
+// sysvipc/, and what sys/ has of IPC: the entries of sys/kernel, and sys/fs/mqueue. (ipc.cc)
+Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs);
+void AddIpcSettings(pseudo::PseudoDirectory& directory, const Ref<ProcFilesystem>& fs);
+Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs);
 
 // /proc/PID and /proc/PID/task/TID. `task`: the thread that is shown; `thread_directory`: no task/ inside, thread's own times.
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);

@@ -110,6 +110,7 @@ Ref<vfs::Inode> ProcFilesystem::root() {
   directory->Add("net", MakeRef<pseudo::PseudoSymlink>(self, [](const Caller&) -> Result<std::string> { return std::string("self/net"); }));
   AddSystemFiles(*directory, self);
   directory->Add("sys", NewSysctlTree(self));
+  directory->Add("sysvipc", NewSysvipcDirectory(self));
   return directory;
 }
 

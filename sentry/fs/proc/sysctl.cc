@@ -57,13 +57,7 @@ Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   d->Add("kptr_restrict", Fixed(fs, "1"));
   d->Add("perf_event_paranoid", Fixed(fs, "3"));
   d->Add("printk", Fixed(fs, "4\t4\t1\t7"));
-  d->Add("sem", Fixed(fs, "32000\t1024000000\t500\t32000"));
-  d->Add("shmmax", Fixed(fs, "18446744073692774399"));
-  d->Add("shmall", Fixed(fs, "18446744073692774399"));
-  d->Add("shmmni", Fixed(fs, "4096"));
-  d->Add("msgmax", Fixed(fs, "8192"));
-  d->Add("msgmnb", Fixed(fs, "16384"));
-  d->Add("msgmni", Fixed(fs, "32000"));
+  AddIpcSettings(*d, fs);
   auto random = Directory(fs);
   random->Add("boot_id", Fixed(fs, Uuid()));
   random->Add("uuid", MakeRef<pseudo::FunctionFile>(fs, 0444, [](Caller&) -> Text { return Uuid() + "\n"; }));
@@ -91,11 +85,7 @@ Ref<vfs::Inode> Fs(const Ref<ProcFilesystem>& fs) {
   inotify->Add("max_user_instances", Fixed(fs, "128"));
   inotify->Add("max_user_watches", Fixed(fs, "65536"));
   d->Add("inotify", inotify);
-  auto mqueue = Directory(fs);
-  mqueue->Add("msg_max", Fixed(fs, "10"));
-  mqueue->Add("msgsize_max", Fixed(fs, "8192"));
-  mqueue->Add("queues_max", Fixed(fs, "256"));
-  d->Add("mqueue", mqueue);
+  d->Add("mqueue", NewMqueueSettings(fs));
   return d;
 }
 

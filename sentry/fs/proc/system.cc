@@ -205,7 +205,7 @@ void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs) {
   add("loadavg", LoadAvg);
   add("uptime", UptimeFile);
   fixed("version", "Linux version 6.12.0-rampart (rampart@rampart) (c++) #1 SMP PREEMPT_DYNAMIC\n");
-  fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\t9p\nnodev\tpipefs\nnodev\tsockfs\n");
+  fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\t9p\nnodev\tpipefs\nnodev\tmqueue\nnodev\tsockfs\n");
   fixed("cmdline", "\n");
   fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n");
   fixed("modules", "");

@@ -66,6 +66,13 @@ class NetlinkSocket final : public Socket {
     TRY(GivePacket(std::move(packet), dst, result));
     return result;
   }
+  // A packet of the kernel's.
+  Result<void> Give(std::string bytes) {
+    Packet packet;
+    packet.bytes = std::move(bytes);
+    packet.from = BytesOf(Address{static_cast<uint16_t>(abi::kAfNetlink), 0, 0, 0});
+    return rx_->Put(packet, PacketQueue::kNoMaximum, nullptr);
+  }
   Result<void> Shutdown(int) override { return Errno::kEOPNOTSUPP; }
   std::string LocalName() const override {
     absl::MutexLock lock(&mu_);
@@ -128,10 +135,7 @@ Result<void> NetlinkSocket::Answer(std::string_view request) {
     port = port_;
   }
   for (std::string& bytes : AnswerRoute(request, port, owner_.uid == 0)) {
-    Packet packet;
-    packet.bytes = std::move(bytes);
-    packet.from = BytesOf(Address{static_cast<uint16_t>(abi::kAfNetlink), 0, 0, 0});
-    if (!rx_->Put(packet, PacketQueue::kNoMaximum, nullptr).ok()) {
+    if (!Give(std::move(bytes)).ok()) {
       side().SetError(Errno::kENOBUFS);
       side().Notify(abi::kPollErr);
       break;
@@ -165,6 +169,12 @@ Result<Ref<Socket>> NewNetlinkSocket(const Caller& caller, abi::Ucred owner, int
   if (type != abi::kSockRaw && type != abi::kSockDgram) return Errno::kESOCKTNOSUPPORT;
   if (protocol != kNetlinkRoute) return Errno::kEPROTONOSUPPORT;
   return Ref<Socket>(MakeRef<NetlinkSocket>(caller, type, flags, owner, MakeRef<Side>()));
+}
+
+Result<void> SendFromKernel(Socket& socket, std::string bytes) {
+  auto* const netlink = dynamic_cast<NetlinkSocket*>(&socket);
+  if (netlink == nullptr) return Errno::kEINVAL;
+  return netlink->Give(std::move(bytes));
 }
 
 }  // namespace rampart::net

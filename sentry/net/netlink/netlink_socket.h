@@ -10,4 +10,7 @@ namespace rampart::net {
 // EPROTONOSUPPORT: another protocol than NETLINK_ROUTE; ESOCKTNOSUPPORT.
 Result<Ref<Socket>> NewNetlinkSocket(const Caller& caller, abi::Ucred owner, int type, int protocol, uint32_t flags);
 
+// The kernel sends `bytes` as one packet to a netlink socket: the notices of mq_notify(2). EINVAL: not a netlink socket; EAGAIN: no room.
+Result<void> SendFromKernel(Socket& socket, std::string bytes);
+
 }  // namespace rampart::net
