@@ -54,6 +54,7 @@ int ExitStatusOf(const Outcome& outcome) {
       return kTimeoutStatus;
     case Outcome::Kind::kSentryDied:
     case Outcome::Kind::kGoferDied:
+    case Outcome::Kind::kAbandoned:
       break;
   }
   return kSandboxStatus;
@@ -67,6 +68,8 @@ std::string MessageOf(const Outcome& outcome, const std::string& program) {
                           " killed inside (the limit is --memory, else what the host has)");
     case Outcome::Kind::kInterrupted:
       return "";
+    case Outcome::Kind::kAbandoned:
+      return outcome.text;
     case Outcome::Kind::kTimedOut:
       return absl::StrCat(program, ": ended because the time of --timeout was over");
     case Outcome::Kind::kStartFailed: {

@@ -1,8 +1,10 @@
 #include "runner/monitor/supervisor.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +54,7 @@ class Supervisor {
   }
 
  private:
-  enum : size_t { kSignals, kControl, kSentry, kGofer, kGoferReport, kStats, kSources };
+  enum : size_t { kSignals, kControl, kSentry, kGofer, kGoferReport, kStats, kListener, kLifeline, kSources };
 
   void Step() {
     pollfd fds[kSources] = {{signals_.fd(), POLLIN, 0},
@@ -60,7 +62,9 @@ class Supervisor {
                             {watched_.sentry.pidfd.get(), POLLIN, 0},
                             {watched_.gofer.pidfd.get(), POLLIN, 0},
                             {gofer_report_open_ ? watched_.gofer_report_fd : -1, POLLIN, 0},
-                            {stats_open_ ? watched_.stats_fd : -1, POLLIN, 0}};
+                            {stats_open_ ? watched_.stats_fd : -1, POLLIN, 0},
+                            {ready_ ? watched_.container.listen_fd : -1, POLLIN, 0},
+                            {committed_ ? -1 : watched_.container.lifeline_fd, POLLIN, 0}};
     if (control_closed_) fds[kControl].fd = -1;
     const Nanos remaining = deadline_.Remaining();
     timespec wait{remaining / kNanosPerSecond, remaining % kNanosPerSecond};
@@ -73,6 +77,8 @@ class Supervisor {
     if (fds[kControl].revents != 0) ReadControl();
     if (fds[kGoferReport].revents != 0) ReadGoferReport();
     if (fds[kStats].revents != 0) ReadStats();
+    if (fds[kListener].revents != 0) AcceptClient();
+    if (fds[kLifeline].revents != 0) ReadLifeline();
     if (fds[kSentry].revents != 0) SentryEnded();
     if (!done_ && fds[kGofer].revents != 0) GoferEnded();
     if (!done_ && deadline_.Passed()) TimeIsUp();
@@ -108,6 +114,57 @@ class Supervisor {
     }
   }
 
+  // A client's connection goes to the sentry, which has no accept call. What it does not read in time is dropped.
+  void AcceptClient() {
+    const UniqueFd client(::accept4(watched_.container.listen_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!client.valid()) return;
+    ::fcntl(client.get(), F_SETFL, 0);  // the sentry has a thread for it
+    const timeval patience{10, 0};      // a client that does not read holds up nobody for longer
+    ::setsockopt(client.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    ControlMessage message{.type = ControlType::kConnection};
+    iovec part{&message, sizeof(message)};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = client.get();
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+    if (::sendmsg(watched_.control_fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+      Log(LogLevel::kWarning, "a client was turned away: %s", std::strerror(errno));
+    }
+  }
+
+  void ReadLifeline() {
+    char byte = 0;
+    const ssize_t n = ::recv(watched_.container.lifeline_fd, &byte, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    committed_ = true;
+    if (n == 1 || decided_) return;
+    Decide(Outcome::Kind::kAbandoned);
+    done_ = true;
+  }
+
+  void BecomeReady() {
+    if (ready_ || decided_) return;
+    ready_ = true;
+    if (watched_.container.ready) {
+      const absl::Status status = watched_.container.ready();
+      if (!status.ok()) {
+        Decide(Outcome::Kind::kAbandoned);
+        outcome_.text = std::string(status.message());
+        done_ = true;
+        return;
+      }
+    }
+    if (watched_.container.start_at_once) SendMessage({.type = ControlType::kStart});
+  }
+
   // False when there is nothing more for now.
   bool ReadControl() {
     ControlMessage message;
@@ -130,7 +187,10 @@ class Supervisor {
         if (started_ || decided_) return;
         started_ = true;
         if (watched_.timeout > 0) deadline_ = Deadline::After(watched_.timeout);
+        if (watched_.container.started) watched_.container.started();
         return;
+      case ControlType::kReady:
+        return BecomeReady();
       case ControlType::kStartFailed:
         if (started_ || decided_) return;
         // A sentry whose gofer could not start only knows that it does not answer.
@@ -143,6 +203,7 @@ class Supervisor {
         return;
       case ControlType::kStopped:
         if (!started_ || decided_ || message.value == 0 || message.value > 64) return;
+        if (watched_.container.listen_fd >= 0) return;  // nobody's job: whoever watches a container asks it
         orphaned_ = !signals_.StopSelf(static_cast<int>(message.value));
         // A terminal stops nobody whom nobody would continue: the program goes on as well.
         if (orphaned_) Send(SIGCONT, SignalTarget::kFirstProcess);
@@ -161,6 +222,8 @@ class Supervisor {
         return;
       case ControlType::kSignal:
       case ControlType::kTerminalAnswer:
+      case ControlType::kConnection:
+      case ControlType::kStart:
         break;
     }
     Log(LogLevel::kWarning, "a control message of type %u from the sentry was dropped", static_cast<unsigned>(message.type));
@@ -274,6 +337,8 @@ class Supervisor {
   std::vector<char> stats_;
   std::string gofer_text_;
   bool started_ = false;
+  bool ready_ = false;      // a container that can be started
+  bool committed_ = false;  // whoever created it is done
   bool decided_ = false;  // outcome_.kind is final
   bool done_ = false;
   bool timed_out_ = false;

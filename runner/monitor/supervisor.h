@@ -5,8 +5,10 @@
 // Thread safety: none; one call per sandbox.
 #pragma once
 
+#include <functional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "base/time.h"
 #include "runner/monitor/caller_signals.h"
 #include "runner/monitor/terminal.h"
@@ -14,6 +16,15 @@
 #include "sentry/boot/control.h"
 
 namespace rampart::runner {
+
+// What a container has beyond a command: somebody who creates it, later somebody who starts it, and clients.
+struct WatchedContainer {
+  int listen_fd = -1;    // connections from here go to the sentry
+  int lifeline_fd = -1;  // whoever creates the container: its end, or a byte when all is done. Before that its end ends the sandbox.
+  std::function<absl::Status()> ready = nullptr;  // the sandbox waits for its start; an error ends it
+  std::function<void()> started = nullptr;        // the first program runs
+  bool start_at_once = false;                     // after ready()
+};
 
 struct Watched {
   const Child& sentry;
@@ -23,6 +34,7 @@ struct Watched {
   int stats_fd = -1;          // read end; -1 = no statistics wanted
   const Terminal* terminal = nullptr;  // the caller's; null: none
   Nanos timeout = 0;          // from the program's start; 0 = none
+  WatchedContainer container = {};
 };
 
 // How a process ended, as waitid(2) tells it.
@@ -39,6 +51,7 @@ struct Outcome {
     kTimedOut,
     kSentryDied,   // death, violation
     kGoferDied,    // death, violation, or text
+    kAbandoned,    // a container whose creator ended or failed before it was done; text
   };
   Kind kind = Kind::kExited;
   int wait_status = 0;

@@ -88,7 +88,12 @@ class JsonReader {
     if (found == value_->end() || found->is_null() || !status_->ok()) return;
     JsonReader(*found, absl::StrCat(path_, ".", name), *status_).Read(out);
   }
-  // The same, and its absence is an error.
+  // Whether member `name` is there and not null.
+  bool Has(const char* name) const {
+    const auto found = value_->find(name);
+    return found != value_->end() && !found->is_null();
+  }
+  // As Member, and its absence is an error.
   template <class T>
   void Required(const char* name, T& out) const {
     if (const auto found = value_->find(name); found == value_->end() || found->is_null()) {

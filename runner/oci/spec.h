@@ -53,6 +53,59 @@ struct Process {
   std::vector<Rlimit> rlimits;
   bool no_new_privileges = false;
   std::optional<int> oom_score_adj;
+  std::string apparmor_profile;
+  std::string selinux_label;
+  bool has_io_priority = false;  // present; what they say is checked nowhere else
+  bool has_scheduler = false;
+};
+
+struct Hook {
+  std::string path;
+  std::vector<std::string> args;
+  std::vector<std::string> env;
+  std::optional<int> timeout;  // seconds
+};
+
+struct Hooks {
+  std::vector<Hook> prestart;
+  std::vector<Hook> create_runtime;
+  std::vector<Hook> create_container;
+  std::vector<Hook> start_container;
+  std::vector<Hook> poststart;
+  std::vector<Hook> poststop;
+};
+
+struct Device {
+  std::string type;  // "c", "u", "b", "p"
+  std::string path;
+  int64_t major = 0;
+  int64_t minor = 0;
+  std::optional<uint32_t> file_mode;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+};
+
+struct SeccompArg {
+  uint32_t index = 0;
+  uint64_t value = 0;
+  uint64_t value_two = 0;
+  std::string op;  // "SCMP_CMP_EQ"
+};
+
+struct SeccompSyscall {
+  std::vector<std::string> names;
+  std::string action;  // "SCMP_ACT_ALLOW"
+  std::optional<uint32_t> errno_ret;
+  std::vector<SeccompArg> args;
+};
+
+struct Seccomp {
+  std::string default_action;
+  std::optional<uint32_t> default_errno_ret;
+  std::vector<std::string> architectures;
+  std::vector<std::string> flags;
+  std::string listener_path;
+  std::vector<SeccompSyscall> syscalls;
 };
 
 struct Root {
@@ -65,6 +118,7 @@ struct Mount {
   std::string type;
   std::string source;
   std::vector<std::string> options;
+  bool has_id_mappings = false;  // uidMappings or gidMappings: idmapped mounts
 };
 
 struct Namespace {
@@ -82,6 +136,30 @@ struct MemoryResources {
   std::optional<int64_t> limit;  // bytes; -1 = unlimited
   std::optional<int64_t> reservation;
   std::optional<int64_t> swap;   // memory and swap together
+  std::optional<bool> disable_oom_killer;
+};
+
+struct HugepageLimit {
+  std::string page_size;  // "2MB"
+  uint64_t limit = 0;
+};
+
+struct WeightDevice {
+  int64_t major = 0;
+  int64_t minor = 0;
+  std::optional<uint16_t> weight;
+};
+
+struct ThrottleDevice {
+  int64_t major = 0;
+  int64_t minor = 0;
+  uint64_t rate = 0;
+};
+
+struct BlockIo {
+  std::optional<uint16_t> weight;
+  std::vector<WeightDevice> weight_devices;
+  std::vector<ThrottleDevice> read_bps, write_bps, read_iops, write_iops;
 };
 
 struct CpuResources {
@@ -100,6 +178,9 @@ struct Resources {
   std::optional<MemoryResources> memory;
   std::optional<CpuResources> cpu;
   std::optional<PidsResources> pids;
+  std::optional<BlockIo> block_io;
+  std::vector<HugepageLimit> hugepages;
+  std::map<std::string, std::string> unified;  // cgroup v2 files by name
 };
 
 struct LinuxConfig {
@@ -111,6 +192,13 @@ struct LinuxConfig {
   std::map<std::string, std::string> sysctl;
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
+  std::vector<Device> devices;
+  std::optional<Seccomp> seccomp;
+  std::string rootfs_propagation;
+  std::string mount_label;
+  std::string personality;  // domain: "LINUX", "LINUX32"; "" = none
+  bool has_time_offsets = false;
+  bool has_intel_rdt = false;
 };
 
 struct Spec {
@@ -120,6 +208,7 @@ struct Spec {
   std::string hostname;
   std::string domainname;
   std::vector<Mount> mounts;
+  Hooks hooks;
   std::map<std::string, std::string> annotations;
   LinuxConfig linux_config;  // "linux" in JSON
 };

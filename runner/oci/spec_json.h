@@ -14,6 +14,11 @@ namespace rampart::oci {
 // paths that must be absolute and are not, and NUL bytes are errors. `text` is hostile: at most kMaxBytes.
 absl::StatusOr<Spec> ParseSpec(std::string_view text);
 
+// Parses an OCI process, as `exec --process` and config.json's "process" have it.
+absl::StatusOr<Process> ParseProcess(std::string_view text);
+// Parses OCI resources, as `update --resources` has them.
+absl::StatusOr<Resources> ParseResources(std::string_view text);
+
 inline constexpr size_t kMaxBytes = 16 << 20;
 
 // REQUIRES: every string is UTF-8 (others get U+FFFD). Members with their default value are left out.

@@ -50,6 +50,10 @@ static void ReadMembers(const JsonReader& in, Process& out) {
   in.Member("rlimits", out.rlimits);
   in.Member("noNewPrivileges", out.no_new_privileges);
   in.Member("oomScoreAdj", out.oom_score_adj);
+  in.Member("apparmorProfile", out.apparmor_profile);
+  in.Member("selinuxLabel", out.selinux_label);
+  out.has_io_priority = in.Has("ioPriority");
+  out.has_scheduler = in.Has("scheduler");
   if (out.args.empty()) in.Fail("args must name a program");
   RequireAbsolute(in, "cwd", out.cwd);
 }
@@ -64,6 +68,7 @@ static void ReadMembers(const JsonReader& in, Mount& out) {
   in.Member("type", out.type);
   in.Member("source", out.source);
   in.Member("options", out.options);
+  out.has_id_mappings = in.Has("uidMappings") || in.Has("gidMappings");
   RequireAbsolute(in, "destination", out.destination);
 }
 
@@ -79,10 +84,97 @@ static void ReadMembers(const JsonReader& in, IdMapping& out) {
   in.Required("size", out.size);
 }
 
+static void ReadMembers(const JsonReader& in, Hook& out) {
+  in.Required("path", out.path);
+  in.Member("args", out.args);
+  in.Member("env", out.env);
+  in.Member("timeout", out.timeout);
+  RequireAbsolute(in, "path", out.path);
+  if (out.timeout.has_value() && *out.timeout <= 0) in.Fail("timeout must be greater than zero");
+}
+
+static void ReadMembers(const JsonReader& in, Hooks& out) {
+  in.Member("prestart", out.prestart);
+  in.Member("createRuntime", out.create_runtime);
+  in.Member("createContainer", out.create_container);
+  in.Member("startContainer", out.start_container);
+  in.Member("poststart", out.poststart);
+  in.Member("poststop", out.poststop);
+}
+
+static void ReadMembers(const JsonReader& in, Device& out) {
+  in.Required("type", out.type);
+  in.Required("path", out.path);
+  in.Member("major", out.major);
+  in.Member("minor", out.minor);
+  in.Member("fileMode", out.file_mode);
+  in.Member("uid", out.uid);
+  in.Member("gid", out.gid);
+  RequireAbsolute(in, "path", out.path);
+}
+
+static void ReadMembers(const JsonReader& in, SeccompArg& out) {
+  in.Required("index", out.index);
+  in.Required("value", out.value);
+  in.Member("valueTwo", out.value_two);
+  in.Required("op", out.op);
+  if (out.index > 5) in.Fail("index must be between 0 and 5");
+}
+
+static void ReadMembers(const JsonReader& in, SeccompSyscall& out) {
+  in.Required("names", out.names);
+  in.Required("action", out.action);
+  in.Member("errnoRet", out.errno_ret);
+  in.Member("args", out.args);
+}
+
+static void ReadMembers(const JsonReader& in, Seccomp& out) {
+  in.Required("defaultAction", out.default_action);
+  in.Member("defaultErrnoRet", out.default_errno_ret);
+  in.Member("architectures", out.architectures);
+  in.Member("flags", out.flags);
+  in.Member("listenerPath", out.listener_path);
+  in.Member("syscalls", out.syscalls);
+}
+
+static void ReadMembers(const JsonReader& in, HugepageLimit& out) {
+  in.Required("pageSize", out.page_size);
+  in.Required("limit", out.limit);
+}
+
+static void ReadMembers(const JsonReader& in, WeightDevice& out) {
+  in.Required("major", out.major);
+  in.Required("minor", out.minor);
+  in.Member("weight", out.weight);
+}
+
+static void ReadMembers(const JsonReader& in, ThrottleDevice& out) {
+  in.Required("major", out.major);
+  in.Required("minor", out.minor);
+  in.Required("rate", out.rate);
+}
+
+static void ReadMembers(const JsonReader& in, BlockIo& out) {
+  in.Member("weight", out.weight);
+  in.Member("weightDevice", out.weight_devices);
+  in.Member("throttleReadBpsDevice", out.read_bps);
+  in.Member("throttleWriteBpsDevice", out.write_bps);
+  in.Member("throttleReadIOPSDevice", out.read_iops);
+  in.Member("throttleWriteIOPSDevice", out.write_iops);
+}
+
+namespace {
+struct Personality {
+  std::string domain;
+};
+}  // namespace
+static void ReadMembers(const JsonReader& in, Personality& out) { in.Required("domain", out.domain); }
+
 static void ReadMembers(const JsonReader& in, MemoryResources& out) {
   in.Member("limit", out.limit);
   in.Member("reservation", out.reservation);
   in.Member("swap", out.swap);
+  in.Member("disableOOMKiller", out.disable_oom_killer);
 }
 
 static void ReadMembers(const JsonReader& in, CpuResources& out) {
@@ -99,6 +191,9 @@ static void ReadMembers(const JsonReader& in, Resources& out) {
   in.Member("memory", out.memory);
   in.Member("cpu", out.cpu);
   in.Member("pids", out.pids);
+  in.Member("blockIO", out.block_io);
+  in.Member("hugepageLimits", out.hugepages);
+  in.Member("unified", out.unified);
 }
 
 static void ReadMembers(const JsonReader& in, LinuxConfig& out) {
@@ -110,6 +205,15 @@ static void ReadMembers(const JsonReader& in, LinuxConfig& out) {
   in.Member("sysctl", out.sysctl);
   in.Member("maskedPaths", out.masked_paths);
   in.Member("readonlyPaths", out.readonly_paths);
+  in.Member("devices", out.devices);
+  in.Member("seccomp", out.seccomp);
+  in.Member("rootfsPropagation", out.rootfs_propagation);
+  in.Member("mountLabel", out.mount_label);
+  Personality personality;
+  in.Member("personality", personality);
+  out.personality = personality.domain;
+  out.has_time_offsets = in.Has("timeOffsets");
+  out.has_intel_rdt = in.Has("intelRdt");
 }
 
 static void ReadMembers(const JsonReader& in, Spec& out) {
@@ -119,6 +223,7 @@ static void ReadMembers(const JsonReader& in, Spec& out) {
   in.Member("hostname", out.hostname);
   in.Member("domainname", out.domainname);
   in.Member("mounts", out.mounts);
+  in.Member("hooks", out.hooks);
   in.Member("annotations", out.annotations);
   in.Member("linux", out.linux_config);
   if (!out.oci_version.starts_with("1.")) {
@@ -126,7 +231,10 @@ static void ReadMembers(const JsonReader& in, Spec& out) {
   }
 }
 
-absl::StatusOr<Spec> ParseSpec(std::string_view text) {
+namespace {
+
+template <class T>
+absl::StatusOr<T> Parse(std::string_view text, const char* root) {
   if (text.size() > kMaxBytes) return absl::InvalidArgumentError("the document is longer than 16 MiB");
   nlohmann::json document;
   try {  // the library reports where the text is malformed only by an exception
@@ -135,10 +243,16 @@ absl::StatusOr<Spec> ParseSpec(std::string_view text) {
     return absl::InvalidArgumentError(absl::StrCat("not valid JSON: ", error.what()));
   }
   absl::Status status;
-  Spec spec;
-  JsonReader(document, "$", status).Read(spec);
+  T out;
+  JsonReader(document, root, status).Read(out);
   if (!status.ok()) return status;
-  return spec;
+  return out;
 }
+
+}  // namespace
+
+absl::StatusOr<Spec> ParseSpec(std::string_view text) { return Parse<Spec>(text, "$"); }
+absl::StatusOr<Process> ParseProcess(std::string_view text) { return Parse<Process>(text, "$"); }
+absl::StatusOr<Resources> ParseResources(std::string_view text) { return Parse<Resources>(text, "$"); }
 
 }  // namespace rampart::oci

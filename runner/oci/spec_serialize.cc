@@ -47,6 +47,84 @@ Json ToJson(const Process& process) {
   }
   PutUnlessDefault(out, "noNewPrivileges", process.no_new_privileges);
   PutOptional(out, "oomScoreAdj", process.oom_score_adj);
+  PutUnlessDefault(out, "apparmorProfile", process.apparmor_profile);
+  PutUnlessDefault(out, "selinuxLabel", process.selinux_label);
+  if (process.has_io_priority) out["ioPriority"] = Json::object();
+  if (process.has_scheduler) out["scheduler"] = Json::object();
+  return out;
+}
+
+Json ToJson(const std::vector<Hook>& hooks) {
+  Json out = Json::array();
+  for (const Hook& hook : hooks) {
+    Json& one = out.emplace_back(Json{{"path", hook.path}});
+    PutUnlessDefault(one, "args", hook.args);
+    PutUnlessDefault(one, "env", hook.env);
+    PutOptional(one, "timeout", hook.timeout);
+  }
+  return out;
+}
+
+Json ToJson(const Hooks& hooks) {
+  Json out = Json::object();
+  const auto put = [&](const char* name, const std::vector<Hook>& list) {
+    if (!list.empty()) out[name] = ToJson(list);
+  };
+  put("prestart", hooks.prestart);
+  put("createRuntime", hooks.create_runtime);
+  put("createContainer", hooks.create_container);
+  put("startContainer", hooks.start_container);
+  put("poststart", hooks.poststart);
+  put("poststop", hooks.poststop);
+  return out;
+}
+
+Json ToJson(const Device& device) {
+  Json out{{"type", device.type}, {"path", device.path}, {"major", device.major}, {"minor", device.minor}};
+  PutOptional(out, "fileMode", device.file_mode);
+  PutOptional(out, "uid", device.uid);
+  PutOptional(out, "gid", device.gid);
+  return out;
+}
+
+Json ToJson(const Seccomp& seccomp) {
+  Json out{{"defaultAction", seccomp.default_action}};
+  PutOptional(out, "defaultErrnoRet", seccomp.default_errno_ret);
+  PutUnlessDefault(out, "architectures", seccomp.architectures);
+  PutUnlessDefault(out, "flags", seccomp.flags);
+  PutUnlessDefault(out, "listenerPath", seccomp.listener_path);
+  for (const SeccompSyscall& call : seccomp.syscalls) {
+    Json one{{"names", call.names}, {"action", call.action}};
+    PutOptional(one, "errnoRet", call.errno_ret);
+    for (const SeccompArg& arg : call.args) {
+      one["args"].push_back(Json{{"index", arg.index}, {"value", arg.value}, {"valueTwo", arg.value_two}, {"op", arg.op}});
+    }
+    out["syscalls"].push_back(one);
+  }
+  return out;
+}
+
+Json ToJson(const std::vector<ThrottleDevice>& devices) {
+  Json out = Json::array();
+  for (const ThrottleDevice& device : devices) out.push_back(Json{{"major", device.major}, {"minor", device.minor}, {"rate", device.rate}});
+  return out;
+}
+
+Json ToJson(const BlockIo& io) {
+  Json out = Json::object();
+  PutOptional(out, "weight", io.weight);
+  for (const WeightDevice& device : io.weight_devices) {
+    Json one{{"major", device.major}, {"minor", device.minor}};
+    PutOptional(one, "weight", device.weight);
+    out["weightDevice"].push_back(one);
+  }
+  const auto put = [&](const char* name, const std::vector<ThrottleDevice>& list) {
+    if (!list.empty()) out[name] = ToJson(list);
+  };
+  put("throttleReadBpsDevice", io.read_bps);
+  put("throttleWriteBpsDevice", io.write_bps);
+  put("throttleReadIOPSDevice", io.read_iops);
+  put("throttleWriteIOPSDevice", io.write_iops);
   return out;
 }
 
@@ -55,6 +133,7 @@ Json ToJson(const Mount& mount) {
   PutUnlessDefault(out, "type", mount.type);
   PutUnlessDefault(out, "source", mount.source);
   PutUnlessDefault(out, "options", mount.options);
+  if (mount.has_id_mappings) out["uidMappings"] = Json::array();
   return out;
 }
 
@@ -65,6 +144,7 @@ Json ToJson(const Resources& resources) {
     PutOptional(memory, "limit", resources.memory->limit);
     PutOptional(memory, "reservation", resources.memory->reservation);
     PutOptional(memory, "swap", resources.memory->swap);
+    PutOptional(memory, "disableOOMKiller", resources.memory->disable_oom_killer);
   }
   if (resources.cpu.has_value()) {
     Json& cpu = out["cpu"] = Json::object();
@@ -75,6 +155,11 @@ Json ToJson(const Resources& resources) {
     PutUnlessDefault(cpu, "mems", resources.cpu->mems);
   }
   if (resources.pids.has_value()) out["pids"] = Json{{"limit", resources.pids->limit}};
+  if (resources.block_io.has_value()) out["blockIO"] = ToJson(*resources.block_io);
+  for (const HugepageLimit& limit : resources.hugepages) {
+    out["hugepageLimits"].push_back(Json{{"pageSize", limit.page_size}, {"limit", limit.limit}});
+  }
+  PutUnlessDefault(out, "unified", resources.unified);
   return out;
 }
 
@@ -100,6 +185,13 @@ Json ToJson(const LinuxConfig& config) {
   PutUnlessDefault(out, "sysctl", config.sysctl);
   PutUnlessDefault(out, "maskedPaths", config.masked_paths);
   PutUnlessDefault(out, "readonlyPaths", config.readonly_paths);
+  for (const Device& device : config.devices) out["devices"].push_back(ToJson(device));
+  if (config.seccomp.has_value()) out["seccomp"] = ToJson(*config.seccomp);
+  PutUnlessDefault(out, "rootfsPropagation", config.rootfs_propagation);
+  PutUnlessDefault(out, "mountLabel", config.mount_label);
+  if (!config.personality.empty()) out["personality"] = Json{{"domain", config.personality}};
+  if (config.has_time_offsets) out["timeOffsets"] = Json::object();
+  if (config.has_intel_rdt) out["intelRdt"] = Json::object();
   return out;
 }
 
@@ -115,6 +207,7 @@ std::string SerializeSpec(const Spec& spec) {
   PutUnlessDefault(out, "hostname", spec.hostname);
   PutUnlessDefault(out, "domainname", spec.domainname);
   for (const Mount& mount : spec.mounts) out["mounts"].push_back(ToJson(mount));
+  if (Json hooks = ToJson(spec.hooks); !hooks.empty()) out["hooks"] = hooks;
   PutUnlessDefault(out, "annotations", spec.annotations);
   if (Json config = ToJson(spec.linux_config); !config.empty()) out["linux"] = config;
   return out.dump(2, ' ', false, Json::error_handler_t::replace);

@@ -24,6 +24,18 @@ void Fields(Archive& ar, Limits& v) {
   ar(v.memory_bytes), ar(v.pids), ar(v.cpus);
 }
 template <class Archive>
+void Fields(Archive& ar, CapabilitySets& v) {
+  ar(v.effective), ar(v.permitted), ar(v.inheritable), ar(v.bounding), ar(v.ambient);
+}
+template <class Archive>
+void Fields(Archive& ar, DeviceNode& v) {
+  ar(v.path), ar(v.block), ar(v.major), ar(v.minor), ar(v.mode), ar(v.uid), ar(v.gid);
+}
+template <class Archive>
+void Fields(Archive& ar, FilterInstruction& v) {
+  ar(v.code), ar(v.if_true), ar(v.if_false), ar(v.value);
+}
+template <class Archive>
 void Fields(Archive& ar, Identity& v) {
   ar(v.uid), ar(v.gid), ar(v.groups), ar(v.capabilities), ar(v.no_new_privs);
 }
@@ -37,7 +49,8 @@ void Fields(Archive& ar, BootConfig& v) {
   ar(v.gofer_fd), ar(v.control_fd), ar(v.log_fd), ar(v.stats_fd), ar(v.platform_fds), ar(v.files);
   ar(v.argv), ar(v.environment), ar(v.cwd), ar(v.identity), ar(v.umask), ar(v.rlimits);
   ar(v.ignored_signals), ar(v.blocked_signals), ar(v.terminal_is_controlling);
-  ar(v.hostname), ar(v.mounts), ar(v.limits), ar(v.host_clock_is_tsc);
+  ar(v.container), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths), ar(v.filter);
+  ar(v.limits), ar(v.host_clock_is_tsc);
   ar(v.platform), ar(v.strace), ar(v.strace_set), ar(v.log_level);
 }
 

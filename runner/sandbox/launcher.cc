@@ -47,8 +47,8 @@ absl::StatusOr<Pair> MakePair(int type) {
 class ChildGuard {
  public:
   explicit ChildGuard(Child child) : child_(std::move(child)) {}
-  ChildGuard(const ChildGuard&) = delete;
-  ChildGuard& operator=(const ChildGuard&) = delete;
+  ChildGuard(ChildGuard&& other) noexcept : child_(std::move(other.child_)), taken_(std::exchange(other.taken_, true)) {}
+  ChildGuard& operator=(ChildGuard&&) = delete;
   ~ChildGuard() {
     if (taken_) return;
     ::syscall(SYS_pidfd_send_signal, child_.pidfd.get(), SIGKILL, nullptr, 0);
@@ -87,7 +87,7 @@ absl::StatusOr<Resources> OpenResources(const SandboxOptions& options) {
   out.null = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!out.null.valid()) return SystemError("open /dev/null");
   if (options.debug_log.empty()) {
-    out.log = UniqueFd(::fcntl(2, F_DUPFD_CLOEXEC, 3));
+    out.log = UniqueFd(::fcntl(options.quiet ? out.null.get() : 2, F_DUPFD_CLOEXEC, 3));
   } else {
     out.log = UniqueFd(::open(options.debug_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (!out.log.valid()) return SystemError(absl::StrCat("open the debug log '", options.debug_log, "'"));
@@ -224,28 +224,16 @@ absl::StatusOr<Identities> ChooseIdentities(const Caller& caller) {
   return out;
 }
 
-}  // namespace
+// Two processes, made and let go.
+struct Running {
+  ChildGuard gofer;
+  ChildGuard sentry;
+};
 
-absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller) {
-  Plan plan = TRY_STATUS(MakePlan(spec, options, caller));
-  CallerSignals signals = TRY_STATUS(CallerSignals::Take());
-  plan.boot.ignored_signals = signals.ignored();
-  plan.boot.blocked_signals = signals.blocked();
-  plan.boot.host_clock_is_tsc = HostClockIsTsc();
-  plan.boot.log_level = static_cast<int>(options.debug_log.empty() ? LogLevel::kError : LogLevel::kDebug);
-  Resources resources = TRY_STATUS(OpenResources(options));
-  SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "runner");
-
-  const Terminal terminal;
-  // Destroyed in reverse: processes first, then the cgroups, then the janitor's reason to act.
-  const std::string cgroup = CgroupName();
-  const Janitor janitor = TRY_STATUS(Janitor::Start(CgroupDirectories(plan, cgroup)));
-  HostLimits limits = TRY_STATUS(LimitOnHost(plan, cgroup));
-  Identities identities = TRY_STATUS(ChooseIdentities(caller));
-  identities.child.processors = limits.processors;
+absl::StatusOr<Running> StartBoth(const Plan& plan, const SandboxOptions& options, const Caller& caller, Identities identities,
+                                  Resources& resources, HostLimits& limits) {
   identities.child.self_test = options.self_test;
   identities.child.boot = plan.boot;
-
   auto gofer = SpawnGofer(plan, resources, plan.boot.log_level);
   if (!gofer.ok()) return gofer.status();
   auto sentry = SpawnSentry(std::move(identities.child), options, caller, resources);
@@ -260,21 +248,78 @@ absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions
   resources.report.theirs.Reset();
   resources.channel = {};
   resources.stats.theirs.Reset();
+  return absl::StatusOr<Running>(absl::in_place, *std::move(gofer), *std::move(sentry));
+}
 
-  Outcome outcome = Supervise({.sentry = sentry->get(),
-                               .gofer = gofer->get(),
-                               .control_fd = resources.control.ours.get(),
-                               .gofer_report_fd = resources.report.ours.get(),
-                               .stats_fd = resources.stats.ours.get(),
-                               .terminal = &terminal,
-                               .timeout = options.timeout},
-                              signals);
-  sentry->Take();
-  gofer->Take();
-  if (outcome.kind != Outcome::Kind::kExited || ExitStatusOf(outcome) > 128) terminal.Restore();
+Outcome SuperviseBoth(Running& running, Watched watched, const Resources& resources, CallerSignals& signals) {
+  watched.control_fd = resources.control.ours.get();
+  watched.gofer_report_fd = resources.report.ours.get();
+  watched.stats_fd = resources.stats.ours.get();
+  Outcome outcome = Supervise(watched, signals);
+  running.sentry.Take();
+  running.gofer.Take();
+  if (watched.terminal != nullptr && (outcome.kind != Outcome::Kind::kExited || ExitStatusOf(outcome) > 128)) watched.terminal->Restore();
+  return outcome;
+}
+
+void PrepareBoot(Plan& plan, const SandboxOptions& options, const CallerSignals& signals) {
+  plan.boot.ignored_signals = signals.ignored();
+  plan.boot.blocked_signals = signals.blocked();
+  plan.boot.host_clock_is_tsc = HostClockIsTsc();
+  plan.boot.log_level = static_cast<int>(options.debug_log.empty() ? LogLevel::kError : LogLevel::kDebug);
+}
+
+}  // namespace
+
+absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller) {
+  Plan plan = TRY_STATUS(MakePlan(spec, options, caller));
+  CallerSignals signals = TRY_STATUS(CallerSignals::Take());
+  PrepareBoot(plan, options, signals);
+  Resources resources = TRY_STATUS(OpenResources(options));
+  SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "runner");
+
+  const Terminal terminal;
+  // Destroyed in reverse: processes first, then the cgroups, then the janitor's reason to act.
+  const std::string cgroup = CgroupName();
+  const Janitor janitor = TRY_STATUS(Janitor::Start(CgroupDirectories(plan, cgroup)));
+  HostLimits limits = TRY_STATUS(LimitOnHost(plan, cgroup));
+  Identities identities = TRY_STATUS(ChooseIdentities(caller));
+  identities.child.processors = limits.processors;
+  auto running = StartBoth(plan, options, caller, std::move(identities), resources, limits);
+  if (!running.ok()) return running.status();
+  Outcome outcome = SuperviseBoth(
+      *running, {.sentry = running->sentry.get(), .gofer = running->gofer.get(), .terminal = &terminal, .timeout = options.timeout}, resources, signals);
   limits.cpu.Remove();
   limits.memory_and_tasks.Remove();
   return outcome;
+}
+
+absl::StatusOr<Outcome> RunContainer(Plan plan, const SandboxOptions& options, const Caller& caller, const ContainerSetting& setting) {
+  CallerSignals signals = TRY_STATUS(CallerSignals::Take());
+  PrepareBoot(plan, options, signals);
+  // What the engine's own process ignores or blocks is no business of the container's.
+  plan.boot.ignored_signals = plan.boot.blocked_signals = 0;
+  plan.boot.container = true;
+  Resources resources = TRY_STATUS(OpenResources(options));
+  SetLogging(resources.log.get(), static_cast<LogLevel>(plan.boot.log_level), "monitor");
+  const Terminal terminal;
+  Identities identities = TRY_STATUS(ChooseIdentities(caller));
+  identities.child.processors = setting.processors;
+  if (!setting.id_maps.uids.empty()) identities.gofer = setting.id_maps;
+  HostLimits none;
+  auto running = StartBoth(plan, options, caller, std::move(identities), resources, none);
+  if (!running.ok()) return running.status();
+  return SuperviseBoth(*running,
+                       {.sentry = running->sentry.get(),
+                        .gofer = running->gofer.get(),
+                        .terminal = &terminal,
+                        .timeout = options.timeout,
+                        .container = {.listen_fd = setting.listen_fd,
+                                      .lifeline_fd = setting.lifeline_fd,
+                                      .ready = setting.ready,
+                                      .started = setting.started,
+                                      .start_at_once = setting.start_at_once}},
+                       resources, signals);
 }
 
 }  // namespace rampart::runner

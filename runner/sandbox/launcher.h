@@ -11,15 +11,36 @@
 // users are then shown under the overflow uid by the host, and the gofer reads what the user may read.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "absl/status/statusor.h"
 #include "runner/monitor/supervisor.h"
+#include "runner/namespaces/id_map.h"
 #include "runner/oci/spec.h"
 #include "runner/sandbox/caller.h"
 #include "runner/sandbox/options.h"
+#include "runner/sandbox/plan.h"
 
 namespace rampart::runner {
 
 // REQUIRES: one thread. Errors: what kept the sandbox from being started, one line for people; nothing is left running then.
 absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller);
+
+// Where and how a container of runsc runs, beyond its Plan.
+struct ContainerSetting {
+  std::vector<std::string> cgroups;   // directories that this process has joined: nothing to be made here
+  std::vector<int> processors;        // to run on; empty: all
+  IdMaps id_maps;                     // of the gofer (linux.uidMappings, gidMappings); empty: everybody, or the caller
+  int listen_fd = -1;                 // the control socket
+  int lifeline_fd = -1;               // its end before `committed` ends the sandbox; -1: none
+  std::function<absl::Status()> ready;   // called when the sandbox waits for its start; an error ends it
+  std::function<void()> started;      // called when the first program runs
+  bool start_at_once = false;         // when ready() has returned
+};
+
+// As RunInSandbox for a container: supervises in this process, and returns when it has ended. `plan` is what MakePlan made.
+absl::StatusOr<Outcome> RunContainer(Plan plan, const SandboxOptions& options, const Caller& caller, const ContainerSetting& setting);
 
 }  // namespace rampart::runner

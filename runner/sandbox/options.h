@@ -22,6 +22,13 @@ struct SandboxOptions {
   std::string strace_set;          // "" = all
   bool stats = false;
   std::string debug_log;           // path; "" = errors go to standard error
+  bool overlay_binds = false;      // bind mounts too
+  bool root_is_shared = false;     // somebody else may change the root while the container lives
+  bool binds_are_exclusive = false;
+  bool root_is_nosuid = false;
+  bool seccomp_profile = false;    // linux.seccomp is enforced
+  bool drop_net_raw = false;       // CAP_NET_RAW is given to nobody
+  bool quiet = false;              // without a debug log, nothing is logged: standard error is the container's
   Nanos timeout = 0;               // 0 = none
   double cpus = 0;                 // as asked for on the command line, for error messages; the limit is in the specification
   bool no_new_privs = false;

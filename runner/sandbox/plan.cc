@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "runner/sandbox/capability_names.h"
 #include "runner/sandbox/plan_mounts.h"
+#include "runner/sandbox/seccomp_profile.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -26,9 +27,18 @@ absl::Status PlanIdentity(const oci::Process& process, const SandboxOptions& opt
   identity.groups = process.user.additional_gids;
   identity.no_new_privs = process.no_new_privileges || options.no_new_privs;
   if (process.capabilities.has_value()) {
-    identity.capabilities = TRY_STATUS(ParseCapabilities(process.capabilities->permitted));
+    auto& sets = identity.capabilities;
+    sets.effective = TRY_STATUS(ParseCapabilities(process.capabilities->effective));
+    sets.permitted = TRY_STATUS(ParseCapabilities(process.capabilities->permitted));
+    sets.inheritable = TRY_STATUS(ParseCapabilities(process.capabilities->inheritable));
+    sets.bounding = TRY_STATUS(ParseCapabilities(process.capabilities->bounding));
+    sets.ambient = TRY_STATUS(ParseCapabilities(process.capabilities->ambient));
   } else {
-    identity.capabilities = identity.uid == 0 ? kAllCapabilities : 0;
+    identity.capabilities = sentry::boot::CapabilitySets::Of(identity.uid == 0 ? kAllCapabilities : 0);
+  }
+  if (options.drop_net_raw) {
+    auto& sets = identity.capabilities;
+    for (uint64_t* set : {&sets.effective, &sets.permitted, &sets.inheritable, &sets.bounding, &sets.ambient}) *set &= ~Bit(CAP_NET_RAW);
   }
   return absl::OkStatus();
 }
@@ -84,6 +94,25 @@ absl::Status PlanLimits(const oci::Spec& spec, Plan& plan) {
   return absl::OkStatus();
 }
 
+// Nodes for devices that the kernel inside has. Nothing of the host's devices can be reached.
+absl::Status PlanDevices(const std::vector<oci::Device>& devices, Plan& plan) {
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const oci::Device& device = devices[i];
+    const std::string path = absl::StrCat("$.linux.devices[", i, "] (", device.path, ")");
+    if (device.type != "c" && device.type != "u") return UsageError(absl::StrCat(path, ": type '", device.type, "' is not there yet: only c is"));
+    if (!KernelHasDevice(device.major, device.minor)) {
+      return UsageError(absl::StrCat(path, ": the kernel inside has no device ", device.major, ":", device.minor, ", and the host's cannot be reached"));
+    }
+    plan.boot.devices.push_back({.path = CleanPath(device.path),
+                                 .major = static_cast<uint32_t>(device.major),
+                                 .minor = static_cast<uint32_t>(device.minor),
+                                 .mode = device.file_mode.value_or(0666),
+                                 .uid = device.uid.value_or(0),
+                                 .gid = device.gid.value_or(0)});
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Plan> MakePlan(const oci::Spec& spec, const SandboxOptions& options, const Caller& caller) {
@@ -94,6 +123,12 @@ absl::StatusOr<Plan> MakePlan(const oci::Spec& spec, const SandboxOptions& optio
   TRY_STATUS(PlanLimits(spec, plan));
   plan.boot.hostname = spec.hostname;
   if (spec.hostname.size() > 64) return UsageError(absl::StrCat("the host name '", spec.hostname, "' is longer than 64 bytes"));
+  plan.boot.domainname = spec.domainname;
+  if (spec.domainname.size() > 64) return UsageError(absl::StrCat("the domain name '", spec.domainname, "' is longer than 64 bytes"));
+  plan.boot.masked_paths = spec.linux_config.masked_paths;
+  plan.boot.readonly_paths = spec.linux_config.readonly_paths;
+  if (options.seccomp_profile && spec.linux_config.seccomp.has_value()) plan.boot.filter = TRY_STATUS(CompileProfile(*spec.linux_config.seccomp));
+  TRY_STATUS(PlanDevices(spec.linux_config.devices, plan));
   plan.boot.platform = options.platform;
   plan.boot.strace = options.strace;
   plan.boot.strace_set = options.strace_set;

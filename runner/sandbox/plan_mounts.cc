@@ -1,7 +1,9 @@
 #include "runner/sandbox/plan_mounts.h"
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -35,18 +37,23 @@ absl::StatusOr<bool> IsDirectory(const std::string& path, const std::string& rol
   return S_ISDIR(info.st_mode);
 }
 
+// A character device of the host that the kernel inside has too: podman without root binds them.
+bool IsKnownDevice(const std::string& path, struct stat& info) {
+  return ::stat(path.c_str(), &info) == 0 && S_ISCHR(info.st_mode) && KernelHasDevice(major(info.st_rdev), minor(info.st_rdev));
+}
+
 absl::Status ApplyOption(const std::string& option, Mount& mount) {
   const auto fail = [&](absl::string_view why) {
     return UsageError(absl::StrCat("the mount at ", mount.destination, ": option '", option, "' ", why));
   };
-  if (option == "ro") mount.readonly = true;
-  else if (option == "rw") mount.readonly = false;
-  else if (option == "nosuid") mount.nosuid = true;
-  else if (option == "suid") mount.nosuid = false;
-  else if (option == "nodev") mount.nodev = true;
-  else if (option == "dev") mount.nodev = false;
-  else if (option == "noexec") mount.noexec = true;
-  else if (option == "exec") mount.noexec = false;
+  if (option == "ro" || option == "rro") mount.readonly = true;
+  else if (option == "rw" || option == "rrw") mount.readonly = false;
+  else if (option == "nosuid" || option == "rnosuid") mount.nosuid = true;
+  else if (option == "suid" || option == "rsuid") mount.nosuid = false;
+  else if (option == "nodev" || option == "rnodev") mount.nodev = true;
+  else if (option == "dev" || option == "rdev") mount.nodev = false;
+  else if (option == "noexec" || option == "rnoexec") mount.noexec = true;
+  else if (option == "exec" || option == "rexec") mount.noexec = false;
   else if (option == "exclusive") mount.access = FileAccess::kExclusive;
   else if (option == "overlay") mount.overlay = true;
   else if (absl::StartsWith(option, "size=")) {
@@ -62,11 +69,15 @@ absl::Status ApplyOption(const std::string& option, Mount& mount) {
     // Propagation, access times and the like: nothing outside the sandbox's own kernel sees its mounts.
     static constexpr const char* kIgnored[] = {"bind",   "rbind",    "private", "rprivate", "slave",    "rslave",   "shared",      "rshared",
                                                "async",  "atime",    "noatime", "relatime", "norelatime", "strictatime", "nostrictatime",
-                                               "newinstance", "defaults", "diratime", "nodiratime"};
+                                               "newinstance", "defaults", "diratime", "nodiratime", "unbindable", "runbindable", "rnoatime", "ratime", "rrelatime", "rnorelatime",
+                                               "rstrictatime", "rnostrictatime", "rdiratime", "rnodiratime", "sync", "dirsync", "lazytime", "nolazytime",
+                                               "mand", "nomand", "silent", "loud", "iversion", "noiversion", "tmpcopyup", "symfollow", "rsymfollow"};
     for (const char* known : kIgnored) {
       if (option == known) return absl::OkStatus();
     }
-    if (absl::StartsWith(option, "ptmxmode=") || absl::StartsWith(option, "gid=") || absl::StartsWith(option, "uid=")) return absl::OkStatus();
+    for (const char* prefix : {"ptmxmode=", "gid=", "uid=", "nr_inodes=", "nr_blocks=", "hidepid=", "subset="}) {
+      if (absl::StartsWith(option, prefix)) return absl::OkStatus();
+    }
     return fail("is not known");
   }
   return absl::OkStatus();
@@ -95,20 +106,28 @@ absl::Status PlanRoot(const oci::Root& root, const SandboxOptions& options, Plan
   mount.destination = "/";
   mount.overlay = options.overlay_root;
   mount.readonly = root.readonly;
+  mount.nosuid = options.root_is_nosuid;
+  mount.access = options.root_is_shared ? FileAccess::kShared : FileAccess::kExclusive;
   AddExport(plan, mount, "root", source);
   plan.boot.mounts.push_back(mount);
   return absl::OkStatus();
 }
 
-absl::Status PlanMount(const oci::Mount& wanted, Plan& plan) {
+absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, Plan& plan) {
   Mount mount;
   mount.destination = CleanPath(wanted.destination);
   if (mount.destination == "/") return UsageError("a mount at / would hide the root: name the root instead");
   for (const std::string& option : wanted.options) TRY_STATUS(ApplyOption(option, mount));
+  struct stat info {};
+  if (IsBind(wanted) && IsKnownDevice(wanted.source, info)) {
+    plan.boot.devices.push_back({.path = mount.destination, .major = major(info.st_rdev), .minor = minor(info.st_rdev), .mode = info.st_mode & 0777});
+    return absl::OkStatus();
+  }
   if (IsBind(wanted)) {
     const std::string source = TRY_STATUS(Resolve(wanted.source, "the source of a bind,"));
     mount.attach_is_directory = TRY_STATUS(IsDirectory(source, "the source of a bind,"));
-    bool exclusive = false;
+    bool exclusive = options.binds_are_exclusive;
+    mount.overlay = mount.overlay || (options.overlay_binds && !mount.readonly);
     for (const std::string& option : wanted.options) exclusive = exclusive || option == "exclusive";
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
@@ -131,10 +150,16 @@ absl::Status PlanMount(const oci::Mount& wanted, Plan& plan) {
 
 }  // namespace
 
+bool KernelHasDevice(int64_t major, int64_t minor) {
+  static constexpr int kMemory[] = {3, 5, 7, 8, 9};  // null, zero, full, random, urandom
+  if (major == 1) return std::find(std::begin(kMemory), std::end(kMemory), minor) != std::end(kMemory);
+  return major == 5 && (minor == 0 || minor == 2);  // tty, ptmx
+}
+
 absl::Status PlanMounts(const oci::Spec& spec, const SandboxOptions& options, Plan& plan) {
   if (!spec.root.has_value()) return UsageError("the specification names no root");
   TRY_STATUS(PlanRoot(*spec.root, options, plan));
-  for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, plan));
+  for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, options, plan));
   return absl::OkStatus();
 }
 

@@ -25,6 +25,21 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
   return text;
 }
 
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t limit) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return SystemError(absl::StrCat("open ", path));
+  std::string text;
+  char block[65536];
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), block, sizeof(block));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(absl::StrCat("read ", path));
+    if (n == 0) return text;
+    text.append(block, static_cast<size_t>(n));
+    if (text.size() > limit) return UsageError(absl::StrCat(path, " is longer than ", limit, " bytes"));
+  }
+}
+
 absl::Status WriteSmallFile(const std::string& path, std::string_view text) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.valid()) return SystemError(absl::StrCat("open ", path));

@@ -10,6 +10,8 @@ namespace rampart::runner {
 
 // At most 1 MiB. Errors name the path.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path);
+// Any file, at most `limit` bytes (kInvalidArgument beyond). Errors name the path.
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t limit);
 // One write(2), as these files want it. Errors name the path.
 absl::Status WriteSmallFile(const std::string& path, std::string_view text);
 

@@ -13,8 +13,9 @@
 #include "base/time.h"
 #include "platform/registry/registry.h"
 #include "sentry/boot/control_channel.h"
-#include "sentry/boot/explain_start.h"
+#include "sentry/boot/control_server.h"
 #include "sentry/boot/mounts.h"
+#include "sentry/boot/program_starter.h"
 #include "sentry/fs/dev/memory_devices.h"
 #include "sentry/fs/host/host_events.h"
 #include "sentry/fs/host/host_file.h"
@@ -34,12 +35,7 @@
 namespace rampart::sentry::boot {
 namespace {
 
-// Why a sandbox did not start: what the runner is told.
-struct Failure {
-  StartFailure kind = StartFailure::kSandbox;
-  Errno error{};
-  std::string text;
-};
+using Failure = StartError;
 
 std::string With(const char* what, Errno error) { return std::string(what) + ": " + ErrnoText(error); }
 
@@ -53,7 +49,14 @@ class Sandbox {
 
   // True: the first program runs.
   bool Start(Failure& failure);
+  // A container's: true when it can be started. Then whether it was, when it has been tried.
+  bool Prepare(Failure& failure);
+  bool WaitForStart();
   int Wait() { return kernel_->WaitForInit(); }
+  // Tells the clients that wait for it.
+  void TellEnd(int status) {
+    if (server_) server_->InitExited(status);
+  }
   ControlChannel& control() { return control_; }
   kernel::Kernel& kernel() { return *kernel_; }
   const platform::PlatformInfo& platform() const { return *platform_; }
@@ -63,10 +66,14 @@ class Sandbox {
  private:
   bool MakeKernel(Failure& failure);
   bool MakeFiles(Failure& failure);
+  bool Confine(Failure& failure);
   bool StartFirstProgram(Failure& failure);
+  void ReadControl();
+  // The container's first program, once; and what came of it, to the runner.
+  StartError StartContainer();
+  void ReportStart(const StartError& failure);
   void TakeSignal(int signo, SignalTarget target);
   void ReportStop(int signo);
-  Result<std::string> FindProgram(const vfs::Walk& walk) const;
 
   const BootConfig& config_;
   const BootHooks& hooks_;
@@ -77,6 +84,11 @@ class Sandbox {
   RefPtr<vfs::MountNamespace> mounts_;
   RefPtr<vfs::FdTable> fds_;
   RefPtr<fs::GoferConnection> gofer_;  // null: no mount needs one
+  std::unique_ptr<ProgramStarter> starter_;
+  ControlServer* server_ = nullptr;  // containers only; never destroyed, as this
+  absl::Mutex start_mu_;
+  bool start_asked_ ABSL_GUARDED_BY(start_mu_) = false;
+  enum class Begun : uint8_t { kNo, kYes, kFailed } begun_ ABSL_GUARDED_BY(start_mu_) = Begun::kNo;
   fs::HostTerminals terminals_;
   RefPtr<fs::HostTerminal> console_;  // the controlling terminal of the first session
 };
@@ -101,10 +113,12 @@ bool Sandbox::MakeKernel(Failure& failure) {
                                      .vdso = *vdso,
                                      .hooks = {.dispatch = &syscalls::Dispatch, .may_be_answered = !config_.strace},
                                      .limits = {.max_tasks = config_.limits.pids, .cpus = config_.limits.cpus},
+                                     .protect_init = config_.container,
                                      .hostname = config_.hostname.empty() ? "rampart" : config_.hostname};
   Result<std::unique_ptr<kernel::Kernel>> kernel = kernel::Kernel::Create(std::move(kernel_config));
   if (!kernel.ok()) return failure.text = With("the kernel cannot be made", kernel.error()), false;
   kernel_ = std::move(*kernel);
+  if (!config_.domainname.empty()) kernel_->SetDomainname(config_.domainname);
   return true;
 }
 
@@ -137,73 +151,8 @@ bool Sandbox::MakeFiles(Failure& failure) {
   return true;
 }
 
-// argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
-Result<std::string> Sandbox::FindProgram(const vfs::Walk& walk) const {
-  const std::string& name = config_.argv[0];
-  if (name.find('/') != std::string::npos) return name;
-  std::string path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-  for (const std::string& variable : config_.environment) {
-    if (variable.starts_with("PATH=")) path = variable.substr(5);
-  }
-  Errno error = Errno::kENOENT;
-  for (size_t start = 0; start <= path.size();) {
-    const size_t end = std::min(path.find(':', start), path.size());
-    const std::string directory = path.substr(start, end - start);
-    start = end + 1;
-    const std::string candidate = (directory.empty() ? "." : directory) + "/" + name;
-    const Result<vfs::Path> found = vfs::Lookup(walk, candidate, vfs::WalkArgs{});
-    if (!found.ok()) continue;
-    const RefPtr<vfs::Inode> inode = found->dentry->inode();
-    if (!inode || inode->type() != vfs::FileType::kRegular || !vfs::CheckAccess(walk.caller, *found, vfs::Access::kExecute).ok()) {
-      error = Errno::kEACCES;
-      continue;
-    }
-    return candidate;
-  }
-  return error;
-}
-
 bool Sandbox::StartFirstProgram(Failure& failure) {
-  auth::CredentialValues identity;
-  identity.ruid = identity.euid = identity.suid = identity.fsuid = config_.identity.uid;
-  identity.rgid = identity.egid = identity.sgid = identity.fsgid = config_.identity.gid;
-  identity.groups = config_.identity.groups;
-  std::sort(identity.groups.begin(), identity.groups.end());
-  identity.permitted = identity.effective = identity.bounding = config_.identity.capabilities & abi::kAllCapabilities;
-  identity.no_new_privs = config_.identity.no_new_privs;
-  const Ref<const auth::Credentials> creds = MakeRef<const auth::Credentials>(identity);
-  KernelCaller caller(creds);
-  const vfs::Path root = mounts_->root();
-  const Result<vfs::Path> cwd = vfs::Lookup({caller, *mounts_, root, root}, config_.cwd, {.want_directory = true});
-  if (!cwd.ok()) return failure.text = "the working directory " + config_.cwd + ": " + ErrnoText(cwd.error()), failure.error = cwd.error(), false;
-  const Result<std::string> program = FindProgram({caller, *mounts_, root, *cwd});
-  Result<Ref<kernel::ThreadGroup>> started = program.ok() ? Result<Ref<kernel::ThreadGroup>>(Errno::kENOENT) : program.error();
-  const Ref<vfs::FsContext> fs = MakeRef<vfs::FsContext>(mounts_.ToRef(), root, *cwd, config_.umask);
-  if (program.ok()) {
-    kernel::InitArgs args{.executable = *program,
-                          .argv = config_.argv,
-                          .envp = config_.environment,
-                          .fs = fs,
-                          .fds = fds_.ToRef(),
-                          .creds = creds,
-                          .ignored_signals = config_.ignored_signals,
-                          .blocked_signals = config_.blocked_signals,
-                          .terminal = console_};
-    for (size_t i = 0; i < std::min<size_t>(config_.rlimits.size(), abi::kResourceCount); ++i) {
-      args.limits[i] = {config_.rlimits[i].soft, config_.rlimits[i].hard};
-    }
-    started = kernel_->StartInit(std::move(args));
-  }
-  if (started.ok()) return true;
-  failure.error = started.error();
-  failure.kind = started.error() == Errno::kENOENT || started.error() == Errno::kENOTDIR ? StartFailure::kNotFound : StartFailure::kNotExecutable;
-  failure.text = config_.argv[0] + ": ";
-  if (program.ok()) {
-    failure.text += ExplainStart(caller, *fs, *program, started.error(), config_.limits.memory_bytes != 0);
-  } else {
-    failure.text += started.error() == Errno::kENOENT ? "command not found (in the PATH of the sandbox)" : ErrnoText(started.error());
-  }
-  return false;
+  return starter_->Start(config_, fds_.ToRef(), console_, /*first=*/true, failure) != nullptr;
 }
 
 // As the terminal or somebody outside would have given it to the command itself.
@@ -220,22 +169,79 @@ void Sandbox::ReportStop(int signo) {
   control_.Send(signo == 0 ? ControlType::kContinued : ControlType::kStopped, static_cast<uint32_t>(signo));
 }
 
-bool Sandbox::Start(Failure& failure) {
+bool Sandbox::Confine(Failure& failure) {
   if (config_.argv.empty()) return failure.text = "the configuration names no program", false;
   if (!MakeKernel(failure) || !MakeFiles(failure)) return false;
   kernel_->SetStopObserver([this](int signo) { ReportStop(signo); });
   if (config_.terminal_is_controlling) console_ = terminals_.first();
   if (console_) console_->SetAsk([this] { control_.Send(ControlType::kTerminalQuestion); });
-  if (hooks_.confine) {
-    const std::string error = hooks_.confine(*platform_);
-    if (!error.empty()) return failure.text = error, false;
-  }
-  if (!StartFirstProgram(failure)) return false;
-  control_.Send(ControlType::kStarted);
-  control_.StartReader({.signal = [this](int signo, SignalTarget target) { TakeSignal(signo, target); },
-                        .terminal = [this](TerminalPlace place) { if (console_) console_->Answer(static_cast<fs::HostTerminal::Place>(place)); },
-                        .gone = [this] { kernel_->KillAll(); }});
+  std::vector<abi::SockFilter> filter;
+  for (const FilterInstruction& one : config_.filter) filter.push_back({one.code, one.if_true, one.if_false, one.value});
+  starter_ = std::make_unique<ProgramStarter>(*kernel_, mounts_.ToRef(), std::move(filter), config_.limits.memory_bytes != 0);
+  if (!hooks_.confine) return true;
+  const std::string error = hooks_.confine(*platform_);
+  if (!error.empty()) return failure.text = error, false;
   return true;
+}
+
+void Sandbox::ReadControl() {
+  ControlChannel::Handlers handlers{
+      .signal = [this](int signo, SignalTarget target) { TakeSignal(signo, target); },
+      .terminal = [this](TerminalPlace place) { if (console_) console_->Answer(static_cast<fs::HostTerminal::Place>(place)); },
+      .connection = nullptr,
+      .start = nullptr,
+      .gone = [this] { kernel_->KillAll(); }};
+  if (server_) {
+    handlers.connection = [this](UniqueFd connection) { server_->Serve(std::move(connection)); };
+    handlers.start = [this] { ReportStart(StartContainer()); };
+    handlers.gone = [] { ::_exit(1); };  // also when nothing has been started, or everything is paused
+  }
+  control_.StartReader(std::move(handlers));
+}
+
+bool Sandbox::Start(Failure& failure) {
+  if (!Confine(failure) || !StartFirstProgram(failure)) return false;
+  control_.Send(ControlType::kStarted);
+  ReadControl();
+  return true;
+}
+
+bool Sandbox::Prepare(Failure& failure) {
+  if (!Confine(failure)) return false;
+  server_ = new ControlServer(ControlServer::Sandbox{.kernel = *kernel_,
+                                                                   .starter = *starter_,
+                                                                   .config = config_,
+                                                                   .platform = platform_->name,
+                                                                   .start = [this] { return StartContainer(); },
+                                                                   .report_start = [this](const StartError& error) { ReportStart(error); }});
+  ReadControl();
+  control_.Send(ControlType::kReady);
+  return true;
+}
+
+StartError Sandbox::StartContainer() {
+  {
+    absl::MutexLock lock(&start_mu_);
+    if (std::exchange(start_asked_, true)) return {StartFailure::kSandbox, Errno::kEBUSY, "the container has been started before"};
+  }
+  Failure failure;
+  return StartFirstProgram(failure) ? Failure{} : failure;
+}
+
+void Sandbox::ReportStart(const StartError& failure) {
+  if (failure.ok()) {
+    control_.Send(ControlType::kStarted);
+  } else {
+    control_.Send(ControlType::kStartFailed, static_cast<uint32_t>(failure.kind), static_cast<uint32_t>(failure.error), failure.text);
+  }
+  absl::MutexLock lock(&start_mu_);
+  begun_ = failure.ok() ? Begun::kYes : Begun::kFailed;
+}
+
+bool Sandbox::WaitForStart() {
+  absl::MutexLock lock(&start_mu_);
+  start_mu_.Await(absl::Condition(+[](Begun* begun) { return *begun != Begun::kNo; }, &begun_));
+  return begun_ == Begun::kYes;
 }
 
 // As much of `text` as fits, with a NUL.
@@ -297,13 +303,18 @@ int RunSandbox(const BootConfig& config, const BootHooks& hooks) {
   // Never destroyed: threads of the pool may still be on their way out when the process ends.
   auto* sandbox = new Sandbox(config, hooks);
   Failure failure;
-  if (!sandbox->Start(failure)) {
+  if (config.container ? !sandbox->Prepare(failure) : !sandbox->Start(failure)) {
     Log(LogLevel::kInfo, "start failed: %s", failure.text.c_str());
     const bool told = sandbox->control().Send(ControlType::kStartFailed, static_cast<uint32_t>(failure.kind), static_cast<uint32_t>(failure.error), failure.text);
     return told ? 0 : 1;
   }
+  if (config.container && !sandbox->WaitForStart()) {
+    wait::Sleeper forever;  // the runner ends this process when it has heard why
+    for (;;) (void)forever.SleepUninterruptible(Deadline::Never());
+  }
   const Nanos started = MonotonicNow();
   const int status = sandbox->Wait();
+  sandbox->TellEnd(status);
   SendStats(config, *sandbox, begun, started);
   const auto kills = static_cast<uint32_t>(sandbox->kernel().out_of_memory_kills());
   return sandbox->control().Send(ControlType::kExited, static_cast<uint32_t>(status), kills) ? 0 : 1;

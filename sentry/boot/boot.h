@@ -58,25 +58,28 @@ struct Limits {
   uint32_t cpus = 0;          // processors that programs are shown; 0 = as many as the process may run on (sched_getaffinity)
 };
 
-// The identity of the first program. Virtual: the host never sees it.
+struct CapabilitySets {
+  uint64_t effective = 0;
+  uint64_t permitted = 0;
+  uint64_t inheritable = 0;
+  uint64_t bounding = 0;
+  uint64_t ambient = 0;
+  bool operator==(const CapabilitySets&) const = default;
+  // `set` as effective, permitted and bounding; nothing inheritable.
+  static CapabilitySets Of(uint64_t set) { return {.effective = set, .permitted = set, .bounding = set}; }
+};
+
+// The identity of a program before its execve(2). Virtual: the host never sees it.
 struct Identity {
   uint32_t uid = 0;
   uint32_t gid = 0;
   std::vector<uint32_t> groups;
-  uint64_t capabilities = 0;  // permitted, effective and bounding set; root's default is all that Linux has
+  CapabilitySets capabilities;
   bool no_new_privs = false;
 };
 
-struct BootConfig {
-  // Descriptors. -1: not there.
-  int gofer_fd = -1;    // SOCK_SEQPACKET or stream socket of the gofer's channel (gofer/protocol)
-  int control_fd = -1;  // SOCK_SEQPACKET socket to the runner: sentry/boot/control.h
-  int log_fd = -1;      // where Log() and --strace go
-  int stats_fd = -1;    // write end of a pipe: one StatsReport (sentry/boot/control.h) at the end; -1 = not wanted
-  std::vector<int> platform_fds;  // what the platform needs from the host (kvm: /dev/kvm); empty for ptrace
-  std::vector<DonatedFile> files;
-
-  // The first program. argv[0] without a slash is looked up in PATH of `environment`, as execvp(3) does.
+// A program and what it starts with. argv[0] without a slash is looked up in PATH of `environment`, as execvp(3) does.
+struct Program {
   std::vector<std::string> argv;
   std::vector<std::string> environment;  // "NAME=value"
   std::string cwd = "/";                 // a missing directory fails the start with ENOENT
@@ -85,10 +88,47 @@ struct BootConfig {
   std::vector<Rlimit> rlimits;         // kRlimits entries
   uint64_t ignored_signals = 0;        // bit N-1: signal N was ignored by the caller (nohup)
   uint64_t blocked_signals = 0;        // likewise its mask
-  bool terminal_is_controlling = false;  // the first terminal among files 0, 1, 2 becomes the controlling terminal of the first session
+  bool terminal_is_controlling = false;  // the first terminal among files 0, 1, 2 becomes the controlling terminal of its session
+};
 
+// A device node of the sandbox beyond the usual ones; devices that the kernel does not have open with ENXIO.
+struct DeviceNode {
+  std::string path;  // absolute
+  bool block = false;
+  uint32_t major = 0;
+  uint32_t minor = 0;
+  uint32_t mode = 0666;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
+// One instruction of classic BPF, as struct sock_filter.
+struct FilterInstruction {
+  uint16_t code = 0;
+  uint8_t if_true = 0;
+  uint8_t if_false = 0;
+  uint32_t value = 0;
+};
+
+// The base is the first program.
+struct BootConfig : Program {
+  // Descriptors. -1: not there.
+  int gofer_fd = -1;    // SOCK_SEQPACKET or stream socket of the gofer's channel (gofer/protocol)
+  int control_fd = -1;  // SOCK_SEQPACKET socket to the runner: sentry/boot/control.h
+  int log_fd = -1;      // where Log() and --strace go
+  int stats_fd = -1;    // write end of a pipe: one StatsReport (sentry/boot/control.h) at the end; -1 = not wanted
+  std::vector<int> platform_fds;  // what the platform needs from the host (kvm: /dev/kvm); empty for ptrace
+  std::vector<DonatedFile> files;
+
+  bool container = false;  // a container of runsc: serves control connections, and runs the first program only when it is told to (kStart); that
+                           // is protected from signals as the first process of a PID namespace
   std::string hostname;
+  std::string domainname;
   std::vector<Mount> mounts;
+  std::vector<DeviceNode> devices;
+  std::vector<std::string> masked_paths;    // covered, if they are there: an empty read-only directory, or /dev/null
+  std::vector<std::string> readonly_paths;  // made read-only, if they are there
+  std::vector<FilterInstruction> filter;    // of every program that is started from outside (linux.seccomp); empty: none
   Limits limits;
 
   bool host_clock_is_tsc = false;  // what HostClockIsTsc() (runner/sandbox/caller.h) said: the kernel has no /sys any more

@@ -2,7 +2,7 @@
 // per packet, and one StatsReport over a pipe. Both sides are the same binary, so there is no versioning; each side still
 // checks length, type and ranges, because the sentry must be assumed hostile to the runner.
 //
-// Order: sentry: kStarted | kStartFailed, then (kStopped kContinued)*, then kExited; kTerminalQuestion, any number, until kExited. runner: kSignal at
+// Order: sentry: kReady (containers), then kStarted | kStartFailed, then (kStopped kContinued)*, then kExited; kTerminalQuestion, any number, until kExited. runner: kSignal at
 // any time after kStarted; one kTerminalAnswer to each question, in order, after the
 // signals that were there before it.
 #pragma once
@@ -17,12 +17,15 @@ enum class ControlType : uint32_t {
   // runner → sentry
   kSignal = 1,       // value: signal number 1..64; detail: a SignalTarget
   kTerminalAnswer = 2,  // to kTerminalQuestion. value: a TerminalPlace
+  kConnection = 3,   // a client's connection (control_api.proto), which comes along as SCM_RIGHTS; containers only
+  kStart = 4,        // run the first program; containers only, once
   // sentry → runner
   kStarted = 16,     // the first program's image is loaded and about to run
   kStartFailed = 17,  // value: a StartFailure; detail: host-independent errno or 0; text: what could not be done, for people
   kStopped = 18,     // value: the signal that stopped the first program (its parent would see WIFSTOPPED); the runner stops itself likewise
   kContinued = 19,
   kExited = 20,      // value: wait status of the first program, as wait(2) encodes it; detail: processes killed for want of memory
+  kReady = 22,       // a container's sentry is confined and waits for kStart, or for a client's Start
   kTerminalQuestion = 21,  // somebody wants to read the caller's terminal or change it: is the caller's job in its foreground?
 };
 

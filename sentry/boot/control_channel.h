@@ -5,6 +5,7 @@
 #include <functional>
 #include <string_view>
 
+#include "base/unique_fd.h"
 #include "sentry/boot/control.h"
 
 namespace rampart::sentry::boot {
@@ -20,6 +21,8 @@ class ControlChannel {
   struct Handlers {
     std::function<void(int signo, SignalTarget target)> signal;
     std::function<void(TerminalPlace place)> terminal;
+    std::function<void(UniqueFd connection)> connection;  // null: none is expected
+    std::function<void()> start;                          // likewise
     std::function<void()> gone;
   };
   // Starts the thread that reads them for the rest of the process's life.

@@ -73,27 +73,109 @@ vfs::MountFlags FlagsOf(const Mount& mount) {
   return flags;
 }
 
+// The place of a mount: made where it is missing, with the directories above it.
+Result<vfs::Path> FindOrMake(const vfs::Walk& walk, const std::string& path, bool directory) {
+  Result<vfs::Path> at = vfs::Lookup(walk, path, vfs::WalkArgs{});
+  if (at.ok() || at.error() != Errno::kENOENT) return at;
+  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const Result<void> made = vfs::MakeDirectory(walk, path.substr(0, slash), 0755);
+    if (!made.ok() && made.error() != Errno::kEEXIST) return made.error();
+  }
+  if (directory) {
+    TRY(vfs::MakeDirectory(walk, path, 0755));
+  } else {
+    TRY(vfs::MakeNode(walk, path, vfs::FileType::kRegular, 0644, 0));
+  }
+  return vfs::Lookup(walk, path, vfs::WalkArgs{});
+}
+
 Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<vfs::MountNamespace>& ns) {
   const Made made = TRY(MakeFilesystem(mount, context));
-  const vfs::MountFlags flags = FlagsOf(mount);
+  vfs::MountFlags flags = FlagsOf(mount);
   if (!ns) {
+    flags.read_only = false;  // until the other mounts have their places
     ns = vfs::MountNamespace::Create(made.fs, flags, mount.type);
     return Ok();
   }
   KernelCaller caller;
   const vfs::Path root = ns->root();
   const vfs::Walk walk{caller, *ns, root, root};
-  Result<vfs::Path> at = vfs::Lookup(walk, mount.destination, vfs::WalkArgs{});
-  if (!at.ok() && at.error() == Errno::kENOENT) {
-    TRY(vfs::MakeDirectory(walk, mount.destination, 0755));
-    at = vfs::Lookup(walk, mount.destination, vfs::WalkArgs{});
-  }
-  const vfs::Path where = TRY(std::move(at));
+  const bool directory = mount.type != "gofer" || mount.attach_is_directory;
+  const vfs::Path where = TRY(FindOrMake(walk, mount.destination, directory));
   const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, made.root, flags, mount.type));
   if (mount.type == "devtmpfs") {
     const RefPtr<vfs::Inode> inode = attached->root()->inode();
     TRY(fs::PopulateDev(*inode));
   }
+  return Ok();
+}
+
+Result<void> MakeDevice(const vfs::Walk& walk, const DeviceNode& device) {
+  const vfs::FileType type = device.block ? vfs::FileType::kBlockDevice : vfs::FileType::kCharDevice;
+  const size_t slash = device.path.rfind('/');
+  if (slash != 0) TRY(FindOrMake(walk, device.path.substr(0, slash), true));
+  Result<void> made = vfs::MakeNode(walk, device.path, type, device.mode & 0777, abi::MakeDev(device.major, device.minor));
+  if (!made.ok() && made.error() != Errno::kEEXIST) return made;
+  const vfs::Path path = TRY(vfs::Lookup(walk, device.path, vfs::WalkArgs{}));
+  if (!made.ok()) return Ok();  // one of those that are always there
+  TRY(vfs::ChangeOwner(walk.caller, path, device.uid, device.gid));
+  return vfs::ChangeMode(walk.caller, path, device.mode & 07777);
+}
+
+// What is not there needs no cover.
+bool Missing(const Result<vfs::Path>& path) { return !path.ok() && (path.error() == Errno::kENOENT || path.error() == Errno::kENOTDIR); }
+
+Result<void> Mask(const vfs::Walk& walk, const std::string& path, const MountContext& context) {
+  const Result<vfs::Path> at = vfs::Lookup(walk, path, vfs::WalkArgs{});
+  if (Missing(at)) return Ok();
+  const vfs::Path where = TRY(Result<vfs::Path>(at));
+  const RefPtr<vfs::Inode> inode = where.dentry->inode();
+  if (inode && inode->type() == vfs::FileType::kDirectory) {
+    fs::TmpfsOptions options;
+    options.mode = 0755;
+    options.size = 4096;
+    vfs::MountFlags flags;
+    flags.read_only = true;
+    TRY(walk.mounts.Attach(where, fs::NewTmpfs(context.kernel.memory_file(), options, "tmpfs"), nullptr, flags, "tmpfs"));
+    return Ok();
+  }
+  const Result<vfs::Path> null = vfs::Lookup(walk, "/dev/null", vfs::WalkArgs{});
+  if (!null.ok()) return null.error();
+  TRY(walk.mounts.Bind(*null, where, false));
+  return Ok();
+}
+
+Result<void> MakeReadonly(const vfs::Walk& walk, const std::string& path) {
+  const Result<vfs::Path> at = vfs::Lookup(walk, path, vfs::WalkArgs{});
+  if (Missing(at)) return Ok();
+  const vfs::Path where = TRY(Result<vfs::Path>(at));
+  const Ref<vfs::Mount> mount = TRY(walk.mounts.Bind(where, where, true));
+  vfs::MountFlags flags = mount->flags();
+  flags.read_only = true;
+  mount->SetFlags(flags);
+  return Ok();
+}
+
+// What hides or changes parts of what was mounted.
+Result<void> Finish(const BootConfig& config, const MountContext& context, vfs::MountNamespace& ns, std::string& what) {
+  KernelCaller caller;
+  const vfs::Path root = ns.root();
+  const vfs::Walk walk{caller, ns, root, root};
+  for (const DeviceNode& device : config.devices) {
+    what = "make the device " + device.path;
+    TRY(MakeDevice(walk, device));
+  }
+  for (const std::string& path : config.readonly_paths) {
+    what = "make " + path + " read-only";
+    TRY(MakeReadonly(walk, path));
+  }
+  for (const std::string& path : config.masked_paths) {
+    what = "mask " + path;
+    TRY(Mask(walk, path, context));
+  }
+  vfs::MountFlags flags = root.mount->flags();
+  flags.read_only = config.mounts[0].readonly;
+  root.mount->SetFlags(flags);
   return Ok();
 }
 
@@ -111,6 +193,13 @@ RefPtr<vfs::MountNamespace> BuildMounts(const BootConfig& config, const MountCon
   if (!ns) {
     failure->error = Errno::kEINVAL;
     failure->text = "the configuration has no root mount";
+    return ns;
+  }
+  std::string what;
+  if (const Result<void> done = Finish(config, context, *ns, what); !done.ok()) {
+    failure->error = done.error();
+    failure->text = "cannot " + what + ": " + ErrnoText(done.error());
+    return nullptr;
   }
   return ns;
 }

@@ -55,7 +55,7 @@ std::vector<AllowedSyscall> Base() {
       {Sysno::fallocate, "donated files"},
       {Sysno::fdatasync, "donated files"},
       {Sysno::fsync, "donated files"},
-      {Sysno::fcntl, "duplicates of donated files, the seals of a lane", {{Int(1, {F_DUPFD_CLOEXEC, F_GET_SEALS})}}},
+      {Sysno::fcntl, "duplicates of donated files, how they were opened, the seals of a lane", {{Int(1, {F_DUPFD_CLOEXEC, F_GETFL, F_GET_SEALS})}}},
       {Sysno::ioctl, "the caller's terminal",
        {{Int(1, {TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ, TIOCSWINSZ, TCFLSH, TCXONC, TCSBRK, TCSBRKP, FIONREAD, TIOCOUTQ})}}},
       {Sysno::ppoll, "waiting for standard streams and the channels"},

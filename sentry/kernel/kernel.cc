@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task_ops.h"
+#include "sentry/seccomp/filter.h"
 #include "sentry/vfs/terminal.h"
 #include "sentry/wait/run_queue.h"
 
@@ -38,19 +39,13 @@ platform::Platform& Kernel::platform() const { return *state_->config.platform; 
 const Ref<mm::MemoryFile>& Kernel::memory_file() const { return state_->config.memory_file; }
 const KernelConfig& Kernel::config() const { return state_->config; }
 
-Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
+// A process with one task that has its program and no thread yet.
+Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
   const Ref<SignalActions> actions = MakeRef<SignalActions>();
   for (int signo = 1; signo <= abi::kSigMax; ++signo) {
     if ((args.ignored_signals & ~abi::kUnblockable & abi::SigBit(signo)) != 0) {
       (void)actions->Exchange(signo, abi::SigAction{.handler = abi::kSigIgn});
     }
-  }
-  State& state = *state_;
-  abi::Pid pid = 0;
-  {
-    absl::MutexLock lock(&state.tree_mu);
-    CHECK(!state.init);
-    pid = TRY(state.pids.Allocate());
   }
   const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, pid, actions);
   for (size_t i = 0; i < args.limits.size(); ++i) group->SetLimit(static_cast<abi::Resource>(i), args.limits[i]);
@@ -63,26 +58,48 @@ Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
     task->fds_users_ = MakeRef<UseCount>();
     task->signal_mask_.store(args.blocked_signals & ~abi::kUnblockable, std::memory_order_relaxed);
   }
+  if (!args.filter.empty()) task->SetSeccompFilter(TRY(appfilter::Filter::Create(std::move(args.filter), nullptr)));
   TRY(task->LoadFirstProgram(args));
+  return task;
+}
+
+// It can be found from here on, as the leader of a session of its own.
+void Kernel::PublishTreeLocked(const Ref<Task>& task, const InitArgs& args) {
+  State& state = *state_;
+  state.tree_mu.AssertHeld();
+  const abi::Pid pid = task->tid();
+  const Ref<ThreadGroup>& group = task->group_;
+  state.pids.AddTask(task);
+  state.pids.At(pid).group = group;
+  const Ref<Session> session = MakeRef<Session>(pid);
+  state.pids.At(pid).session = session;
+  const Ref<ProcessGroup> process_group = MakeRef<ProcessGroup>(pid, session);
+  ++session->groups_;
+  state.pids.At(pid).process_group = process_group;
+  group->JoinProcessGroupTreeLocked(process_group);
+  if (args.terminal) GiveTerminalTreeLocked(state, *session, args.terminal.ToRef(), pid);
+  absl::MutexLock signal_lock(&group->signal_mu_);
+  group->tasks_.push_back(task.get());
+  group->leader_ = task;
+}
+
+Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
+  State& state = *state_;
+  abi::Pid pid = 0;
   {
     absl::MutexLock lock(&state.tree_mu);
-    state.pids.AddTask(task);
-    state.pids.At(pid).group = group;
-    state.init = group;
-    const Ref<Session> session = MakeRef<Session>(pid);
-    state.pids.At(pid).session = session;
-    const Ref<ProcessGroup> process_group = MakeRef<ProcessGroup>(pid, session);
-    ++session->groups_;
-    state.pids.At(pid).process_group = process_group;
-    group->JoinProcessGroupTreeLocked(process_group);
-    if (args.terminal) GiveTerminalTreeLocked(state, *session, args.terminal.ToRef(), pid);
-    absl::MutexLock signal_lock(&group->signal_mu_);
-    group->tasks_.push_back(task.get());
-    group->leader_ = task;
+    CHECK(!state.init);
+    pid = TRY(state.pids.Allocate());
+  }
+  const Ref<Task> task = TRY(MakeFirstTask(args, pid));
+  {
+    absl::MutexLock lock(&state.tree_mu);
+    state.init = task->group_;
+    PublishTreeLocked(task, args);
   }
   state.timers.Start();
   TRY(state.workers.Start(platform(), task, &task->mm().space()));
-  return group;
+  return task->group_;
 }
 
 int Kernel::WaitForInit() {

@@ -68,6 +68,7 @@ struct InitArgs {
   std::array<abi::Rlimit, abi::kResourceCount> limits = kNoLimits;
   abi::SigSet ignored_signals = 0, blocked_signals = 0;   // inherited from the caller (nohup)
   RefPtr<RefCounted> terminal = {};       // a vfs::Terminal: becomes the controlling terminal of its session
+  std::vector<abi::SockFilter> filter = {};  // a seccomp filter that it has from the start; empty: none
 
   static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
     std::array<abi::Rlimit, abi::kResourceCount> all{};
@@ -86,6 +87,18 @@ class Kernel {
   const KernelConfig& config() const;
   // Makes PID 1 and starts its thread. Errors: as execve.
   Result<Ref<ThreadGroup>> StartInit(InitArgs args);
+  // Makes a process that enters from outside, as setns(2) into a PID namespace does: it has no parent (getppid() is 0), leads a session of its
+  // own, and its number lives until Reap. EAGAIN (limits), ESRCH (PID 1 has gone); else as execve. (kernel_join.cc)
+  Result<Ref<ThreadGroup>> StartProcess(InitArgs args);
+  // Lets go of a process of StartProcess. False: it has not exited yet. Idempotent.
+  bool Reap(ThreadGroup& group);
+
+  // No task runs application code from Pause (which waits until that is so, for a second at most; false: not all have stopped) to Resume. Calls that
+  // sleep go on sleeping. Idempotent.
+  bool Pause();
+  void Resume();
+  bool paused() const { return paused_.load(std::memory_order_seq_cst); }
+
   // Waits until PID 1 has exited (everything else was then killed, as in a PID namespace) and returns its wait status
   // (exit code << 8, or signal number | 0x80 core).
   int WaitForInit();
@@ -130,9 +143,13 @@ class Kernel {
   friend class Task;
   friend class ThreadGroup;
   Kernel();
+  void WaitWhilePaused(wait::Sleeper& sleeper);
+  Result<Ref<Task>> MakeFirstTask(InitArgs& args, abi::Pid pid);
+  void PublishTreeLocked(const Ref<Task>& task, const InitArgs& args);
   void ReportInitStop(int signo);
   static Result<void> SignalEach(const std::vector<Ref<ThreadGroup>>& targets, const abi::SigInfo& info, const Task* sender);
   std::unique_ptr<State> state_;
+  std::atomic<bool> paused_{false};
 };
 
 }  // namespace rampart::kernel

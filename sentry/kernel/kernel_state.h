@@ -45,6 +45,7 @@ struct Kernel::State {
   bool init_done ABSL_GUARDED_BY(tree_mu) = false;
   absl::flat_hash_map<const RefCounted*, Session*> terminals ABSL_GUARDED_BY(tree_mu);  // who controls what
   wait::WaitQueue task_gone;                           // a task was removed from the table
+  wait::WaitQueue resumed;                             // Kernel::Resume was called
 
   absl::Mutex gone_mu;
   ResourceTotals gone ABSL_GUARDED_BY(gone_mu);        // of every thread that has ended

@@ -79,12 +79,13 @@ void Task::TellAnswers() {
 
 // One round. False: the task exits.
 bool Task::LoopOnce(wait::Runner& runner) {
+  if (kernel_.paused()) [[unlikely]] kernel_.WaitWhilePaused(sleeper_);
   if (sleeper_.interrupted()) [[unlikely]] {
     if (!HandleInterrupts(Errno{})) return false;
   }
   // Whoever interrupts sets the sleeper's bit first and looks at running_ afterwards; we do it the other way round. One of us sees the other.
   running_.store(context_, std::memory_order_seq_cst);
-  if (sleeper_.interrupted()) [[unlikely]] {
+  if (sleeper_.interrupted() || kernel_.paused()) [[unlikely]] {
     running_.store(nullptr, std::memory_order_release);
     return true;
   }

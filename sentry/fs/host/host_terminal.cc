@@ -98,6 +98,12 @@ void HostTerminal::OfferInode(const Ref<HostInode>& inode, bool reads_and_writes
   reads_and_writes_ = reads_and_writes;
 }
 
+void HostTerminal::LetGo() {
+  RefPtr<HostInode> inode;
+  absl::MutexLock lock(&mu_);
+  std::swap(inode, inode_);
+}
+
 std::string HostTerminal::name() const {
   const std::optional<uint32_t> index = pts_index();
   return index ? "/dev/pts/" + std::to_string(*index) : "/dev/tty";

@@ -49,6 +49,8 @@ class HostTerminal final : public vfs::Terminal {
     absl::MutexLock lock(&mu_);
     return inode_;
   }
+  // The terminal is used no longer: /dev/tty opens nothing, and the descriptor is closed when nobody else has it open.
+  void LetGo();
   // What /proc/self/fd shows.
   std::string name() const;
   // st_ino of all its descriptors.

@@ -1,0 +1,47 @@
+// Starts programs in a sandbox on behalf of somebody outside: the first one, and those of `runsc exec`.
+// Thread safety: any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "abi/seccomp.h"
+#include "base/unique_fd.h"
+#include "sentry/boot/boot.h"
+#include "sentry/boot/control.h"
+#include "sentry/fs/host/host_terminal.h"
+#include "sentry/kernel/kernel.h"
+#include "sentry/vfs/operations.h"
+
+namespace rampart::sentry::boot {
+
+// Why a program did not start: what the runner is told.
+struct StartError {
+  StartFailure kind = StartFailure::kSandbox;
+  Errno error{};
+  std::string text;  // for people; empty: nothing went wrong
+  bool ok() const { return text.empty(); }
+};
+
+class ProgramStarter {
+ public:
+  // `kernel` outlives it. `filter`: what every program is started under; empty: nothing.
+  ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited);
+
+  // Runs `program` as PID 1 or as a further process. Null: *error says why.
+  RefPtr<kernel::ThreadGroup> Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first, StartError& error);
+
+  // Host descriptors as files of a program: files[i] under numbers[i]. The first terminal among them in *terminal.
+  // Errors: EBADF, EINVAL (a number).
+  static Result<Ref<vfs::FdTable>> MakeFds(std::vector<UniqueFd> files, const std::vector<int32_t>& numbers, RefPtr<fs::HostTerminal>* terminal);
+
+ private:
+  Result<std::string> FindProgram(const Program& program, const vfs::Walk& walk) const;
+
+  kernel::Kernel& kernel_;
+  const Ref<vfs::MountNamespace> mounts_;
+  const std::vector<abi::SockFilter> filter_;
+  const bool memory_limited_;
+};
+
+}  // namespace rampart::sentry::boot
