@@ -1,6 +1,7 @@
 #include "runner/control/client.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cstring>
@@ -39,6 +40,12 @@ absl::StatusOr<ControlClient> ControlClient::Connect(const std::string& address)
   return ControlClient(std::move(socket));
 }
 
+void ControlClient::LimitWaits(int seconds) {
+  const timeval limit{seconds, 0};
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 absl::StatusOr<uint64_t> ControlClient::Send(control::Request& request, const std::vector<int>& fds) {
   const uint64_t id = next_id_++;
   request.set_id(id);
@@ -52,6 +59,7 @@ absl::Status ControlClient::Receive(control::Response& response) {
   const Result<sentry::boot::Frame> frame = sentry::boot::ReceiveFrame(socket_.get(), /*take_fds=*/false);
   if (!frame.ok()) {
     if (frame.error() == Errno::kEPIPE || frame.error() == Errno::kECONNRESET) return Gone();
+    if (frame.error() == Errno::kEAGAIN) return absl::DeadlineExceededError("the sandbox does not answer");
     return SystemError("read the sandbox's answer", frame.error());
   }
   if (!response.ParseFromArray(frame->message.data(), static_cast<int>(frame->message.size()))) {

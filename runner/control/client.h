@@ -30,6 +30,8 @@ class ControlClient {
   absl::Status Receive(control::Response& response);
   // Both; an answer with an error is an error: its text, and CallErrno() its errno.
   absl::Status Call(control::Request& request, control::Response& response, const std::vector<int>& fds = {});
+  // How long an answer may take from now on; then it is an error. The sandbox may be stopped, or hostile.
+  void LimitWaits(int seconds);
   int last_errno() const { return last_errno_; }
 
   int fd() const { return socket_.get(); }

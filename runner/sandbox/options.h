@@ -26,6 +26,7 @@ struct SandboxOptions {
   bool root_is_shared = false;     // somebody else may change the root while the container lives
   bool binds_are_exclusive = false;
   bool root_is_nosuid = false;
+  bool devices_may_be_bound = false;  // those that the kernel inside has too, as podman without root asks for
   bool seccomp_profile = false;    // linux.seccomp is enforced
   bool drop_net_raw = false;       // CAP_NET_RAW is given to nobody
   bool quiet = false;              // without a debug log, nothing is logged: standard error is the container's

@@ -119,7 +119,7 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
   if (mount.destination == "/") return UsageError("a mount at / would hide the root: name the root instead");
   for (const std::string& option : wanted.options) TRY_STATUS(ApplyOption(option, mount));
   struct stat info {};
-  if (IsBind(wanted) && IsKnownDevice(wanted.source, info)) {
+  if (options.devices_may_be_bound && IsBind(wanted) && IsKnownDevice(wanted.source, info)) {
     plan.boot.devices.push_back({.path = mount.destination, .major = major(info.st_rdev), .minor = minor(info.st_rdev), .mode = info.st_mode & 0777});
     return absl::OkStatus();
   }
