@@ -1,0 +1,183 @@
+#include "runner/runsc/container.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "runner/oci/spec_json.h"
+#include "runner/runsc/spec_check.h"
+#include "runner/util/files.h"
+#include "runner/util/status.h"
+
+namespace rampart::runner {
+namespace {
+
+absl::StatusOr<std::string> AbsoluteBundle(const std::string& bundle, const Caller& caller) {
+  const std::string path = bundle.empty() ? caller.cwd : absl::StartsWith(bundle, "/") ? bundle : absl::StrCat(caller.cwd, "/", bundle);
+  if (path.empty()) return UsageError("the current directory has no name here: give --bundle DIR");
+  return CleanPath(path);
+}
+
+// Paths of a specification count from the bundle.
+void ResolvePaths(const std::string& bundle, oci::Spec& spec) {
+  if (!absl::StartsWith(spec.root->path, "/")) spec.root->path = absl::StrCat(bundle, "/", spec.root->path);
+  for (oci::Mount& mount : spec.mounts) {
+    const bool bind = mount.type == "bind" || std::any_of(mount.options.begin(), mount.options.end(), [](const std::string& o) { return o == "bind" || o == "rbind"; });
+    if (bind && !mount.source.empty() && mount.source[0] != '/') mount.source = absl::StrCat(bundle, "/", mount.source);
+  }
+}
+
+IdMaps MapsOf(const oci::LinuxConfig& config) {
+  IdMaps maps;
+  for (const oci::IdMapping& one : config.uid_mappings) maps.uids.push_back({one.container_id, one.host_id, one.size});
+  for (const oci::IdMapping& one : config.gid_mappings) maps.gids.push_back({one.container_id, one.host_id, one.size});
+  return maps;
+}
+
+bool NeedsCgroups(const oci::LinuxConfig& config) {
+  if (!config.resources.has_value()) return false;
+  const oci::Resources& resources = *config.resources;
+  const bool cpu = resources.cpu.has_value() && (resources.cpu->quota.value_or(0) > 0 || !resources.cpu->cpus.empty());
+  return cpu || resources.block_io.has_value() || !resources.hugepages.empty() || !resources.unified.empty();
+}
+
+absl::StatusOr<UniqueFd> Listen(const ContainerDirectory& directory) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  const std::string address = directory.SocketAddress();
+  std::memcpy(name.sun_path, address.data(), address.size());  // short by its making
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return SystemError("make a socket");
+  const mode_t mask = ::umask(0177);
+  // SAFETY: the address family's own struct, as bind(2) wants it.
+  const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name));
+  const int error = errno;
+  ::umask(mask);
+  constexpr int kBacklog = 64;
+  if (bound != 0) return SystemError("bind the control socket", error);
+  if (::listen(socket.get(), kBacklog) != 0) return SystemError("listen on the control socket");
+  return socket;
+}
+
+std::string OwnerName(uint32_t uid) {
+  if (uid == 0) return "root";
+  const auto passwd = ReadSmallFile("/etc/passwd");
+  if (passwd.ok()) {
+    const std::string field = absl::StrCat(":", uid, ":");
+    for (size_t at = 0; at < passwd->size();) {
+      const size_t end = std::min(passwd->find('\n', at), passwd->size());
+      const std::string line = passwd->substr(at, end - at);
+      at = end + 1;
+      const size_t name = line.find(':');
+      const size_t password = name == std::string::npos ? name : line.find(':', name + 1);
+      if (password != std::string::npos && absl::StartsWith(line.substr(password), field)) return line.substr(0, name);
+    }
+  }
+  return absl::StrCat(uid);
+}
+
+// Makes the container's cgroups and puts this process into them.
+absl::Status EnterGroups(const Preparation& preparation) {
+  absl::Status status = MakeContainerGroups(preparation.groups);
+  if (status.ok() && preparation.spec.linux_config.resources.has_value()) status = ApplyResources(preparation.groups, *preparation.spec.linux_config.resources);
+  if (status.ok()) status = JoinGroups(preparation.groups, ::getpid());
+  if (status.ok() || preparation.cgroups_required) return status;
+  // Memory and tasks are limited inside too.
+  Log(LogLevel::kWarning, "no cgroups on the host: %s", std::string(status.message()).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WritePidFile(const std::string& path, pid_t pid) {
+  if (path.empty()) return absl::OkStatus();
+  const size_t slash = path.rfind('/');
+  const std::string scratch = slash == std::string::npos ? absl::StrCat(".", path, ".new") : absl::StrCat(path.substr(0, slash + 1), ".", path.substr(slash + 1), ".new");
+  {
+    const UniqueFd fd(::open(scratch.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!fd.valid() || !WriteAll(fd.get(), absl::StrCat(pid))) return SystemError(absl::StrCat("write the pid file ", path));
+  }
+  if (::rename(scratch.c_str(), path.c_str()) != 0) return SystemError(absl::StrCat("write the pid file ", path));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, CreateRequest request, const char* command) {
+  Preparation out;
+  TRY_STATUS(CheckId(request.id));
+  request.bundle = TRY_STATUS(AbsoluteBundle(request.bundle, invocation.caller));
+  const std::string file = request.bundle + "/config.json";
+  auto text = ReadWholeFile(file, oci::kMaxBytes);
+  if (!text.ok()) return absl::Status(text.status().code(), absl::StrCat("the bundle has no specification: ", text.status().message(), " (runsc spec makes one)"));
+  auto spec = oci::ParseSpec(*text);
+  if (!spec.ok()) return absl::InvalidArgumentError(absl::StrCat(file, ": ", spec.status().message()));
+  const auto in_file = [&](const absl::Status& status) { return absl::Status(status.code(), absl::StrCat(file, ": ", status.message())); };
+  if (const absl::Status checked = CheckSpec(*spec); !checked.ok()) return in_file(checked);
+  ResolvePaths(request.bundle, *spec);
+  Config config = invocation.config;
+  if (const absl::Status applied = ApplyAnnotations(*spec, config); !applied.ok()) return in_file(applied);
+  if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "create") == 0) {
+    return UsageError("$.process.terminal is true: --console-socket is needed for the terminal to go to");
+  }
+  if (!spec->process->terminal && !request.console_socket.empty()) {
+    return UsageError("--console-socket is given, and $.process.terminal is not true: one of the two must change");
+  }
+  out.options = OptionsOf(config, request.id, "boot");
+  for (int64_t fd = 3; fd < 3 + request.preserve_fds; ++fd) out.options.pass_fds.push_back(static_cast<int>(fd));
+  Caller caller = invocation.caller;
+  auto plan = MakePlan(*spec, out.options, caller);
+  if (!plan.ok()) return in_file(plan.status());
+  out.plan = *std::move(plan);
+  out.id_maps = MapsOf(spec->linux_config);
+  out.cgroups_required = NeedsCgroups(spec->linux_config) && !config.ignore_cgroups;
+  if (!config.ignore_cgroups) {
+    auto groups = LocateContainerGroups(spec->linux_config.cgroups_path, request.id);
+    if (!groups.ok()) return in_file(groups.status());
+    out.groups = *std::move(groups);
+  }
+  out.spec = *std::move(spec);
+  out.spec_text = *std::move(text);
+  out.request = std::move(request);
+  return out;
+}
+
+absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Preparation& preparation) {
+  ContainerDirectory directory = TRY_STATUS(ContainerDirectory::Create(invocation.root, preparation.request.id));
+  ContainerState state;
+  state.id = preparation.request.id;
+  state.oci_version = preparation.spec.oci_version;
+  state.bundle = preparation.request.bundle;
+  state.rootfs = preparation.spec.root->path;
+  state.created = Timestamp();
+  state.owner = OwnerName(invocation.caller.uid);
+  state.annotations = preparation.spec.annotations;
+  state.memory_limit = preparation.plan.boot.limits.memory_bytes;
+  for (const ContainerGroup& group : preparation.groups) state.cgroups.push_back(group.directory);
+  absl::Status status = directory.StoreSpec(preparation.spec_text);
+  if (status.ok()) status = directory.Store(state);
+  auto listener = Listen(directory);
+  if (status.ok()) status = listener.status();
+  if (status.ok()) return Begun{std::move(directory), std::move(state), *std::move(listener)};
+  (void)directory.Remove();
+  return status;
+}
+
+absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparation& preparation, ContainerSetting setting) {
+  TRY_STATUS(EnterGroups(preparation));
+  if (const auto score = preparation.spec.process->oom_score_adj; score.has_value()) {
+    // Who has no right to a lower one keeps his own, as under other runtimes without root.
+    const absl::Status written = WriteSmallFile("/proc/self/oom_score_adj", absl::StrCat(*score));
+    if (!written.ok() && invocation.caller.IsRoot() && !absl::IsPermissionDenied(written)) return written;
+  }
+  setting.id_maps = preparation.id_maps;
+  return RunContainer(std::move(preparation.plan), preparation.options, invocation.caller, setting);
+}
+
+}  // namespace rampart::runner

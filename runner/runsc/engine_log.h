@@ -1,0 +1,17 @@
+// --log: where engines look for the reason of a failure, in the format that they ask for.
+// Thread safety: none.
+#pragma once
+
+#include <string>
+
+#include "runner/runsc/config.h"
+
+namespace rampart::runner {
+
+// One line for --log-format: {"level":"error","msg":"…","time":"…"} or time="…" level=error msg="…". `now`: seconds since 1970.
+std::string FormatLogLine(const std::string& format, const char* level, const std::string& message, int64_t now);
+
+// Appends the line to --log, if there is one. Failures to do so are only told on standard error.
+void LogToEngine(const Config& config, const char* level, const std::string& message);
+
+}  // namespace rampart::runner

@@ -1,0 +1,233 @@
+// kill, delete, pause, resume, update, wait.
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "runner/cgroup/cgroup.h"
+#include "runner/cgroup/container_cgroup.h"
+#include "runner/oci/spec_json.h"
+#include "runner/runsc/command.h"
+#include "runner/runsc/engine_log.h"
+#include "runner/runsc/hooks.h"
+#include "runner/util/files.h"
+#include "runner/util/status.h"
+#include "sentry/boot/control_api.pb.h"
+
+namespace rampart::runner {
+namespace {
+
+constexpr int kPatience = 10;  // seconds for an answer of the sandbox
+
+absl::StatusOr<int> ParseSignal(const std::string& text) {
+  int number = 0;
+  if (absl::SimpleAtoi(text, &number)) {
+    if (number >= 1 && number <= 64) return number;
+    return UsageError(absl::StrCat("'", text, "' is not a signal: 1 to 64, or a name"));
+  }
+  const std::string name(absl::StripPrefix(absl::AsciiStrToUpper(text), "SIG"));
+  for (int signo = 1; signo < 32; ++signo) {
+    const char* known = ::sigabbrev_np(signo);
+    if (known != nullptr && name == known) return signo;
+  }
+  return UsageError(absl::StrCat("'", text, "' is not a signal: 1 to 64, or a name"));
+}
+
+// The monitor, for sure: not whoever got its number since.
+absl::StatusOr<UniqueFd> OpenMonitor(const ContainerState& state) {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0)));
+  if (!fd.valid() && errno == ESRCH) return UniqueFd();
+  if (!fd.valid()) return SystemError("find the container's process");
+  if (!IsAlive(state.pid, state.pid_start)) return UniqueFd();
+  return fd;
+}
+
+absl::Status SignalMonitor(const ContainerState& state, int signo) {
+  const UniqueFd monitor = TRY_STATUS(OpenMonitor(state));
+  if (monitor.valid() && ::syscall(SYS_pidfd_send_signal, monitor.get(), signo, nullptr, 0) != 0 && errno != ESRCH) return SystemError("signal the container");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<control::Response> Ask(const Found& found, control::Request request) {
+  ControlClient client = TRY_STATUS(ConnectToRunning(found));
+  client.LimitWaits(kPatience);
+  control::Response response;
+  TRY_STATUS(client.Call(request, response));
+  return response;
+}
+
+absl::Status KillMonitorAndWait(const ContainerState& state) {
+  if (state.pid == 0 || state.pid == ::getpid()) return absl::OkStatus();
+  const UniqueFd monitor = TRY_STATUS(OpenMonitor(state));
+  if (!monitor.valid()) return absl::OkStatus();
+  ::syscall(SYS_pidfd_send_signal, monitor.get(), SIGKILL, nullptr, 0);
+  pollfd fd{monitor.get(), POLLIN, 0};
+  while (::poll(&fd, 1, kPatience * 1000) < 0 && errno == EINTR) {
+  }
+  if (fd.revents == 0) return absl::DeadlineExceededError(absl::StrCat("process ", state.pid, " does not end"));
+  return absl::OkStatus();
+}
+
+// A process that removes its own group's directories must leave them first.
+void LeaveGroups(const std::vector<std::string>& directories) {
+  const std::string self = absl::StrCat(::getpid());
+  for (const std::string& directory : directories) {
+    const auto members = ReadSmallFile(directory + "/cgroup.procs");
+    if (!members.ok() || absl::StrCat("\n", *members).find(absl::StrCat("\n", self, "\n")) == std::string::npos) continue;
+    for (std::string above = directory; above.size() > 1;) {
+      above.resize(above.rfind('/'));
+      if (WriteSmallFile(above + "/cgroup.procs", self).ok()) break;
+    }
+  }
+}
+
+CommandResult SimpleCall(Invocation& invocation, const char* name, Status expected, Status becomes, control::Request request) {
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, name, Flags()));
+  const std::string id = TRY_STATUS(OnlyId(words, name));
+  Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
+  if (found.status != expected) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot ", name, " container '", id, "': it is ", StatusName(found.status), ", not ", StatusName(expected)));
+  }
+  TRY_STATUS(Ask(found, std::move(request)).status());
+  found.state.status = becomes;
+  TRY_STATUS(found.directory.Store(found.state));
+  return 0;
+}
+
+}  // namespace
+
+absl::Status DestroyContainer(Found& found) {
+  TRY_STATUS(KillMonitorAndWait(found.state));
+  LeaveGroups(found.state.cgroups);
+  constexpr int kAttempts = 500;  // of 10 ms: the last processes are on their way out
+  for (const std::string& directory : found.state.cgroups) {
+    if (!RemoveCgroupDirectory(directory, kAttempts) && errno != EACCES && errno != EPERM && errno != EROFS) {
+      return SystemError(absl::StrCat("remove the cgroup ", directory));
+    }
+  }
+  if (const auto spec = LoadSpec(found.directory); spec.ok()) {
+    // As the specification asks, a hook that fails is told and ends nothing.
+    const absl::Status hooks = RunHooks(spec->hooks.poststop, "poststop", StateJson(found.state, Status::kStopped));
+    if (!hooks.ok()) WriteAll(2, absl::StrCat("runsc: warning: ", hooks.message(), "\n"));
+  }
+  return found.directory.Remove();
+}
+
+CommandResult KillCommand(Invocation& invocation) {
+  bool all = false;
+  int64_t pid = 0;
+  Flags flags;
+  flags.Bool("all", &all, "to every process");
+  flags.Alias("a");
+  flags.Int("pid", &pid, "to this process (its number inside)");
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "kill", flags));
+  if (words.empty() || words.size() > 2) return UsageError("kill: a container and at most a signal are expected (see runsc help kill)");
+  const int signo = TRY_STATUS(ParseSignal(words.size() > 1 ? words[1] : "TERM"));
+  if (pid < 0 || pid > INT32_MAX) return UsageError(absl::StrCat("--pid=", pid, " is not a process"));
+  const Found found = TRY_STATUS(FindContainer(invocation, words[0], /*lock=*/false));
+  if (found.status == Status::kCreated || found.status == Status::kCreating) {
+    // Nothing runs inside: a signal that would end the program ends what waits for it.
+    TRY_STATUS(SignalMonitor(found.state, signo));
+    return 0;
+  }
+  control::Request request;
+  request.mutable_signal()->set_signal(signo);
+  request.mutable_signal()->set_all(all);
+  request.mutable_signal()->set_pid(static_cast<int>(pid));
+  const auto sent = Ask(found, std::move(request));
+  if (sent.ok()) return 0;
+  // Whatever the sandbox does: SIGKILL ends it.
+  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent.status())) {
+    TRY_STATUS(SignalMonitor(found.state, SIGKILL));
+    return 0;
+  }
+  if (absl::IsUnavailable(sent.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
+  return sent.status();
+}
+
+static absl::Status DeleteOne(const Invocation& invocation, const std::string& id, bool force) {
+  auto directory = ContainerDirectory::Open(invocation.root, id, /*lock=*/true);
+  if (!directory.ok()) return force && absl::IsNotFound(directory.status()) ? absl::OkStatus() : directory.status();
+  auto state = directory->Load();
+  if (!state.ok()) {
+    // Made or removed by somebody who was killed in the middle of it.
+    if (force || absl::IsNotFound(state.status())) return directory->Remove();
+    return absl::Status(state.status().code(), absl::StrCat(state.status().message(), " (delete --force removes it)"));
+  }
+  const Status status = StatusOf(*state);
+  if (!force && status != Status::kStopped && status != Status::kCreating) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot delete container '", id, "', which is ", StatusName(status), ": stop it first (runsc kill), or use --force"));
+  }
+  Found found{*std::move(directory), *std::move(state), status};
+  return DestroyContainer(found);
+}
+
+CommandResult DeleteCommand(Invocation& invocation) {
+  bool force = false;
+  Flags flags;
+  flags.Bool("force", &force, "also a running one; no error when there is none");
+  flags.Alias("f");
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "delete", flags));
+  if (words.empty()) return UsageError("delete: a container is expected (see runsc help delete)");
+  for (const std::string& id : words) TRY_STATUS(DeleteOne(invocation, id, force));
+  return 0;
+}
+
+CommandResult PauseCommand(Invocation& invocation) {
+  control::Request request;
+  request.mutable_pause();
+  return SimpleCall(invocation, "pause", Status::kRunning, Status::kPaused, std::move(request));
+}
+
+CommandResult ResumeCommand(Invocation& invocation) {
+  control::Request request;
+  request.mutable_resume();
+  return SimpleCall(invocation, "resume", Status::kPaused, Status::kRunning, std::move(request));
+}
+
+CommandResult UpdateCommand(Invocation& invocation) {
+  std::string file;
+  Flags flags;
+  flags.String("resources", &file, "JSON of linux.resources; - for standard input");
+  flags.Alias("r");
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "update", flags));
+  const std::string id = TRY_STATUS(OnlyId(words, "update"));
+  if (file.empty()) return UsageError("update: --resources is needed (see runsc help update)");
+  const std::string text = TRY_STATUS(ReadWholeFile(file == "-" ? "/proc/self/fd/0" : file, size_t{1} << 20));
+  auto resources = oci::ParseResources(text);
+  if (!resources.ok()) return absl::InvalidArgumentError(absl::StrCat(file, ": ", resources.status().message()));
+  const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
+  if (found.status == Status::kStopped) return absl::FailedPreconditionError(absl::StrCat("container not running: '", id, "' is stopped"));
+  const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
+  const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, id));
+  TRY_STATUS(ApplyResources(groups, *resources));
+  return 0;
+}
+
+CommandResult WaitCommand(Invocation& invocation) {
+  int64_t pid = 0;
+  Flags flags;
+  flags.Int("pid", &pid, "wait for this process (its number inside)");
+  flags.Ignored("rootpid", false, "processes have one number inside");
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "wait", flags));
+  const std::string id = TRY_STATUS(OnlyId(words, "wait"));
+  const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/false));
+  if (found.status == Status::kStopped) return absl::FailedPreconditionError(absl::StrCat("container not running: '", id, "' has ended"));
+  ControlClient client = TRY_STATUS(ControlClient::Connect(found.directory.SocketAddress()));
+  control::Request request;
+  control::Response response;
+  request.mutable_wait()->set_pid(static_cast<int>(pid));
+  TRY_STATUS(client.Call(request, response));
+  const int status = response.wait().status();
+  // What gVisor prints: the wait status as a number, with the container's name.
+  Print(absl::StrCat("{\"id\":\"", id, "\",\"exitStatus\":", ExitStatusOfWait(status), "}\n"));
+  return 0;
+}
+
+}  // namespace rampart::runner
