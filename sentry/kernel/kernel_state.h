@@ -46,6 +46,7 @@ struct Kernel::State {
   absl::flat_hash_map<const RefCounted*, Session*> terminals ABSL_GUARDED_BY(tree_mu);  // who controls what
   wait::WaitQueue task_gone;                           // a task was removed from the table
   wait::WaitQueue resumed;                             // Kernel::Resume was called
+  wait::WaitQueue exec_done;                           // a process may be attached to again
 
   absl::Mutex gone_mu;
   ResourceTotals gone ABSL_GUARDED_BY(gone_mu);        // of every thread that has ended

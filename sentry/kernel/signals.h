@@ -31,6 +31,7 @@ class PendingSignals {
   abi::SigInfo Dequeue(abi::SigSet wanted);
   void Discard(abi::SigSet signals);
   size_t size() const { return queue_.size(); }
+  const std::deque<abi::SigInfo>& queue() const { return queue_; }
 
  private:
   abi::SigSet set_ = 0;

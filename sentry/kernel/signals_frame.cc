@@ -149,6 +149,7 @@ Result<void> Task::RestoreXstate(UserAddr address) {
 Result<Word> Task::SignalReturn() {
   abi::UserRegs& regs = context_->regs();
   replaced_registers_ = true;
+  regs.orig_rax = ~uint64_t{0};  // nothing of it is ever begun again
   const auto bad = [this]() -> Result<Word> {
     abi::SigInfo info{.signo = abi::kSigSegv, .code = abi::kSiKernel};
     ForceSignal(info);

@@ -113,6 +113,7 @@ char Task::StateLetter() const {
   if (!alive()) return 'Z';
   {
     absl::MutexLock lock(&group_->signal_mu_);
+    if (trace_.stopped) return 't';
     if (stopped_) return 'T';
   }
   return clock_.state() == TaskClock::State::kAsleep ? 'S' : 'R';

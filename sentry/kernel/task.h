@@ -31,6 +31,7 @@
 #include "platform/platform.h"
 #include "sentry/auth/credentials.h"
 #include "sentry/context/caller.h"
+#include "sentry/kernel/ptrace_state.h"
 #include "sentry/kernel/signals.h"
 #include "sentry/kernel/task_usage.h"
 #include "sentry/kernel/use_count.h"
@@ -185,7 +186,7 @@ class Task final : public RefCounted, public Caller {
   void SetName(std::string name);
 
   // --- what /proc shows; any thread
-  // 'R' running, 'S' sleeping, 'T' stopped, 'Z' zombie, 'X' dead.
+  // 'R' running, 'S' sleeping, 'T' stopped, 't' stopped by its tracer, 'Z' zombie, 'X' dead.
   char StateLetter() const;
   bool alive() const { return !exiting_.load(std::memory_order_acquire); }
   Nanos start_time() const { return start_time_; }   // CLOCK_MONOTONIC
@@ -217,6 +218,8 @@ class Task final : public RefCounted, public Caller {
   friend class Kernel;
   friend class WorkerPool;
   friend struct TaskTestPeer;
+  friend struct Tracing;
+  friend class HeldTracee;
   template <class T, class... A>
   friend Ref<T> rampart::MakeRef(A&&...);
 
@@ -237,11 +240,13 @@ class Task final : public RefCounted, public Caller {
   // task_run.cc
   bool LoopOnce(wait::Runner& runner);
   void HandleSyscall();
+  void HandleTracedSyscall();
+  void FinishSyscall(const Result<Word>& result);
   // Ends the process when the kernel holds too much for the sandbox, most likely on its behalf.
   void CheckKernelMemory();
   void HandlePageFault(const platform::Exit& exit);
   void HandleException(const platform::Exit& exit);
-  bool HandleInterrupts(Errno restart);
+  bool HandleInterrupts();
   void PlatformFailed(Errno error);
   void StartRegisters();
   void TellAnswers();
@@ -269,9 +274,9 @@ class Task final : public RefCounted, public Caller {
   Result<void> CopyResources(const CloneRequest& request, Task& child);
   Result<void> CopyState(const CloneRequest& request, Task& child);
   Result<void> CheckTaskLimits() const;
-  Result<void> Publish(const CloneRequest& request, Task& child);
+  Result<void> Publish(const CloneRequest& request, Task& child, bool trace);
   void WithdrawUnstarted(Task& child);
-  void WaitForVfork(VforkGate& gate);
+  bool WaitForVfork(VforkGate& gate);
 
   // task_seccomp.cc
   void SetSeccompFilter(RefPtr<const appfilter::Filter> filter);
@@ -280,6 +285,7 @@ class Task final : public RefCounted, public Caller {
   // task_exec.cc
   Result<void> LoadFirstProgram(const InitArgs& args);
   Result<ExecImage> LoadImage(ExecRequest request);
+  Result<void> ReplaceProgram(ExecRequest request);
   Result<void> KillSiblings();
   void TakeLeadership();
   void InstallImage(ExecImage& image);
@@ -322,6 +328,8 @@ class Task final : public RefCounted, public Caller {
   bool answers_due_ = true;                                    // the platform must be told what getpid() and its like answer
   uint32_t answers_mode_ = 0;                                  // the seccomp mode when it was told
   bool replaced_registers_ = false;                            // the call set all registers itself (exec, sigreturn)
+  uint8_t trace_work_ = 0;                                     // kTrace…: what the last resumption by our tracer asked for
+  platform::Step step_ = platform::Step::kRun;
   bool secure_exec_ = false;
   int exit_status_ = 0;
   FaultDetail fault_;
@@ -347,9 +355,11 @@ class Task final : public RefCounted, public Caller {
   bool killed_ = false;
   bool stop_pending_ = false;
   bool stopped_ = false;
+  TraceState trace_;                                           // some of it also under tree_mu_
 
   // Guarded by Kernel::tree_mu_.
-  bool zombie_ = false;                                        // a leader that waits for the rest of its group, or to be reaped
+  bool zombie_ = false;                                        // has ended; a leader, or somebody's tracee, may yet be in the table
+  std::vector<Ref<Task>> tracees_;                             // those that we trace (ptrace.h)
 };
 
 }  // namespace rampart::kernel

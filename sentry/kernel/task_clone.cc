@@ -3,6 +3,7 @@
 
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/pidfd.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
@@ -121,7 +122,7 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
 }
 
 // Makes the child visible to everybody. Fails only if the process may not have another thread now.
-Result<void> Task::Publish(const CloneRequest& request, Task& child) {
+Result<void> Task::Publish(const CloneRequest& request, Task& child, bool trace) {
   const bool thread = (request.flags & abi::kCloneThread) != 0;
   Kernel::State& state = kernel_.state();
   ThreadGroup& group = child.group();
@@ -136,6 +137,7 @@ Result<void> Task::Publish(const CloneRequest& request, Task& child) {
     }
   }
   state.pids.AddTask(ShareRef(&child));
+  if (trace) Tracing::InheritTreeLocked(*this, child);
   state.forks.fetch_add(1, std::memory_order_relaxed);
   if (thread) return Ok();
   state.pids.At(group.pid()).group = ShareRef(&group);
@@ -159,6 +161,7 @@ void Task::WithdrawUnstarted(Task& child) {
   Kernel::State& state = kernel_.state();
   ThreadGroup& group = child.group();
   absl::MutexLock lock(&state.tree_mu);
+  Tracing::ForgetTreeLocked(child);
   {
     absl::MutexLock signal_lock(&group.signal_mu_);
     std::erase(group.tasks_, &child);
@@ -172,7 +175,8 @@ void Task::WithdrawUnstarted(Task& child) {
   }
 }
 
-void Task::WaitForVfork(VforkGate& gate) {
+// False: killed meanwhile.
+bool Task::WaitForVfork(VforkGate& gate) {
   wait::SleeperEntry entry(sleeper_);
   gate.queue().Register(entry, abi::kPollIn);
   clock_.Enter(TaskClock::State::kAsleep);
@@ -185,6 +189,7 @@ void Task::WaitForVfork(VforkGate& gate) {
   }
   clock_.Enter(TaskClock::State::kSentry);
   gate.queue().Unregister(entry);
+  return gate.IsOpen();
 }
 
 Result<abi::Pid> Task::Clone(const CloneRequest& request) {
@@ -230,7 +235,9 @@ Result<abi::Pid> Task::Clone(const CloneRequest& request) {
       return undo(told.error());
     }
   }
-  if (const Result<void> published = Publish(request, *child); !published.ok()) {
+  const int event = Tracing::CloneEvent(*this, request);
+  const bool trace = event != 0 || has(abi::kClonePtrace);
+  if (const Result<void> published = Publish(request, *child, trace); !published.ok()) {
     if (has(abi::kClonePidfd)) (void)fds_->Remove(*pidfd);
     return undo(published.error());
   }
@@ -245,7 +252,8 @@ Result<abi::Pid> Task::Clone(const CloneRequest& request) {
     child->ReleaseMm();
     return started.error();
   }
-  if (gate) WaitForVfork(*gate);
+  if (event != 0) Tracing::Event(*this, event, static_cast<uint64_t>(pid));
+  if (gate && WaitForVfork(*gate)) Tracing::Event(*this, abi::kPtraceEventVforkDone, static_cast<uint64_t>(pid));
   return pid;
 }
 

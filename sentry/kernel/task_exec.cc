@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "sentry/kernel/exec_file.h"
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
@@ -53,7 +54,7 @@ Result<ExecImage> Task::LoadImage(ExecRequest request) {
   const auto credentials = [&](loader::ExecutableFile& executable) -> Result<loader::ExecCredentials> {
     const auto& file = static_cast<VfsExecutable&>(executable).file();
     const vfs::Attr attr = TRY(vfs::GetAttr(*this, file->path()));
-    identity = CredentialsAfterExec(*creds_, attr, file->path().mount->flags().no_suid);
+    identity = CredentialsAfterExec(*creds_, attr, file->path().mount->flags().no_suid || Tracing::TracerIsUnprivileged(*this));
     const auth::Credentials& c = *identity.creds;
     return loader::ExecCredentials{.uid = c.ruid, .euid = c.euid, .gid = c.rgid, .egid = c.egid, .secure = identity.secure};
   };
@@ -77,6 +78,14 @@ Result<ExecImage> Task::LoadImage(ExecRequest request) {
 }
 
 Result<void> Task::Exec(ExecRequest request) {
+  const abi::Pid old_tid = tid();
+  TRY(ReplaceProgram(std::move(request)));
+  Tracing::Event(*this, abi::kPtraceEventExec, static_cast<uint64_t>(old_tid));
+  return Ok();
+}
+
+Result<void> Task::ReplaceProgram(ExecRequest request) {
+  const Tracing::ExecGuard guard(*this);
   ExecImage image = TRY(LoadImage(std::move(request)));
   TRY(KillSiblings());
   if (tid() != group_->pid()) TakeLeadership();
@@ -123,7 +132,9 @@ void Task::InstallImage(ExecImage& image) {
     start_xstate_ = InitialXstate(kernel_.platform().xstate_size());
     return;
   }
+  const uint64_t call = context_->regs().orig_rax;
   context_->regs() = image.loaded.regs;
+  context_->regs().orig_rax = call;  // until the call returns: a tracer sees it
   replaced_registers_ = true;
   const Result<void> set = context_->SetExtendedState(InitialXstate(kernel_.platform().xstate_size()));
   if (!set.ok()) PlatformFailed(set.error());
@@ -134,7 +145,7 @@ Result<void> Task::KillSiblings() {
   {
     absl::MutexLock lock(&group_->signal_mu_);
     if (group_->exiting_ || group_->exec_task_ != nullptr) return Errno::kEAGAIN;
-    if (group_->tasks_.size() == 1) return Ok();
+    if (group_->tasks_.size() == 1 && group_->unreaped_threads_ == 0) return Ok();
     group_->exec_task_ = this;
     group_->stop_count_ = 0;
     for (Task* task : group_->tasks_) {
@@ -145,7 +156,7 @@ Result<void> Task::KillSiblings() {
   while (true) {
     {
       absl::MutexLock lock(&group_->signal_mu_);
-      alone = group_->tasks_.size() == 1;
+      alone = group_->tasks_.size() == 1 && group_->unreaped_threads_ == 0;
       if (alone || killed_) {
         group_->exec_task_ = nullptr;
         break;
@@ -172,7 +183,10 @@ void Task::TakeLeadership() {
   for (const Ref<ThreadGroup>& child : group_->children_) {
     if (child->parent_tid_ == tid()) child->parent_tid_ = pid;
   }
-  if (old_leader) state.pids.RemoveTask(*old_leader, pid);
+  if (old_leader) {
+    Tracing::ForgetTreeLocked(*old_leader);
+    state.pids.RemoveTask(*old_leader, pid);
+  }
   tid_.store(pid, std::memory_order_relaxed);
   state.pids.AddTask(self);
 }

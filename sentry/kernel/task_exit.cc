@@ -4,6 +4,7 @@
 
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/robust.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
@@ -27,6 +28,7 @@ void Task::PrepareGroupExit(int status) {
 }
 
 void Task::Exit() {
+  Tracing::Exiting(*this);
   ExitSignals();
   ReleaseRobustFutexes();
   ReleaseVforkParent();
@@ -81,7 +83,8 @@ void Task::ExitSignals() {
     absl::MutexLock lock(&group_->signal_mu_);
     exiting_.store(true, std::memory_order_release);
     group_->last_status_ = exit_status_;  // Linux: synchronize_group_exit
-    if (std::exchange(stop_pending_, false)) stop_complete = group_->CountStopLocked();
+    const bool counts = std::exchange(trace_.counts_in_stop, false);
+    if (std::exchange(stop_pending_, false) && counts) stop_complete = group_->CountStopLocked();
     stopped_ = false;
     // Signals for the process that we were told to take.
     const abi::SigSet shared = group_->pending_.set() & ~signal_mask();
@@ -149,6 +152,7 @@ void Task::KillRemaining() {
   {
     absl::MutexLock lock(&state.tree_mu);
     state.dying.store(true);
+    Tracing::ReleaseTraceesTreeLocked(*this);  // nobody waits for them any more
     for (const Ref<ThreadGroup>& group : state.pids.Groups()) {
       if (group.get() == group_.get()) continue;
       if (group->zombie_) {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "sentry/ipc/object.h"
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/wait/run_queue.h"
 
@@ -26,6 +27,10 @@ constexpr uint64_t kPatience = uint64_t{8} << 20;
 
 bool IsRestart(Errno e) { return static_cast<int>(e) >= static_cast<int>(Errno::kERESTARTSYS); }
 uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int64_t>(e)); }
+bool MeansRestart(const abi::UserRegs& regs) {
+  const uint64_t code = ~regs.rax + 1;
+  return regs.orig_rax != kNoSyscall && code <= static_cast<uint64_t>(Errno::kERESTART_RESTARTBLOCK) && IsRestart(static_cast<Errno>(code));
+}
 
 }  // namespace
 
@@ -64,7 +69,7 @@ void Task::TellAnswers() {
   answers_due_ = false;
   answers_mode_ = seccomp_mode();
   if (!kernel_.config().hooks.may_be_answered) return;
-  if (answers_mode_ != abi::kSeccompModeDisabled) return context_->SetAnswers({});
+  if (answers_mode_ != abi::kSeccompModeDisabled || trace_work_ != 0) return context_->SetAnswers({});
   const auto number = [](abi::Sysno sysno) { return static_cast<uint32_t>(sysno); };
   const platform::KnownAnswer answers[] = {
       {number(abi::Sysno::getpid), static_cast<uint64_t>(group_->pid())},
@@ -81,7 +86,7 @@ void Task::TellAnswers() {
 bool Task::LoopOnce(wait::Runner& runner) {
   if (kernel_.paused()) [[unlikely]] kernel_.WaitWhilePaused(sleeper_);
   if (sleeper_.interrupted()) [[unlikely]] {
-    if (!HandleInterrupts(Errno{})) return false;
+    if (!HandleInterrupts()) return false;
   }
   // Whoever interrupts sets the sleeper's bit first and looks at running_ afterwards; we do it the other way round. One of us sees the other.
   running_.store(context_, std::memory_order_seq_cst);
@@ -91,7 +96,7 @@ bool Task::LoopOnce(wait::Runner& runner) {
   }
   if (answers_due_ || answers_mode_ != seccomp_mode()) [[unlikely]] TellAnswers();
   clock_.Enter(TaskClock::State::kApplication);
-  const Result<platform::Exit> exit = context_->Switch(mm_->space(), platform::Step::kRun);
+  const Result<platform::Exit> exit = context_->Switch(mm_->space(), step_);
   clock_.Enter(TaskClock::State::kSentry);
   running_.store(nullptr, std::memory_order_release);
   runner.Moved();
@@ -117,8 +122,12 @@ bool Task::LoopOnce(wait::Runner& runner) {
 }
 
 void Task::HandleSyscall() {
+  if (trace_work_ != 0) [[unlikely]] return HandleTracedSyscall();
+  FinishSyscall(kernel_.config().hooks.dispatch(*this, static_cast<uint32_t>(context_->regs().orig_rax)));
+}
+
+void Task::FinishSyscall(const Result<Word>& result) {
   abi::UserRegs& regs = context_->regs();
-  const Result<Word> result = kernel_.config().hooks.dispatch(*this, static_cast<uint32_t>(regs.orig_rax));
   if (replaced_registers_) [[unlikely]] {
     // exec and sigreturn: all registers were set; a failed sigreturn has forced a signal.
     replaced_registers_ = false;
@@ -131,7 +140,7 @@ void Task::HandleSyscall() {
   } else {
     regs.rax = NegativeErrno(result.error());
     if (IsRestart(result.error())) {
-      if (HandleInterrupts(result.error())) regs.orig_rax = kNoSyscall;
+      if (HandleInterrupts()) regs.orig_rax = kNoSyscall;
       return;
     }
   }
@@ -141,12 +150,32 @@ void Task::HandleSyscall() {
     if (result.ok() || result.error() != Errno::kEINTR) {
       restore_mask_ = false;
       SetSignalMask(saved_mask_);
-    } else if (HandleInterrupts(Errno{})) {
+    } else if (HandleInterrupts()) {
       regs.orig_rax = kNoSyscall;
       return;
     }
   }
   regs.orig_rax = kNoSyscall;
+}
+
+// A call of a tracee that stops before and after it, or that is stepped over. The registers are as Linux shows them, internal restart codes included.
+void Task::HandleTracedSyscall() {
+  abi::UserRegs& regs = context_->regs();
+  regs.rax = NegativeErrno(Errno::kENOSYS);
+  const bool run = Tracing::SyscallEntry(*this);
+  // A tracer that makes the number -1 wants no call, and has perhaps set a result.
+  if (const auto number = static_cast<uint32_t>(regs.orig_rax); run && number != ~uint32_t{0}) {
+    const Result<Word> result = kernel_.config().hooks.dispatch(*this, number);
+    if (!replaced_registers_ || result.ok()) regs.rax = result.ok() ? *result : NegativeErrno(result.error());
+    replaced_registers_ = false;
+  }
+  if (exit_requested_) return;  // exit(2) never comes back
+  Tracing::SyscallExit(*this);
+  if (restore_mask_ && !MeansRestart(regs) && regs.rax != NegativeErrno(Errno::kEINTR)) {
+    restore_mask_ = false;
+    SetSignalMask(saved_mask_);
+  }
+  if (!(MeansRestart(regs) || restore_mask_ || sleeper_.interrupted()) || HandleInterrupts()) regs.orig_rax = kNoSyscall;
 }
 
 void Task::CheckKernelMemory() {
@@ -215,36 +244,38 @@ void Task::PlatformFailed(Errno error) {
   PrepareGroupExit(abi::KilledStatus(abi::kSigKill, false));
 }
 
-// Delivers what is pending. `restart`: the internal code that a system call ended with, or none. False: the task exits.
-// Linux: arch_do_signal_or_restart.
-bool Task::HandleInterrupts(Errno restart) {
+// Delivers what is pending, and begins again what a signal has interrupted: whether a system call was, and with which internal code, is in the
+// registers, where a tracer may change it. False: the task exits. Linux: arch_do_signal_or_restart.
+bool Task::HandleInterrupts() {
   abi::UserRegs& regs = context_->regs();
   while (true) {
     if (exit_requested_) return false;
     const Delivery delivery = NextSignal();
     if (delivery.kind == Delivery::kExit) return false;
     if (delivery.kind == Delivery::kNone) break;
-    if (restart != Errno{}) {
-      const bool again = restart == Errno::kERESTARTNOINTR ||
-                         (restart == Errno::kERESTARTSYS && (delivery.action.flags & abi::kSaRestart) != 0);
+    if (MeansRestart(regs)) {
+      const bool again = regs.rax == NegativeErrno(Errno::kERESTARTNOINTR) ||
+                         (regs.rax == NegativeErrno(Errno::kERESTARTSYS) && (delivery.action.flags & abi::kSaRestart) != 0);
       if (again) {
         regs.rax = regs.orig_rax;
         regs.rip -= kSyscallInstructionLength;
       } else {
         regs.rax = NegativeErrno(Errno::kEINTR);
       }
-      restart = Errno{};
       regs.orig_rax = kNoSyscall;
     }
-    if (!EnterHandler(delivery)) {
+    const bool stepped = step_ != platform::Step::kRun;
+    if (EnterHandler(delivery)) {
+      if (stepped) Tracing::SteppedIntoHandler(*this);
+    } else {
       // The frame cannot be written: SIGSEGV, or death if that is the one that failed (Linux: force_sigsegv).
       abi::SigInfo info{.signo = abi::kSigSegv, .code = abi::kSiKernel};
       if (delivery.info.signo == abi::kSigSegv) (void)group_->SetAction(abi::kSigSegv, abi::SigAction{});
       ForceSignal(info);
     }
   }
-  if (restart != Errno{}) {
-    regs.rax = restart == Errno::kERESTART_RESTARTBLOCK ? static_cast<uint64_t>(abi::Sysno::restart_syscall) : regs.orig_rax;
+  if (MeansRestart(regs)) {
+    regs.rax = regs.rax == NegativeErrno(Errno::kERESTART_RESTARTBLOCK) ? static_cast<uint64_t>(abi::Sysno::restart_syscall) : regs.orig_rax;
     regs.rip -= kSyscallInstructionLength;
   }
   if (restore_mask_) {

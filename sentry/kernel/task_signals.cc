@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/kernel/timers.h"
@@ -25,7 +26,7 @@ void Task::ForceSignal(const abi::SigInfo& info) {
     (void)group_->actions_->Exchange(info.signo, action);
     if (blocked) SetMaskLocked(signal_mask() & ~bit);
   }
-  if (action.handler == abi::kSigDfl) group_->protection_lost_.store(true, std::memory_order_relaxed);
+  if (action.handler == abi::kSigDfl && !Tracing::IsTracedLocked(*this)) group_->protection_lost_.store(true, std::memory_order_relaxed);
   // The same signal pending from elsewhere would swallow this one's information.
   pending_.Discard(bit);
   (void)group_->SendLocked(info, this, /*force=*/true);
@@ -79,12 +80,13 @@ void Task::KillLocked() {
   killed_ = true;
   stop_pending_ = false;
   stopped_ = false;
+  Tracing::KilledLocked(*this);
   InterruptLocked();
   sleeper_.Wake();  // also out of sleeps that are deaf to signals (vfork, a stop)
 }
 
 void Task::RecalcInterruptLocked() {
-  if (killed_ || stop_pending_ || exit_requested_ || group_->parent_notice_ != 0 || HasDeliverableLocked()) {
+  if (killed_ || stop_pending_ || exit_requested_ || Tracing::MustStopLocked(*this) || group_->parent_notice_ != 0 || HasDeliverableLocked()) {
     sleeper_.Interrupt();
   } else {
     sleeper_.ClearInterrupt();
@@ -143,7 +145,7 @@ Result<abi::SigInfo> Task::WaitForSignal(abi::SigSet wanted, Deadline deadline) 
 Task::Delivery Task::NextSignal() {
   while (true) {
     int notice = 0;
-    bool stop = false;
+    bool stop = false, trap = false, traced = false, for_group = false;
     abi::SigInfo info;
     {
       absl::MutexLock lock(&group_->signal_mu_);
@@ -153,9 +155,14 @@ Task::Delivery Task::NextSignal() {
         return Delivery{.kind = Delivery::kExit, .info = {}, .action = {}};
       }
       notice = std::exchange(group_->parent_notice_, 0);
-      if (notice == 0) stop = stop_pending_;
-      if (notice == 0 && !stop) {
-        info = DequeueLocked(~signal_mask());
+      traced = Tracing::IsTracedLocked(*this);
+      // A tracee takes part in a stop by stopping for its tracer.
+      if (notice == 0) trap = traced && (stop_pending_ || Tracing::MustStopLocked(*this));
+      if (notice == 0) stop = stop_pending_ && !traced;
+      if (notice == 0 && !stop && !trap) {
+        info = pending_.Dequeue(~signal_mask());
+        for_group = info.signo == 0;
+        if (for_group) info = group_->pending_.Dequeue(~signal_mask());
         if (info.signo == 0) {
           RecalcInterruptLocked();
           return {};
@@ -166,11 +173,16 @@ Task::Delivery Task::NextSignal() {
       group_->NotifyParentOfStop(notice);
       continue;
     }
+    if (trap) {
+      Tracing::TakeTrap(*this);
+      continue;
+    }
     if (stop) {
       ParticipateInStop();
       continue;
     }
     SignalTaken(info);
+    if (traced && !Tracing::SignalStop(*this, info, for_group)) continue;
     const abi::SigAction action = group_->actions_->TakeForDelivery(info.signo);
     if (action.handler == abi::kSigIgn) continue;
     if (action.handler != abi::kSigDfl) return {.kind = Delivery::kHandler, .info = info, .action = action};
@@ -205,10 +217,18 @@ void Task::Stop(int signo) {
       for (Task* task : group_->tasks_) {
         if (task->stopped_ || task->exiting_.load(std::memory_order_relaxed)) continue;
         task->stop_pending_ = true;
+        task->trace_.counts_in_stop = true;
+        task->trace_.stop_signal = signo;
         ++group_->stop_count_;
-        if (task != this) task->InterruptLocked();
+        if (task == this) continue;
+        if (task->trace_.seized) {
+          Tracing::NotifyLocked(*task);
+        } else {
+          task->InterruptLocked();
+        }
       }
     }
+    if (Tracing::IsTracedLocked(*this)) return;  // NextSignal sees to it
   }
   ParticipateInStop();
 }
@@ -217,10 +237,10 @@ void Task::ParticipateInStop() {
   bool complete = false;
   {
     absl::MutexLock lock(&group_->signal_mu_);
-    if (!stop_pending_) return;
+    if (!stop_pending_ || Tracing::IsTracedLocked(*this)) return;
     stop_pending_ = false;
     stopped_ = true;
-    complete = group_->CountStopLocked();
+    complete = std::exchange(trace_.counts_in_stop, false) && group_->CountStopLocked();
   }
   if (complete) group_->NotifyParentOfStop(abi::kCldStopped);
   clock_.Enter(TaskClock::State::kAsleep);

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
@@ -67,11 +68,20 @@ ThreadGroup::WaitScan ThreadGroup::ScanChildrenTreeLocked(const Task& waiter, co
     const Ref<ThreadGroup> child = children_[i];
     if (!EligibleTreeLocked(*child, waiter, request)) continue;
     scan.any = true;
-    if (ReapTreeLocked(*child, request, answer) || ReportStopTreeLocked(*child, request, answer)) {
+    // What somebody else traces ends and stops for that one first; what one of us traces is told below.
+    Task* const leader = child->leader_.get();
+    const bool traced = leader != nullptr && Tracing::StateOfTreeLocked(*leader).tracer != nullptr;
+    const bool by_others = traced && Tracing::IsReparentedTreeLocked(*leader);
+    const bool one_of_ours = traced && !by_others && !child->zombie_;
+    if (one_of_ours ? Tracing::ReportStopTreeLocked(*leader, request, answer)
+                    : (!by_others && ReapTreeLocked(*child, request, answer)) || ReportStopTreeLocked(*child, request, answer)) {
       scan.found = true;
       return scan;
     }
   }
+  const Tracing::Scan traced = Tracing::ScanTraceesTreeLocked(*this, waiter, request, answer);
+  scan.any = scan.any || traced.any;
+  scan.found = traced.found;
   return scan;
 }
 

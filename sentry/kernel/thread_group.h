@@ -88,6 +88,8 @@ class ThreadGroup final : public RefCounted {
   friend class Kernel;
   friend struct TerminalOps;
   friend struct TaskTestPeer;
+  friend struct Tracing;
+  friend class HeldTracee;
   template <class T, class... A>
   friend Ref<T> rampart::MakeRef(A&&...);
   struct AtomicLimit {
@@ -156,6 +158,8 @@ class ThreadGroup final : public RefCounted {
   int exit_signal_ = abi::kSigChld;
   bool zombie_ = false;
   bool released_ = false;
+  int unreaped_threads_ = 0;                           // ended, and kept for their tracers
+  int execs_ = 0;                                      // threads in exec: nobody attaches meanwhile
   bool adopted_by_init_ = false;                       // its own parent has gone, and PID 1 did not ask for it
   ResourceTotals children_usage_;
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
 
@@ -12,6 +13,7 @@ namespace rampart::kernel {
 void ThreadGroup::ThreadLeavesTreeLocked(Task& task) {
   Kernel::State& state = kernel_.state();
   state.tree_mu.AssertHeld();
+  Tracing::ReleaseTraceesTreeLocked(task);
   const bool is_leader = task.tid() == pid_;
   bool last = false;
   Task* heir = nullptr;
@@ -34,12 +36,15 @@ void ThreadGroup::ThreadLeavesTreeLocked(Task& task) {
     child->SendParentDeathSignalTreeLocked();
     if (heir != nullptr) child->parent_tid_ = heir->tid();
   }
-  if (is_leader) {
-    task.zombie_ = true;
-  } else {
+  task.zombie_ = true;
+  if (!is_leader && Tracing::StaysAsZombieTreeLocked(task)) {
+    ++unreaped_threads_;
+    Tracing::TellOfDeathTreeLocked(task);
+  } else if (!is_leader) {
+    Tracing::ForgetTreeLocked(task);
     state.pids.RemoveTask(task, task.tid());
   }
-  if (last) BecomeZombieTreeLocked();
+  if (last && unreaped_threads_ == 0) BecomeZombieTreeLocked();
 }
 
 void ThreadGroup::SendParentDeathSignalTreeLocked() {
@@ -63,7 +68,10 @@ void ThreadGroup::BecomeZombieTreeLocked() {
   }
   exited_.store(true, std::memory_order_release);
   exit_events_.Notify(abi::kPollIn);
-  const bool reap_now = NotifyParentTreeLocked();
+  // A tracer that is not the parent hears of it first, and lets the parent hear of it by its wait.
+  const bool traced_by_others = leader_ && Tracing::IsReparentedTreeLocked(*leader_) && Tracing::StaysAsZombieTreeLocked(*leader_);
+  if (traced_by_others) Tracing::TellOfDeathTreeLocked(*leader_);
+  const bool reap_now = !traced_by_others && NotifyParentTreeLocked();
   if (reap_now || (state.dying.load() && pid_ != 1)) ReleaseTreeLocked();
 }
 
@@ -87,7 +95,8 @@ bool ThreadGroup::NotifyParentTreeLocked() {
     bool send = exit_signal_ != 0;
     if (exit_signal_ == abi::kSigChld) {
       const abi::SigAction action = parent_->actions_->Get(abi::kSigChld);
-      reap = action.handler == abi::kSigIgn || (action.flags & abi::kSaNocldwait) != 0;
+      const bool traced = leader_ && Tracing::StateOfTreeLocked(*leader_).tracer != nullptr;
+      reap = !traced && (action.handler == abi::kSigIgn || (action.flags & abi::kSaNocldwait) != 0);
       if (action.handler == abi::kSigIgn) send = false;
     }
     if (send) (void)parent_->SendLocked(info, nullptr, true);
@@ -149,7 +158,10 @@ void ThreadGroup::ReleaseTreeLocked() {
     absl::MutexLock lock(&signal_mu_);
     leader = std::exchange(leader_, nullptr);
   }
-  if (leader) state.pids.RemoveTask(*leader, pid_);
+  if (leader) {
+    Tracing::ForgetTreeLocked(*leader);
+    state.pids.RemoveTask(*leader, pid_);
+  }
   if (PidTable::Entry* entry = state.pids.Find(pid_)) entry->group = nullptr;
   state.pids.EraseIfEmpty(pid_);
 }

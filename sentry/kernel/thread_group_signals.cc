@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "sentry/kernel/kernel_state.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
 
@@ -60,6 +61,7 @@ void ThreadGroup::DiscardEverywhereLocked(abi::SigSet signals) {
 // Linux: sig_task_ignored. A blocked signal is kept: its action may change before it is unblocked.
 bool ThreadGroup::IgnoredLocked(const Task& task, int signo, bool force) const {
   if ((task.signal_mask() & abi::SigBit(signo)) != 0) return false;
+  if (signo != abi::kSigKill && Tracing::IsTracedLocked(task)) return false;  // the tracer sees also what does nothing
   const abi::SigAction action = actions_->Get(signo);
   const bool forced = force && (abi::kUnblockable & abi::SigBit(signo)) != 0;
   if (Unkillable() && action.handler == abi::kSigDfl && !forced) return true;
@@ -87,6 +89,11 @@ void ThreadGroup::ContinueLocked() {
   const bool was_stopped = stop_reached_;
   for (Task* task : tasks_) {
     task->stop_pending_ = false;
+    task->trace_.counts_in_stop = false;
+    if (task->trace_.seized) {
+      Tracing::NotifyLocked(*task);
+      continue;
+    }
     if (!std::exchange(task->stopped_, false)) continue;
     task->InterruptLocked();  // to look for signals, and for the parent's notice
     task->sleeper_.Wake();
@@ -132,7 +139,7 @@ void ThreadGroup::WakeForLocked(int signo, Task* target) {
   const auto wants = [&](const Task& task) {
     if (task.exiting_.load(std::memory_order_relaxed)) return false;
     if ((task.signal_mask() & ~task.awaited_ & bit) != 0) return false;
-    return signo == abi::kSigKill || !task.stopped_;
+    return signo == abi::kSigKill || (!task.stopped_ && !task.trace_.stopped);
   };
   Task* chosen = nullptr;
   if (target != nullptr) {
@@ -146,7 +153,9 @@ void ThreadGroup::WakeForLocked(int signo, Task* target) {
     }
   }
   if (chosen == nullptr) return;
-  const bool deadly = signo == abi::kSigKill || (actions_->Get(signo).handler == abi::kSigDfl &&
+  const Task* asked = target != nullptr ? target : leader_.get();
+  const bool traced = asked != nullptr && Tracing::IsTracedLocked(*asked);  // whose tracer decides
+  const bool deadly = signo == abi::kSigKill || (!traced && actions_->Get(signo).handler == abi::kSigDfl &&
                                                  DefaultActionOf(signo) == DefaultAction::kTerminate && !Unkillable());
   if (deadly && (chosen->signal_mask() & bit) == 0) {
     BeginExitLocked(abi::KilledStatus(signo, false), nullptr);

@@ -228,4 +228,11 @@ bool Filter::Includes(const Filter* other) const {
   return false;
 }
 
+Result<std::span<const abi::SockFilter>> Filter::ProgramAt(uint64_t index) const {
+  if (index >= count_) return Errno::kENOENT;
+  const Filter* filter = this;
+  while (filter->count_ != index + 1) filter = filter->previous_.get();
+  return std::span<const abi::SockFilter>(filter->program_);
+}
+
 }  // namespace rampart::appfilter

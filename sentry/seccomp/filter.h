@@ -31,6 +31,8 @@ class Filter final : public RefCounted {
   // Whether `other` is this filter or one of those before it.
   bool Includes(const Filter* other) const;
   uint32_t count() const { return count_; }
+  // The `index`-th program, the oldest first, as long as this filter lives. ENOENT. Linux: get_nth_filter.
+  Result<std::span<const abi::SockFilter>> ProgramAt(uint64_t index) const;
 
  private:
   template <class T, class... A>

@@ -43,6 +43,11 @@ Result<Word> Unhandled(const kernel::Task& task, const SyscallEntry* entry, uint
 Result<Word> Invoke(kernel::Task& task, const SyscallEntry* entry, uint32_t number) {
   if (task.seccomp_mode() != abi::kSeccompModeDisabled) [[unlikely]] {
     if (const std::optional<Word> refused = RefusedBySeccomp(task, number)) return *refused;
+    if (const auto wanted = static_cast<uint32_t>(task.regs().orig_rax); wanted != number) {
+      // A tracer has made another call of it.
+      number = wanted;
+      entry = Amd64Table().Find(number);
+    }
   }
   if (entry == nullptr || entry->handler == nullptr) return Unhandled(task, entry, number);
   return entry->handler(task, task.regs());

@@ -6,6 +6,7 @@
 #include "abi/seccomp.h"
 #include "abi/sysno.h"
 #include "base/log.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/seccomp/filter.h"
@@ -82,14 +83,14 @@ Result<Word> SetSeccomp(Task& task, uint64_t mode, uint64_t program) {
   return Errno::kEINVAL;
 }
 
-std::optional<Word> RefusedBySeccomp(Task& task, uint32_t number) {
+std::optional<Word> RefusedBySeccomp(Task& task, uint32_t number, bool traced) {
   if (task.seccomp_mode() == abi::kSeccompModeStrict) {
     constexpr abi::Sysno kAllowed[] = {abi::Sysno::read, abi::Sysno::write, abi::Sysno::exit, abi::Sysno::rt_sigreturn};
     if (std::find(std::begin(kAllowed), std::end(kAllowed), static_cast<abi::Sysno>(number)) != std::end(kAllowed)) return std::nullopt;
     Kill(task, abi::kSigKill, false);
     return Word{0};
   }
-  const abi::UserRegs& regs = task.regs();
+  abi::UserRegs& regs = task.regs();
   abi::SeccompData call{static_cast<int32_t>(number), abi::kAuditArchX86_64, regs.rip, {}};
   for (int i = 0; i < 6; ++i) call.args[i] = abi::SyscallArg(regs, i);
   const uint32_t answer = task.seccomp_filter()->Evaluate(call);
@@ -105,7 +106,12 @@ std::optional<Word> RefusedBySeccomp(Task& task, uint32_t number) {
     case abi::kSeccompRetTrap:
       Trap(task, number, data);
       return regs.orig_rax;
-    case abi::kSeccompRetTrace:      // nobody traces
+    case abi::kSeccompRetTrace:
+      if (traced) return std::nullopt;  // the tracer has had its say
+      regs.rax = Word{0} - static_cast<Word>(Errno::kENOSYS);
+      if (!kernel::Tracing::Wants(task, abi::kPtraceOTraceSeccomp)) return regs.rax;
+      if (!kernel::Tracing::Seccomp(task, data)) return regs.rax;
+      return RefusedBySeccomp(task, static_cast<uint32_t>(regs.orig_rax), true);
     case abi::kSeccompRetUserNotif:  // nobody listens
       return Word{0} - static_cast<Word>(Errno::kENOSYS);
     case abi::kSeccompRetKillThread:

@@ -18,6 +18,7 @@ Result<Word> SetSeccomp(kernel::Task& task, uint64_t mode, uint64_t program);
 
 // Asks the task's filters about the call in its registers. Null: it goes on; else it does not, and this is what rax gets.
 // REQUIRES: task.seccomp_mode() is not kSeccompModeDisabled. Task thread.
-std::optional<Word> RefusedBySeccomp(kernel::Task& task, uint32_t number);
+// `traced`: a tracer has already been asked (SECCOMP_RET_TRACE). It may have changed the call: look at regs().orig_rax afterwards.
+std::optional<Word> RefusedBySeccomp(kernel::Task& task, uint32_t number, bool traced = false);
 
 }  // namespace rampart::syscalls

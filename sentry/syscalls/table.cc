@@ -16,6 +16,7 @@
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/prctl.h"
 #include "sentry/syscalls/process.h"
+#include "sentry/syscalls/ptrace.h"
 #include "sentry/syscalls/sched.h"
 #include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/signal.h"
@@ -196,8 +197,8 @@ constexpr SyscallTable kAmd64({
     Full<SysProcessVmReadv>(Sysno::process_vm_readv),
     Full<SysProcessVmWritev>(Sysno::process_vm_writev),
     // --- Processes and threads (kernel)
-    Partial<SysClone>(Sysno::clone, "No new namespaces, CLONE_INTO_CGROUP or CLONE_PTRACE."),
-    Partial<SysClone3>(Sysno::clone3, "No new namespaces, CLONE_INTO_CGROUP or CLONE_PTRACE."),
+    Partial<SysClone>(Sysno::clone, "No new namespaces, no CLONE_INTO_CGROUP."),
+    Partial<SysClone3>(Sysno::clone3, "No new namespaces, no CLONE_INTO_CGROUP."),
     Full<SysFork>(Sysno::fork),
     Full<SysVfork>(Sysno::vfork),
     Partial<SysExecve>(Sysno::execve, "No file capabilities."),
@@ -223,7 +224,7 @@ constexpr SyscallTable kAmd64({
     Partial<SysPrctl>(Sysno::prctl, "Names, death signal, dumpable, subreaper, capabilities, securebits, no_new_privs, timer slack, seccomp; no PR_SET_MM, no PR_SET_VMA."),
     Full<SysArchPrctl>(Sysno::arch_prctl),
     Partial<SysPersonality>(Sysno::personality, "Remembered; only ADDR_NO_RANDOMIZE and READ_IMPLIES_EXEC act."),
-    Stub<Errno::kEPERM>(Sysno::ptrace, "Tracing is not allowed inside."),
+    Partial<SysPtrace>(Sysno::ptrace, "No hardware breakpoints (ENOSPC), no SINGLEBLOCK, no 32-bit tracees."),
     Partial<SysKcmp>(Sysno::kcmp, "FILE, VM, FILES, FS and SIGHAND; the order is never told."),
     Missing(Sysno::rseq, "Restartable sequences need the scheduler to look at each preemption; C libraries do without."),
     Full<SysSetRobustList>(Sysno::set_robust_list),
