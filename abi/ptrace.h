@@ -64,8 +64,9 @@ struct SeccompMetadata {
   uint64_t filter_offset, flags;
 };
 
-// struct user, as PEEKUSER and POKEUSER address it: the registers, then much that reads as zero, then the debug registers.
-inline constexpr uint64_t kUserAreaSize = 912, kUserDebugRegisters = 848;
+// The kernel's struct user (16 bytes longer than the C library's), as PEEKUSER and POKEUSER address it: the registers, much that reads as zero, the
+// debug registers.
+inline constexpr uint64_t kUserAreaSize = 928, kUserDebugRegisters = 848, kUserDebugRegistersEnd = 912;
 inline constexpr size_t kFpRegsSize = 512;  // struct user_fpregs_struct: FXSAVE's layout
 
 // Core note types, which are also PTRACE_GETREGSET's.

@@ -6,6 +6,7 @@
 #include "sentry/kernel/cpu_clock.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/thread_group.h"
 
 namespace rampart::syscalls {
@@ -223,13 +224,7 @@ Result<Word> SysSetRobustList(kernel::Task& task, uint64_t head, uint64_t size) 
 Result<Word> SysGetRobustList(kernel::Task& task, abi::Pid tid, UserOut<uint64_t> head, UserOut<uint64_t> size) {
   RefPtr<kernel::Task> target = tid == 0 ? RefPtr<kernel::Task>(ShareRef(&task)) : task.kernel().FindTask(tid);
   if (target == nullptr) return Errno::kESRCH;
-  if (&target->group() != &task.group()) {
-    // ptrace_may_access: same user, or the capability.
-    const Ref<const auth::Credentials> other = target->GetCreds();
-    const auth::Credentials& mine = task.creds();
-    const bool same = mine.ruid == other->ruid && mine.ruid == other->euid && mine.ruid == other->suid;
-    if (!same && !mine.HasCapability(abi::Capability::kSysPtrace)) return Errno::kEPERM;
-  }
+  if (!kernel::MayAccess(task, *target, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   TRY(task.CopyOut(size, kernel::kRobustListHeadSize));
   TRY(task.CopyOut(head, target->robust_list()));
   return Word{0};

@@ -7,6 +7,7 @@
 #include "abi/mman.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/pidfd.h"
+#include "sentry/kernel/ptrace.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -14,16 +15,8 @@ namespace {
 using kernel::Task;
 using Ranges = std::vector<mm::AddrRange>;
 
-// Linux: __ptrace_may_access with PTRACE_MODE_ATTACH_REALCREDS.
-bool MayAttach(const Task& task, Task& target) {
-  if (&task.group() == &target.group()) return true;
-  const auth::Credentials& mine = task.creds();
-  if (mine.HasCapability(abi::Capability::kSysPtrace)) return true;
-  const Ref<const auth::Credentials> theirs = target.GetCreds();
-  return mine.ruid == theirs->euid && mine.ruid == theirs->suid && mine.ruid == theirs->ruid && mine.rgid == theirs->egid &&
-         mine.rgid == theirs->sgid && mine.rgid == theirs->rgid && (theirs->permitted & ~mine.permitted) == 0 &&
-         target.group().dumpable.load() == 1;
-}
+// Linux: PTRACE_MODE_ATTACH_REALCREDS.
+bool MayAttach(const Task& task, const Task& target) { return kernel::MayAccess(task, target, kernel::AccessMode::kRealCreds); }
 
 // The areas of an iovec, not checked against any address space; at most kMaxRwCount bytes.
 Result<Ranges> ReadRanges(Task& task, UserIn<abi::Iovec> vec, uint64_t count) {

@@ -5,6 +5,7 @@
 
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/pidfd.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task_ops.h"
 #include "sentry/loader/loader.h"
 
@@ -164,11 +165,7 @@ Result<Word> SysPidfdGetfd(Task& task, Fd pidfd, Fd target, uint32_t flags) {
   const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupOfPidfd(*file));
   const RefPtr<Task> leader = group->leader();
   if (!leader) return Errno::kESRCH;
-  const Ref<const auth::Credentials> theirs = leader->GetCreds();
-  const auth::Credentials& mine = task.creds();
-  const bool same = mine.fsuid == theirs->ruid && mine.fsuid == theirs->euid && mine.fsuid == theirs->suid && mine.fsgid == theirs->rgid &&
-                    mine.fsgid == theirs->egid && mine.fsgid == theirs->sgid && group->dumpable.load() == 1;
-  if (&leader->group() != &task.group() && !same && !mine.HasCapability(abi::Capability::kSysPtrace)) return Errno::kEPERM;
+  if (!kernel::MayAccess(task, *leader, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   const RefPtr<vfs::FdTable> table = leader->GetFds();
   if (!table) return Errno::kESRCH;
   const Ref<vfs::FileDescription> found = TRY(table->Get(target));
@@ -179,8 +176,7 @@ Result<Word> SysKcmp(Task& task, abi::Pid pid1, abi::Pid pid2, int32_t type, uin
   const RefPtr<Task> a = task.kernel().FindTask(pid1), b = task.kernel().FindTask(pid2);
   if (!a || !b) return Errno::kESRCH;
   for (const RefPtr<Task>& t : {a, b}) {
-    const bool same = t->GetCreds()->ruid == task.creds().euid && t->GetCreds()->suid == task.creds().euid;
-    if (!same && !task.creds().HasCapability(abi::Capability::kSysPtrace)) return Errno::kEPERM;
+    if (!kernel::MayAccess(task, *t, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   }
   // 3: different, and their order is not told.
   const auto order = [](const void* x, const void* y) -> Word { return x == y ? 0 : 3; };

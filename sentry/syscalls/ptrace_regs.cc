@@ -95,7 +95,7 @@ Result<Word> PtracePeekUser(Task& task, const HeldTracee& held, uint64_t offset,
   uint64_t value = 0;
   if (offset < sizeof(abi::UserRegs)) {
     value = kernel::GetRegisterWord(held.regs(), offset);
-  } else if (offset >= abi::kUserDebugRegisters) {
+  } else if (offset >= abi::kUserDebugRegisters && offset < abi::kUserDebugRegistersEnd) {
     value = kernel::GetDebugRegister((offset - abi::kUserDebugRegisters) / kWordSize);
   }
   TRY(task.CopyOut(UserOut<uint64_t>(to), value));
@@ -106,7 +106,7 @@ Result<Word> PtracePokeUser(const HeldTracee& held, uint64_t offset, uint64_t va
   if (offset % kWordSize != 0 || offset >= abi::kUserAreaSize) return Errno::kEIO;
   if (offset < sizeof(abi::UserRegs)) {
     TRY(kernel::SetRegisterWord(held.regs(), offset, value));
-  } else if (offset >= abi::kUserDebugRegisters) {
+  } else if (offset >= abi::kUserDebugRegisters && offset < abi::kUserDebugRegistersEnd) {
     TRY(kernel::SetDebugRegister((offset - abi::kUserDebugRegisters) / kWordSize, value));
   } else {
     return Errno::kEIO;

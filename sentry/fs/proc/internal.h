@@ -24,7 +24,7 @@ class ProcFilesystem final : public vfs::Filesystem {
 enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kFirstFile = 64 };
 uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);
 
-// ptrace_may_access(PTRACE_MODE_READ_FSCREDS), as far as credentials decide it.
+// ptrace_may_access(PTRACE_MODE_READ_FSCREDS).
 bool MayInspect(const Caller& caller, kernel::Task& target);
 
 // printf into a string.

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/ptrace.h"
 
 namespace rampart::fs::proc {
 namespace {
@@ -82,12 +83,7 @@ uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail) {
 
 bool MayInspect(const Caller& caller, kernel::Task& target) {
   const kernel::Task* self = const_cast<Caller&>(caller).task();
-  if (self == nullptr || &self->group() == &target.group()) return true;
-  const auth::Credentials& mine = caller.creds();
-  if (mine.HasCapability(abi::Capability::kSysPtrace)) return true;
-  const Ref<const auth::Credentials> theirs = target.GetCreds();
-  return mine.fsuid == theirs->euid && mine.fsuid == theirs->suid && mine.fsuid == theirs->ruid && mine.fsgid == theirs->egid &&
-         mine.fsgid == theirs->sgid && mine.fsgid == theirs->rgid && (theirs->permitted & ~mine.permitted) == 0;
+  return self == nullptr || kernel::MayAccess(*self, target, kernel::AccessMode::kFsCreds);
 }
 
 Ref<vfs::Inode> ProcFilesystem::root() {

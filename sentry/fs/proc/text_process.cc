@@ -4,6 +4,7 @@
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
 #include "sentry/kernel/introspect.h"
+#include "sentry/kernel/ptrace.h"
 #include "sentry/seccomp/filter.h"
 #include "sentry/vfs/operations.h"
 
@@ -179,8 +180,8 @@ std::string StatusText(kernel::Task& task) {
   std::string out;
   out += "Name:\t" + task.name() + "\n";
   const RefPtr<vfs::FsContext> fs = task.GetFs();
-  Append(out, "Umask:\t%04o\nState:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", fs ? fs->umask() : 022, StateName(v.state),
-         group.pid(), task.tid(), group.ParentPid());
+  Append(out, "Umask:\t%04o\nState:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", fs ? fs->umask() : 022, StateName(v.state),
+         group.pid(), task.tid(), group.ParentPid(), kernel::Tracing::TracerTid(task));
   Append(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", creds->ruid, creds->euid, creds->suid, creds->fsuid, creds->rgid, creds->egid, creds->sgid,
          creds->fsgid);
   const RefPtr<vfs::FdTable> fds = task.GetFds();
