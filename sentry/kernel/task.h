@@ -241,6 +241,7 @@ class Task final : public RefCounted, public Caller {
   bool LoopOnce(wait::Runner& runner);
   void HandleSyscall();
   void HandleTracedSyscall();
+  void FinishTracedSyscall(const Result<Word>* result);
   void FinishSyscall(const Result<Word>& result);
   // Ends the process when the kernel holds too much for the sandbox, most likely on its behalf.
   void CheckKernelMemory();

@@ -123,7 +123,10 @@ bool Task::LoopOnce(wait::Runner& runner) {
 
 void Task::HandleSyscall() {
   if (trace_work_ != 0) [[unlikely]] return HandleTracedSyscall();
-  FinishSyscall(kernel_.config().hooks.dispatch(*this, static_cast<uint32_t>(context_->regs().orig_rax)));
+  const Result<Word> result = kernel_.config().hooks.dispatch(*this, static_cast<uint32_t>(context_->regs().orig_rax));
+  // Its tracer has stopped it in the call (an event), and wants to see the end of it.
+  if (trace_work_ != 0) [[unlikely]] return FinishTracedSyscall(&result);
+  FinishSyscall(result);
 }
 
 void Task::FinishSyscall(const Result<Word>& result) {
@@ -166,9 +169,16 @@ void Task::HandleTracedSyscall() {
   // A tracer that makes the number -1 wants no call, and has perhaps set a result.
   if (const auto number = static_cast<uint32_t>(regs.orig_rax); run && number != ~uint32_t{0}) {
     const Result<Word> result = kernel_.config().hooks.dispatch(*this, number);
-    if (!replaced_registers_ || result.ok()) regs.rax = result.ok() ? *result : NegativeErrno(result.error());
-    replaced_registers_ = false;
+    return FinishTracedSyscall(&result);
   }
+  FinishTracedSyscall(nullptr);
+}
+
+// `result` null: the call was not carried out.
+void Task::FinishTracedSyscall(const Result<Word>* result) {
+  abi::UserRegs& regs = context_->regs();
+  if (result != nullptr && (!replaced_registers_ || result->ok())) regs.rax = result->ok() ? **result : NegativeErrno(result->error());
+  replaced_registers_ = false;
   if (exit_requested_) return;  // exit(2) never comes back
   Tracing::SyscallExit(*this);
   if (restore_mask_ && !MeansRestart(regs) && regs.rax != NegativeErrno(Errno::kEINTR)) {

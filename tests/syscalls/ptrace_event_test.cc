@@ -170,6 +170,28 @@ TEST(PtraceEvent, ExecByAThreadTakesTheLeadersNumber) {
   EXPECT_EQ(StatusOf(tracee.pid()), 0);
 }
 
+TEST(PtraceEvent, TheEndOfACallIsSeenAfterAnEventInIt) {
+  const Tracee tracee([] {
+    if (fork() == 0) _exit(0);
+    return wait(nullptr) > 0 ? 2 : 1;
+  }, PTRACE_O_TRACEFORK | PTRACE_O_TRACESYSGOOD);
+  ASSERT_EQ(tracee.Go(), 0);
+  ASSERT_EQ(StopOf(tracee.pid()), Event(PTRACE_EVENT_FORK));
+  const pid_t child = MessagePid(tracee.pid());
+  ASSERT_EQ(StopOf(child), SIGSTOP);
+  ASSERT_EQ(tracee.Go(PTRACE_SYSCALL), 0);
+  ASSERT_EQ(StopOf(tracee.pid()), SIGTRAP | 0x80);
+  __ptrace_syscall_info info{};
+  EXPECT_EQ(PtraceTo(PTRACE_GET_SYSCALL_INFO, tracee.pid(), sizeof(info), &info), 33);
+  EXPECT_EQ(info.exit.rval, child);
+  ASSERT_EQ(tracee.Go(), 0);
+  ASSERT_EQ(Ptrace(PTRACE_CONT, child), 0);
+  EXPECT_EQ(StatusOf(child), 0);
+  ASSERT_EQ(StopOf(tracee.pid()), SIGCHLD);
+  ASSERT_EQ(tracee.Go(), 0);
+  EXPECT_EQ(StatusOf(tracee.pid()), 2 << 8);
+}
+
 TEST(PtraceEvent, ExitIsToldBefore) {
   const Tracee tracee([] { return 9; }, PTRACE_O_TRACEEXIT);
   ASSERT_EQ(tracee.Go(), 0);
