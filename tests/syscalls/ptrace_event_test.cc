@@ -13,9 +13,8 @@
 
 #include "ptrace_support.h"
 
+namespace tracing {
 namespace {
-
-using namespace tracing;
 
 constexpr long kChildren = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
 
@@ -366,3 +365,4 @@ TEST(PtraceEvent, KillsRaceWithStops) {
 }
 
 }  // namespace
+}  // namespace tracing

@@ -15,9 +15,8 @@
 
 #include "ptrace_support.h"
 
+namespace tracing {
 namespace {
-
-using namespace tracing;
 
 volatile uint64_t g_word = 0x1122334455667788;
 volatile int g_handled = 0;
@@ -506,3 +505,4 @@ TEST(Ptrace, OtherUsersMayNot) {
 }
 
 }  // namespace
+}  // namespace tracing
