@@ -220,6 +220,7 @@ class Task final : public RefCounted, public Caller {
   friend struct TaskTestPeer;
   friend struct Tracing;
   friend class HeldTracee;
+  friend class CoreDump;
   template <class T, class... A>
   friend Ref<T> rampart::MakeRef(A&&...);
 
@@ -254,7 +255,7 @@ class Task final : public RefCounted, public Caller {
 
   // task_signals.cc; …Locked: group's signal_mu_ held.
   Delivery NextSignal();
-  bool TakeDefaultAction(int signo);
+  bool TakeDefaultAction(const abi::SigInfo& info);
   void SignalTaken(abi::SigInfo& info);
   void InterruptLocked();
   void KillLocked();
@@ -356,6 +357,7 @@ class Task final : public RefCounted, public Caller {
   bool killed_ = false;
   bool stop_pending_ = false;
   bool stopped_ = false;
+  bool past_core_dump_ = false;                                // its registers are wanted no more
   TraceState trace_;                                           // some of it also under tree_mu_
 
   // Guarded by Kernel::tree_mu_.

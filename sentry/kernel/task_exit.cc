@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "sentry/kernel/core_dump.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/ptrace.h"
@@ -28,6 +29,7 @@ void Task::PrepareGroupExit(int status) {
 }
 
 void Task::Exit() {
+  CoreDump::Join(*this);
   Tracing::Exiting(*this);
   ExitSignals();
   ReleaseRobustFutexes();

@@ -1,6 +1,7 @@
 // Sending and taking signals of a task (signal(7); Linux kernel/signal.c). The process's side is in thread_group_signals.cc.
 #include <utility>
 
+#include "sentry/kernel/core_dump.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
@@ -186,12 +187,13 @@ Task::Delivery Task::NextSignal() {
     const abi::SigAction action = group_->actions_->TakeForDelivery(info.signo);
     if (action.handler == abi::kSigIgn) continue;
     if (action.handler != abi::kSigDfl) return {.kind = Delivery::kHandler, .info = info, .action = action};
-    if (TakeDefaultAction(info.signo)) return Delivery{.kind = Delivery::kExit, .info = {}, .action = {}};
+    if (TakeDefaultAction(info)) return Delivery{.kind = Delivery::kExit, .info = {}, .action = {}};
   }
 }
 
 // True: the process ends.
-bool Task::TakeDefaultAction(int signo) {
+bool Task::TakeDefaultAction(const abi::SigInfo& info) {
+  const int signo = info.signo;
   const DefaultAction what = DefaultActionOf(signo);
   if (what == DefaultAction::kIgnore || what == DefaultAction::kContinue) return false;
   if (group_->Unkillable() && (abi::kUnblockable & abi::SigBit(signo)) == 0) return false;
@@ -201,7 +203,8 @@ bool Task::TakeDefaultAction(int signo) {
     Stop(signo);
     return false;
   }
-  PrepareGroupExit(abi::KilledStatus(signo, false));
+  const bool dumped = what == DefaultAction::kCore && CoreDump::Write(*this, info);
+  PrepareGroupExit(abi::KilledStatus(signo, dumped));
   return true;
 }
 

@@ -19,6 +19,7 @@
 
 namespace rampart::kernel {
 
+class CoreDump;
 class GroupTimers;
 
 // One unit of the times in siginfo and times(2).
@@ -90,6 +91,7 @@ class ThreadGroup final : public RefCounted {
   friend struct TaskTestPeer;
   friend struct Tracing;
   friend class HeldTracee;
+  friend class CoreDump;
   template <class T, class... A>
   friend Ref<T> rampart::MakeRef(A&&...);
   struct AtomicLimit {
@@ -171,6 +173,7 @@ class ThreadGroup final : public RefCounted {
   bool exiting_ = false;
   int exit_status_ = 0;                                // valid while exiting_
   int last_status_ = 0;                                // what the last thread to exit gave to exit(2)
+  CoreDump* core_ = nullptr;                           // being written
   Task* exec_task_ = nullptr;                          // waits in exec for the others to be gone
   int stop_count_ = 0;                                 // threads that have yet to stop
   int stop_signal_ = 0;                                // of the stop in progress or reached

@@ -1,6 +1,7 @@
 // The process's side of signals: who gets one, what it stops, continues and ends (Linux kernel/signal.c).
 #include <utility>
 
+#include "sentry/kernel/core_dump.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
@@ -71,7 +72,10 @@ bool ThreadGroup::IgnoredLocked(const Task& task, int signo, bool force) const {
 // What a signal does by being sent, whoever will take it: stops and SIGCONT cancel each other. False: it is not to be queued.
 // Linux: prepare_signal.
 bool ThreadGroup::PrepareSignalLocked(const Task& target, int signo, bool force) {
-  if (exiting_) return false;
+  if (exiting_) {
+    if (core_ != nullptr && signo == abi::kSigKill) core_->dumper().KillLocked();  // no more of the dump
+    return false;
+  }
   const abi::SigSet bit = abi::SigBit(signo);
   if ((bit & kStopSignals) != 0) {
     DiscardEverywhereLocked(abi::SigBit(abi::kSigCont));

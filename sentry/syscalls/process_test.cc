@@ -354,6 +354,7 @@ class Sandbox {
                           .fs = MakeRef<vfs::FsContext>(mounts_, mounts_->root(), mounts_->root(), 022u),
                           .fds = MakeRef<vfs::FdTable>(),
                           .creds = auth::Credentials::Root()};
+    args.limits[static_cast<size_t>(abi::Resource::kCore)].cur = 0;  // no core dumps: the statuses below have no flag for them
     const Result<Ref<kernel::ThreadGroup>> init = kernel->StartInit(std::move(args));
     if (!init.ok()) {
       ADD_FAILURE() << ErrnoName(init.error());
