@@ -77,7 +77,8 @@ class KvmContext final : public Context {
   // What ring 0 reports. False: go on.
   Result<bool> Decode(KvmAddressSpace& space, Exit& exit);
   Result<bool> DecodePageFault(KvmAddressSpace& space, Exit& exit);
-  Errno Broken();
+  // The processor cannot be used as it is: logs why, makes it anew. What the application had in it is lost.
+  Errno Broken(const char* why, int error);
   void Count(std::atomic<uint64_t>& counter, uint64_t n = 1) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <cinttypes>
 #include <cstring>
 
 #include "base/log.h"
@@ -136,11 +137,10 @@ Result<void> KvmContext::BringToHalt(int error) {
     __atomic_store_n(&run.immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
     const bool window = error == 0 && run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN;
     if (error != EINTR && error != EAGAIN && error != EFAULT && !window) {
-      Log(LogLevel::kWarning, "kvm: KVM_RUN ended with errno %d, exit reason %u", error, run.exit_reason);
-      return Broken();
+      return Broken("KVM_RUN ended oddly", error);
     }
     if (!queued && run.if_flag != 0 && run.ready_for_interrupt_injection != 0) {
-      if (!vcpu.InjectKick().ok()) return Broken();
+      if (const Result<void> kicked = vcpu.InjectKick(); !kicked.ok()) return Broken("KVM_INTERRUPT failed", static_cast<int>(kicked.error()));
       queued = true;
       Count(host_calls_);
     }
@@ -149,15 +149,19 @@ Result<void> KvmContext::BringToHalt(int error) {
     Count(host_calls_);
   }
   run.request_interrupt_window = 0;
-  return AtHalt(error) ? Ok() : Result<void>(Broken());
+  return AtHalt(error) ? Ok() : Result<void>(Broken("the processor does not come to its halt", error));
 }
 
-Errno KvmContext::Broken() {
+Errno KvmContext::Broken(const char* why, int error) {
+  VCpu& vcpu = *vcpu_.load();
+  const VCpuData& data = vcpu.data();
+  Log(LogLevel::kError, "kvm: a virtual processor is made anew: %s (errno %d, exit reason %u, vector %u, rip %#" PRIx64 ")", why, error,
+      vcpu.run().exit_reason, data.vector, data.regs.rip);
   fresh_ = true;
   after_syscall_ = false;
   xstate_.clear();
   xstate_due_ = true;
-  (void)vcpu_.load()->Reset();
+  (void)vcpu.Reset();
   return Errno::kESRCH;
 }
 
@@ -179,14 +183,14 @@ Result<Exit> KvmContext::RunUntilExit(KvmAddressSpace& space, Step step) {
     fresh_ = false;
     if (!AtHalt(error)) [[unlikely]] {
       if (error == EFAULT) {
-        if (++refused_ > kMostRefusals) return refused_ = 0, Broken(), Errno::kENOMEM;
+        if (++refused_ > kMostRefusals) return refused_ = 0, Broken("the host has no memory for the guest", error), Errno::kENOMEM;
         space.DropUnstable();
       }
       TRY(BringToHalt(error));
     } else {
       refused_ = 0;
     }
-    if (data.broken != 0) [[unlikely]] return Broken();
+    if (data.broken != 0) [[unlikely]] return Broken("an exception in ring 0", 0);
     vcpu.ForgetOldRoot();
     inside_ = data.regs;
     after_syscall_ = data.vector == VECTOR_SYSCALL;
