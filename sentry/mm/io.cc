@@ -7,10 +7,9 @@
 #include "sentry/mm/safe_copy.h"
 
 namespace rampart::mm {
-namespace {
 
-// The copy's assembly where a sanitizer must not see it (base/sanitizers.h).
-void Copy(void* to, const void* from, size_t n) {
+// Assembly where a sanitizer must not see it (base/sanitizers.h).
+void CopyAppMemory(void* to, const void* from, size_t n) {
   if (n == 0) return;
   if (kThreadSanitized) {
     (void)SafeCopy(to, from, n);
@@ -19,7 +18,14 @@ void Copy(void* to, const void* from, size_t n) {
   }
 }
 
-}  // namespace
+void ZeroAppMemory(void* to, size_t n) {
+  if (n == 0) return;
+  if (kThreadSanitized) {
+    (void)SafeZero(to, n);
+  } else {
+    std::memset(to, 0, n);
+  }
+}
 
 Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
   size_t done = 0;
@@ -27,7 +33,7 @@ Result<size_t> IoDst::Write(std::span<const std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      Copy(s.iov_base, bytes.data() + done, n);
+      CopyAppMemory(s.iov_base, bytes.data() + done, n);
       done += n;
       moved += n;
     }
@@ -39,7 +45,7 @@ Result<size_t> IoDst::Zero(size_t n) {
   return Fill(n, [&](std::span<const iovec> segments) -> Result<size_t> {
     size_t moved = 0;
     for (const iovec& s : segments) {
-      std::memset(s.iov_base, 0, s.iov_len);
+      ZeroAppMemory(s.iov_base, s.iov_len);
       moved += s.iov_len;
     }
     return moved;
@@ -52,7 +58,7 @@ Result<size_t> IoSrc::Read(std::span<std::byte> bytes) {
     size_t moved = 0;
     for (const iovec& s : segments) {
       const size_t n = std::min(s.iov_len, bytes.size() - done);
-      Copy(bytes.data() + done, s.iov_base, n);
+      CopyAppMemory(bytes.data() + done, s.iov_base, n);
       done += n;
       moved += n;
     }

@@ -19,6 +19,11 @@
 
 namespace rampart::mm {
 
+// Copies to or from segments (below), or the memory file's pages: what an application may read and write at any time, through other threads of ours, too.
+// So a byte may be any of those that were there meanwhile, and whoever judges bytes copies them first. Ranges must not overlap.
+void CopyAppMemory(void* to, const void* from, size_t n);
+void ZeroAppMemory(void* to, size_t n);
+
 // Bytes moved by the callback, at most the sum of the segments.
 using SegmentFn = absl::FunctionRef<Result<size_t>(std::span<const iovec> segments)>;
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "sentry/mm/io.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
@@ -38,7 +39,7 @@ Result<size_t> EventFd::Write(Caller&, mm::IoSrc& src, uint32_t) {
   const Result<size_t> taken = src.Drain(sizeof(value), [&](std::span<const iovec> segments) -> Result<size_t> {
     size_t moved = 0;
     for (const iovec& s : segments) {
-      std::memcpy(reinterpret_cast<std::byte*>(&value) + seen, s.iov_base, s.iov_len);  // SAFETY: the bytes of an integer
+      mm::CopyAppMemory(reinterpret_cast<std::byte*>(&value) + seen, s.iov_base, s.iov_len);  // SAFETY: the bytes of an integer
       seen += s.iov_len;
       moved += s.iov_len;
     }

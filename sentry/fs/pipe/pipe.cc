@@ -29,13 +29,13 @@ class Cursor {
   explicit Cursor(std::span<const iovec> segments) : segments_(segments) {}
   void CopyOut(std::byte* to, size_t n) {
     Each(n, [&](std::byte* at, size_t some) {
-      std::memcpy(to, at, some);
+      mm::CopyAppMemory(to, at, some);
       to += some;
     });
   }
   void CopyIn(const std::byte* from, size_t n) {
     Each(n, [&](std::byte* at, size_t some) {
-      std::memcpy(at, from, some);
+      mm::CopyAppMemory(at, from, some);
       from += some;
     });
   }

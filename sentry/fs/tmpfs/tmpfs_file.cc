@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/safe_math.h"
+#include "sentry/mm/io.h"
 
 namespace rampart::fs {
 namespace {
@@ -46,11 +47,11 @@ size_t TmpfsFile::CopyOutLocked(uint64_t offset, std::span<const iovec> segments
       if (run.pages == 0) {
         const uint64_t present = pages_.NextPresent(page);
         n = present == UINT64_MAX ? left : std::min<uint64_t>(left, present * kPageSize - offset);
-        std::memset(to, 0, n);
+        mm::ZeroAppMemory(to, n);
       } else {
         const uint64_t in_run = offset - run.page * kPageSize;
         n = std::min<uint64_t>(left, run.pages * kPageSize - in_run);
-        std::memcpy(to, tmpfs().memory()->At(run.memory + in_run), n);
+        mm::CopyAppMemory(to, tmpfs().memory()->At(run.memory + in_run), n);
       }
       to += n;
       left -= n;
@@ -114,7 +115,7 @@ Result<size_t> TmpfsFile::CopyInLocked(uint64_t offset, std::span<const iovec> s
       }
       const uint64_t in_run = offset - run.page * kPageSize;
       const size_t n = std::min<uint64_t>(left, run.pages * kPageSize - in_run);
-      std::memcpy(tmpfs().memory()->At(run.memory + in_run), from, n);
+      mm::CopyAppMemory(tmpfs().memory()->At(run.memory + in_run), from, n);
       from += n;
       left -= n;
       offset += n;

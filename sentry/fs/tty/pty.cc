@@ -11,6 +11,12 @@ namespace {
 // One read or write moves at most this much: as N_TTY's buffer.
 constexpr size_t kChunk = 4096;
 
+std::string Copied(const iovec& segment) {
+  std::string bytes(segment.iov_len, '\0');
+  mm::CopyAppMemory(bytes.data(), segment.iov_base, segment.iov_len);
+  return bytes;
+}
+
 Result<size_t> PutOut(mm::IoDst& dst, const std::string& bytes) {
   if (bytes.empty()) return size_t{0};
   return dst.Write(std::as_bytes(std::span(bytes)));
@@ -47,7 +53,7 @@ Result<size_t> Pty::MasterRead(mm::IoDst& dst) {
       if (!status.empty() && room > 0) *at++ = status[0], --room, ++moved, status.clear();
       if (only_status) break;
       const size_t n = std::min(room, from.size());
-      std::memcpy(at, from.data(), n);
+      mm::CopyAppMemory(at, from.data(), n);
       from.erase(0, n);
       moved += n;
     }
@@ -64,7 +70,7 @@ Result<size_t> Pty::MasterWrite(mm::IoSrc& src) {
     absl::MutexLock lock(&mu_);
     size_t moved = 0;
     for (const iovec& s : segments) {
-      const size_t n = discipline_.Input(std::string_view(static_cast<const char*>(s.iov_base), s.iov_len), signals);
+      const size_t n = discipline_.Input(Copied(s), signals);
       moved += n;
       if (n < s.iov_len) break;
     }
@@ -127,7 +133,7 @@ Result<size_t> Pty::SlaveWrite(mm::IoSrc& src) {
     if (!master_open_) return Errno::kEIO;
     size_t moved = 0;
     for (const iovec& s : segments) {
-      const size_t n = discipline_.Output(std::string_view(static_cast<const char*>(s.iov_base), s.iov_len));
+      const size_t n = discipline_.Output(Copied(s));
       moved += n;
       if (n < s.iov_len) break;
     }

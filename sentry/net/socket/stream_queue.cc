@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "sentry/mm/io.h"
 #include "sentry/net/socket/in_flight.h"
 
 namespace rampart::net {
@@ -70,7 +71,7 @@ void StreamQueue::CopyIn(std::span<const iovec> segments, size_t n) {
     const char* from = static_cast<const char*>(s.iov_base);
     for (size_t left = std::min(n, s.iov_len); left > 0;) {
       const size_t to = at & (ring_size_ - 1), some = std::min(left, ring_size_ - to);
-      std::memcpy(ring_.get() + to, from, some);
+      mm::CopyAppMemory(ring_.get() + to, from, some);
       from += some, at += some, left -= some, n -= some;
     }
   }
@@ -81,7 +82,7 @@ void StreamQueue::CopyOut(uint64_t at, std::span<const iovec> segments, size_t n
     char* to = static_cast<char*>(s.iov_base);
     for (size_t left = std::min(n, s.iov_len); left > 0;) {
       const size_t from = at & (ring_size_ - 1), some = std::min(left, ring_size_ - from);
-      std::memcpy(to, ring_.get() + from, some);
+      mm::CopyAppMemory(to, ring_.get() + from, some);
       to += some, at += some, left -= some, n -= some;
     }
   }
