@@ -147,7 +147,8 @@ TEST_F(CoreDump, NotesAndMemory) {
     std::thread([] { pause(); }).detach();
     std::thread([] { pause(); }).detach();
     usleep(50000);
-    *reinterpret_cast<volatile int*>(0x18) = 1;
+    volatile uintptr_t nowhere = 0x18;  // volatile: the compiler must not know that nothing is there
+    *reinterpret_cast<volatile int*>(nowhere) = 1;
   });
   ASSERT_TRUE(WCOREDUMP(status));
   const std::vector<char> core = Content();
