@@ -500,7 +500,8 @@ TEST_P(Tcp, InfoTellsTheState) {
   EXPECT_EQ(state(l), TCP_LISTEN);
   EXPECT_EQ(state(Owned(socket(family(), SOCK_STREAM, 0))), TCP_CLOSE);
   ASSERT_EQ(shutdown(p.client.get(), SHUT_WR), 0);
-  SleepMs(5);
+  // The acknowledgement of the end may come late (a delayed one: 40 ms).
+  for (int i = 0; i < 400 && (state(p.server) != TCP_CLOSE_WAIT || state(p.client) != TCP_FIN_WAIT2); ++i) SleepMs(5);
   EXPECT_EQ(state(p.server), TCP_CLOSE_WAIT);
   EXPECT_EQ(state(p.client), TCP_FIN_WAIT2);
 }
