@@ -3,6 +3,7 @@
 //   random_calls --really [--seed N] [--calls N] [--workers N] [--seconds N]      the whole thing
 //   random_calls --really --one SEED [--calls N] [--trace]                        one worker with a seed that was printed
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -109,6 +110,19 @@ class Supervisor {
     std::fflush(stdout);
   }
 
+  // Workers may trace each other, but not the process that ends them: it would stop for ever at its next signal.
+  static void GiveUpTracing() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct sets[2]{};
+    if (::syscall(SYS_capget, &header, sets) != 0) return;
+    constexpr uint32_t kNot = ~(uint32_t{1} << CAP_SYS_PTRACE);
+    (void)::prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0);
+    sets[0].effective &= kNot;
+    sets[0].permitted &= kNot;
+    sets[0].inheritable &= kNot;
+    (void)::syscall(SYS_capset, &header, sets);
+  }
+
   void Start(uint64_t i) {
     const uint64_t seed = rng_.Next();
     const uint64_t calls = 200 + rng_.Below(3000);
@@ -118,6 +132,7 @@ class Supervisor {
     const pid_t child = ::fork();
     if (child == 0) {
       for (int signal = 1; signal <= 64; ++signal) SetAction(signal, SIG_DFL);
+      GiveUpTracing();
       RunWorker({seed, calls, static_cast<int>(i), board_, /*keep_streams=*/false, options_.trace});
     }
     states_[i] = {child, 0, 0, Now(), 0};
@@ -128,6 +143,10 @@ class Supervisor {
   void Reap() {
     int status = 0;
     for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (WIFSTOPPED(status)) {  // it asked to be traced by this process
+        ::kill(pid, SIGKILL);
+        continue;
+      }
       for (uint64_t i = 0; i < options_.workers; ++i) {
         if (states_[i].pid != pid) continue;
         ++(WIFEXITED(status) ? exited_ : signalled_);
