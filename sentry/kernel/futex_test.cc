@@ -200,9 +200,10 @@ TEST_F(FutexTest, WakeOpChangesTheWordAndComparesTheOld) {
   std::thread waiter([&] {
     Thread t(*this, 1);
     FutexCaller caller = t.Caller(memory_);
-    EXPECT_TRUE(futexes_.Wait(caller, Word(4), 5, kFutexBitsetAny, Deadline::Never()).ok());
+    EXPECT_TRUE(futexes_.Wait(caller, Word(12), 0, kFutexBitsetAny, Deadline::Never()).ok());
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  // A requeue tells when the waiter is there: from now on it waits at the word of the operation.
+  while (futexes_.Requeue(memory_, Word(12), Word(4), 0, 1, 0u).value() == 0) std::this_thread::yield();
   EXPECT_EQ(futexes_.WakeOp(memory_, Word(0), Word(4), 1, 1, op).value(), 1u);
   EXPECT_EQ(memory_.words[1], 8u);
   waiter.join();
@@ -323,13 +324,20 @@ TEST_F(FutexTest, RequeuePiGivesTheLockToTheFirstAndQueuesTheRest) {
       EXPECT_TRUE(futexes_.UnlockPi(caller, Word(8)).ok());
     });
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   Thread t(*this, 9);
   FutexCaller caller = t.Caller(memory_);
-  EXPECT_EQ(futexes_.CmpRequeuePi(caller, Word(0), Word(16), 1, 9, 0).error(), Errno::kEINVAL);
+  // Nothing to refuse until a waiter is there.
+  Result<uint32_t> other = uint32_t{0};
+  while ((other = futexes_.CmpRequeuePi(caller, Word(0), Word(16), 1, 9, 0)).ok()) std::this_thread::yield();
+  EXPECT_EQ(other.error(), Errno::kEINVAL);
   EXPECT_EQ(futexes_.CmpRequeuePi(caller, Word(0), Word(8), 2, 9, 0).error(), Errno::kEINVAL);
   EXPECT_EQ(futexes_.CmpRequeuePi(caller, Word(0), Word(8), 1, 9, 4).error(), Errno::kEAGAIN);
-  EXPECT_EQ(futexes_.CmpRequeuePi(caller, Word(0), Word(8), 1, 9, 0).value(), 2u);
+  uint32_t moved = 0;
+  while (moved < 2) {  // the second may come late
+    moved += futexes_.CmpRequeuePi(caller, Word(0), Word(8), 1, 9, 0).value();
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(moved, 2u);
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(owned, 2);
 }

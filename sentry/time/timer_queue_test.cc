@@ -110,9 +110,9 @@ TEST(TimerQueue, ManyTimersFromManyThreads) {
       std::vector<std::unique_ptr<Timer>> timers;
       for (int n = 0; n < 200; ++n) {
         timers.push_back(std::make_unique<Timer>(queue, [&] { ++calls; }));
-        timers.back()->Arm(n % 2 == 0 ? Deadline::After(n * 10'000) : Deadline::After(kNanosPerSecond * 100));
+        timers.back()->Arm(n % 2 == 0 ? Deadline::After(n * 10'000) : Deadline::After(kNanosPerSecond * 1000));
       }
-      std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      WaitFor(calls, 400);  // of all threads: the other half expire in a quarter of an hour
     });
   }
   for (std::thread& t : threads) t.join();
