@@ -99,13 +99,13 @@ MqMessage MqQueue::TakeLocked() {
   return message;
 }
 
-Result<void> MqQueue::SleepOn(Waiter& waiter, std::list<Waiter*>& queue, Deadline deadline, const Blocker& blocker) {
+Result<void> MqQueue::SleepAmong(Side side, Waiter& waiter, Deadline deadline, const Blocker& blocker) {
   while (true) {
     const Result<void> slept = blocker.sleep(deadline);
     absl::MutexLock lock(&mu_);
     if (waiter.done) return Ok();
     if (slept.ok()) continue;
-    queue.erase(waiter.place);
+    (side == Side::kSenders ? senders_ : receivers_).erase(waiter.place);
     return slept.error();  // ETIMEDOUT, kERESTARTSYS
   }
 }
@@ -143,7 +143,7 @@ Result<void> MqQueue::Send(const auth::Credentials& creds, SendArgs args, const 
     }
   }
   if (waits) {
-    const Result<void> sent = SleepOn(waiter, senders_, args.deadline, blocker);
+    const Result<void> sent = SleepAmong(Side::kSenders, waiter, args.deadline, blocker);
     return sent.ok() ? sent : give_back(sent.error());
   }
   if (notice) notice->Give(creds);
@@ -173,7 +173,7 @@ Result<MqMessage> MqQueue::Receive(bool nonblocking, Deadline deadline, const Bl
     if (nonblocking) return Errno::kEAGAIN;
     waiter.place = receivers_.insert(receivers_.end(), &waiter);
   }
-  TRY(SleepOn(waiter, receivers_, deadline, blocker));
+  TRY(SleepAmong(Side::kReceivers, waiter, deadline, blocker));
   return std::move(waiter.message);
 }
 

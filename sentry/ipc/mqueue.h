@@ -121,9 +121,11 @@ class MqQueue {
     bool done = false;
     std::list<Waiter*>::iterator place{};
   };
+  enum class Side : uint8_t { kSenders, kReceivers };
   void InsertLocked(MqMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MqMessage TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Result<void> SleepOn(Waiter& waiter, std::list<Waiter*>& queue, Deadline deadline, const Blocker& blocker) ABSL_LOCKS_EXCLUDED(mu_);
+  // Until another thread has served `waiter`, which stands among those of `side`. ETIMEDOUT, kERESTARTSYS: it stands there no longer.
+  Result<void> SleepAmong(Side side, Waiter& waiter, Deadline deadline, const Blocker& blocker) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Ref<MqAccounts> accounts_;
   const Shape shape_;
