@@ -12,7 +12,7 @@ SemSet::Try SemSet::AttemptLocked(Waiter& waiter, Errno& error) {
   Adjustments* adjustments = nullptr;
   size_t done = 0;
   Try outcome = Try::kDone;
-  const auto adjustment = [&](uint16_t num) -> int32_t& {
+  const auto adjustment = [&](uint16_t num) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) -> int32_t& {
     if (adjustments == nullptr) adjustments = &undos_[waiter.undo];
     return (*adjustments)[num];
   };
