@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/task_ops.h"
+#include "sentry/keys/registry.h"
 #include "sentry/seccomp/filter.h"
 #include "sentry/vfs/terminal.h"
 #include "sentry/wait/run_queue.h"
@@ -225,6 +226,11 @@ void Kernel::SetDomainname(std::string name) {
 FutexManager& Kernel::futexes() const { return state_->futexes; }
 time::TimerQueue& Kernel::timers() const { return state_->timers; }
 loader::Vdso& Kernel::vdso() const { return *state_->config.vdso; }
+Kernel::State::State(KernelConfig c) : config(std::move(c)), keys(std::make_unique<keys::Registry>()) {}
+Kernel::State::~State() = default;
+
+keys::Registry& Kernel::keys() const { return *state_->keys; }
+Kernel::AioLimits& Kernel::aio_limits() const { return state_->aio_limits; }
 ipc::Namespace& Kernel::ipc() const { return state_->ipc; }
 
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }

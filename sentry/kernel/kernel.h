@@ -27,6 +27,10 @@ namespace rampart::ipc {
 class Namespace;
 }  // namespace rampart::ipc
 
+namespace rampart::keys {
+class Registry;
+}  // namespace rampart::keys
+
 namespace rampart::kernel {
 
 class FutexManager;
@@ -127,6 +131,12 @@ class Kernel {
   time::TimerQueue& timers() const;
   loader::Vdso& vdso() const;
   ipc::Namespace& ipc() const;
+  keys::Registry& keys() const;
+  // Events of all asynchronous I/O contexts together, and how many there may be (fs.aio-nr, fs.aio-max-nr).
+  struct AioLimits {
+    std::atomic<uint64_t> used{0}, most{65536};
+  };
+  AioLimits& aio_limits() const;
 
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox

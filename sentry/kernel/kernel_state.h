@@ -22,7 +22,8 @@
 namespace rampart::kernel {
 
 struct Kernel::State {
-  explicit State(KernelConfig c) : config(std::move(c)) {}
+  explicit State(KernelConfig c);
+  ~State();
 
   void CountGone(const ResourceTotals& usage) {
     absl::MutexLock lock(&gone_mu);
@@ -35,6 +36,8 @@ struct Kernel::State {
   std::atomic<uint64_t> out_of_memory_kills{0};
   FutexManager futexes;
   ipc::Namespace ipc{config.memory_file};
+  const std::unique_ptr<keys::Registry> keys;
+  AioLimits aio_limits;
   time::TimerQueue timers;
   loader::VdsoKeeper vdso_keeper{timers, config.vdso};
 

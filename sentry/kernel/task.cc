@@ -4,6 +4,7 @@
 
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/vfork_gate.h"
+#include "sentry/keys/key.h"
 #include "sentry/seccomp/filter.h"
 
 namespace rampart::kernel {
@@ -64,6 +65,37 @@ Result<void> Task::UnshareFds() {
 Result<void> Task::UnshareFs() {
   SetFs(fs_->Clone());
   return Ok();
+}
+
+RefPtr<keys::Key> Task::thread_keyring() const {
+  absl::MutexLock lock(&mu_);
+  return thread_keyring_;
+}
+RefPtr<keys::Key> Task::session_keyring() const {
+  absl::MutexLock lock(&mu_);
+  return session_keyring_;
+}
+void Task::SetThreadKeyring(RefPtr<keys::Key> keyring) {
+  absl::MutexLock lock(&mu_);
+  std::swap(thread_keyring_, keyring);
+}
+void Task::SetSessionKeyring(RefPtr<keys::Key> keyring) {
+  absl::MutexLock lock(&mu_);
+  std::swap(session_keyring_, keyring);
+}
+
+mm::NumaPolicy Task::numa_policy() const {
+  absl::MutexLock lock(&mu_);
+  return numa_policy_;
+}
+void Task::SetNumaPolicy(const mm::NumaPolicy& policy) {
+  absl::MutexLock lock(&mu_);
+  numa_policy_ = policy;
+}
+
+void Task::Recall() {
+  absl::MutexLock lock(&group_->signal_mu_);
+  if (platform::Context* const context = running_.load(std::memory_order_seq_cst); context != nullptr) context->Interrupt();
 }
 
 Result<void> Task::Sleep(Deadline deadline) {

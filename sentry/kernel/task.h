@@ -48,6 +48,10 @@ namespace rampart::ipc {
 class UndoList;
 }  // namespace rampart::ipc
 
+namespace rampart::keys {
+class Key;
+}  // namespace rampart::keys
+
 namespace rampart::wait {
 class Runner;
 }
@@ -113,6 +117,12 @@ class Task final : public RefCounted, public Caller {
 
   // --- sleeping, task thread (more in blocking.h). Ok when woken; kERESTARTSYS when a signal is to be handled; ETIMEDOUT.
   Result<void> Sleep(Deadline deadline);
+  // --- for membarrier(2); any thread. How often it has come back from application code / whether it may be in it now; seq_cst.
+  uint64_t rounds() const { return rounds_.load(std::memory_order_seq_cst); }
+  bool InApplication() const { return running_.load(std::memory_order_seq_cst) != nullptr; }
+  // Makes it come back soon, if it is.
+  void Recall();
+
   // Whether an unblocked signal or a kill waits: long operations should return.
   bool Interrupted() const { return sleeper_.interrupted(); }
 
@@ -158,6 +168,16 @@ class Task final : public RefCounted, public Caller {
   // The adjustments of SEM_UNDO, made on first use; shared by CLONE_SYSVSEM. unshare(CLONE_SYSVSEM) applies them, if nobody shares them.
   Ref<ipc::UndoList> EnsureSemUndo();
   void DropSemUndo();
+  // keys(7): the keyrings of the thread and of its session; null: none yet. Any thread. The process's is ThreadGroup's.
+  RefPtr<keys::Key> thread_keyring() const;
+  RefPtr<keys::Key> session_keyring() const;
+  void SetThreadKeyring(RefPtr<keys::Key> keyring);
+  void SetSessionKeyring(RefPtr<keys::Key> keyring);
+  // KEYCTL_SET_REQKEY_KEYRING: KEY_REQKEY_DEFL_…; inherited. Task thread.
+  int32_t default_request_keyring = 0;
+  // set_mempolicy(2); inherited. Any thread.
+  mm::NumaPolicy numa_policy() const;
+  void SetNumaPolicy(const mm::NumaPolicy& policy);
   // set_tid_address(2), CLONE_CHILD_CLEARTID.
   UserAddr clear_child_tid() const { return clear_child_tid_; }
   void SetClearChildTid(UserAddr address) { clear_child_tid_ = address; }
@@ -318,6 +338,9 @@ class Task final : public RefCounted, public Caller {
   std::string name_ ABSL_GUARDED_BY(mu_);
   Scheduling scheduling_ ABSL_GUARDED_BY(mu_);
   RefPtr<const appfilter::Filter> seccomp_filter_ ABSL_GUARDED_BY(mu_);
+  RefPtr<keys::Key> thread_keyring_ ABSL_GUARDED_BY(mu_);
+  RefPtr<keys::Key> session_keyring_ ABSL_GUARDED_BY(mu_);
+  mm::NumaPolicy numa_policy_ ABSL_GUARDED_BY(mu_);
 
   // Task thread.
   platform::Context* context_ = nullptr;                       // of the host thread that runs it
@@ -342,6 +365,7 @@ class Task final : public RefCounted, public Caller {
 
   // Any thread.
   std::atomic<platform::Context*> running_{nullptr};           // non-null while in Switch
+  std::atomic<uint64_t> rounds_{0};                            // times that it has come back from Switch
   std::atomic<abi::SigSet> signal_mask_{0};                    // written under signal_mu_ by the task thread
   std::atomic<UserAddr> robust_list_{0};
   std::atomic<int> parent_death_signal_{0};

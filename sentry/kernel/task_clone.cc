@@ -8,6 +8,7 @@
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/kernel/vfork_gate.h"
+#include "sentry/keys/key.h"
 
 namespace rampart::kernel {
 namespace {
@@ -111,6 +112,9 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   if (!has(abi::kCloneVm) || has(abi::kCloneVfork)) child.alt_stack_ = alt_stack_;
   if (has(abi::kCloneChildCleartid)) child.clear_child_tid_ = request.child_tid;
   if (has(abi::kCloneSysvsem)) child.sem_undo_ = EnsureSemUndo();
+  child.SetSessionKeyring(session_keyring());
+  child.default_request_keyring = default_request_keyring;
+  child.SetNumaPolicy(numa_policy());
   child.SetName(name());
   child.InheritSeccomp(*this);
   Scheduling inherited = scheduling();

@@ -10,6 +10,7 @@
 #include "sentry/kernel/task_ops.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/keys/key.h"
 #include "sentry/loader/loader.h"
 
 namespace rampart::kernel {
@@ -111,6 +112,8 @@ void Task::InstallImage(ExecImage& image) {
   if (!same_identity || image.identity.secure) SetParentDeathSignal(0);
   SetCreds(image.identity.creds);
   SetName(image.name);
+  SetThreadKeyring(nullptr);
+  group_->SetProcessKeyring(nullptr);
   alt_stack_ = abi::SigStack{};
   restart_ = nullptr;
   {

@@ -99,6 +99,7 @@ bool Task::LoopOnce(wait::Runner& runner) {
   const Result<platform::Exit> exit = context_->Switch(mm_->space(), step_);
   clock_.Enter(TaskClock::State::kSentry);
   running_.store(nullptr, std::memory_order_release);
+  rounds_.store(rounds_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   runner.Moved();
   if (!exit.ok()) [[unlikely]] {
     PlatformFailed(exit.error());

@@ -5,6 +5,7 @@
 
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/keys/key.h"
 
 namespace rampart::kernel {
 
@@ -20,6 +21,21 @@ GroupTimers& ThreadGroup::EnsureTimers() {
     timers_.store(timers_owner_.get(), std::memory_order_release);
   }
   return *timers_owner_;
+}
+
+RefPtr<keys::Key> ThreadGroup::process_keyring() const {
+  absl::MutexLock lock(&signal_mu_);
+  return process_keyring_;
+}
+
+void ThreadGroup::SetProcessKeyring(RefPtr<keys::Key> keyring) {
+  absl::MutexLock lock(&signal_mu_);
+  std::swap(process_keyring_, keyring);
+}
+
+bool ThreadGroup::dying() const {
+  absl::MutexLock lock(&signal_mu_);
+  return exiting_;
 }
 
 RefPtr<Task> ThreadGroup::leader() const {

@@ -66,6 +66,8 @@ class ThreadGroup final : public RefCounted {
   wait::WaitQueue& exit_events() { return exit_events_; }
   // The wait status, valid once IsZombie or reaped.
   int exit_status() const { return final_status_.load(std::memory_order_acquire); }
+  // Whether the whole process is ending: killed, or exit_group was called.
+  bool dying() const;
   bool exited() const { return exited_.load(std::memory_order_acquire); }
 
   // --- accounting
@@ -77,6 +79,10 @@ class ThreadGroup final : public RefCounted {
   GroupTimers& EnsureTimers();
   // Null when the process never used one.
   GroupTimers* timers_if_any() const { return timers_.load(std::memory_order_acquire); }
+
+  // keys(7): the keyring of the process; null: none yet.
+  RefPtr<keys::Key> process_keyring() const;
+  void SetProcessKeyring(RefPtr<keys::Key> keyring);
 
   // --- prctl
   std::atomic<bool> child_subreaper{false};
@@ -170,6 +176,7 @@ class ThreadGroup final : public RefCounted {
   RefPtr<Task> leader_;                                // guarded likewise; null when reaped
   Ref<SignalActions> actions_;                         // replaced only by exec of the last thread
   PendingSignals pending_;
+  RefPtr<keys::Key> process_keyring_;
   bool exiting_ = false;
   int exit_status_ = 0;                                // valid while exiting_
   int last_status_ = 0;                                // what the last thread to exit gave to exit(2)

@@ -79,6 +79,7 @@ Result<void> MemoryManager::Impl::BringInForKernel(UserAddr a, size_t n, bool wr
   if (v == vmas.end()) v = TRY(GrowStack(a));
   const Vma& vma = v->second;
   if (force == Force::kNo && (write ? !platform::Allows(vma.prot, Prot::kWrite) : !platform::Any(vma.prot))) return Errno::kEFAULT;
+  if (force == Force::kYes && vma.file && vma.file->Secret()) return Errno::kEFAULT;
   if (force == Force::kYes && write && vma.shared && !platform::Allows(vma.prot, Prot::kWrite)) return Errno::kEFAULT;
   const uint64_t reach = std::min({static_cast<uint64_t>(n), uint64_t{kBringInChunk}, vma.end - a});
   const AddrRange required{PageDown(a), PageUp(a + reach)};

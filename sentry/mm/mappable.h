@@ -54,6 +54,8 @@ class Mappable : public virtual RefCounted {
   virtual Result<void> Msync(FileRange range) = 0;
   // Not 0: a System V segment of that many bytes. Areas that map it are attachments: they are never merged, and shmdt(2) finds them.
   virtual uint64_t AttachedBytes() const { return 0; }
+  // memfd_secret(2): only those who map it see it.
+  virtual bool Secret() const { return false; }
 };
 
 // What /proc/PID/maps shows of a mapping, and a way to keep the file alive.

@@ -21,6 +21,13 @@ Result<Ref<MemoryManager>> MemoryManager::Create(platform::Platform& platform, R
 
 void MemoryManager::Clear() {
   Impl& m = *impl_;
+  RefPtr<SpaceCompanion> companion;
+  {
+    absl::MutexLock lock(&m.mu);
+    m.gone = true;
+    companion = std::exchange(m.companion, nullptr);
+  }
+  if (companion) companion->SpaceGone();
   absl::MutexLock lock(&m.mu);
   if (!m.vmas.empty()) m.RemoveVmas(AddrRange{0, m.max_address}, Impl::Unmap::kNo);
   // Nobody runs in the space: nothing to wait for, except an operation that still holds pins.
@@ -30,6 +37,17 @@ void MemoryManager::Clear() {
   m.fresh_drops.clear();
   m.Reap();
   m.executable = nullptr;
+}
+
+RefPtr<SpaceCompanion> MemoryManager::companion() const {
+  absl::ReaderMutexLock lock(&impl_->mu);
+  return impl_->companion;
+}
+
+RefPtr<SpaceCompanion> MemoryManager::EnsureCompanion(absl::FunctionRef<Ref<SpaceCompanion>()> make) {
+  absl::MutexLock lock(&impl_->mu);
+  if (!impl_->companion && !impl_->gone) impl_->companion = make();
+  return impl_->companion;
 }
 
 platform::AddressSpace& MemoryManager::space() { return *impl_->space; }
@@ -83,6 +101,8 @@ VmaInfo Describe(MemoryManager::Impl& m, VmaMap::const_iterator v) ABSL_SHARED_L
   info.grows_down = vma.grows_down;
   info.offset = vma.file ? vma.offset : 0;
   if (vma.special_name != nullptr) info.name = vma.special_name;
+  info.policy = vma.policy;
+  info.secret = vma.file && vma.file->Secret();
   for (auto p = m.PmaAtOrAfter(v->first); p != m.pmas.end() && p->first < vma.end; ++p) {
     const uint64_t bytes = Intersect(info.range, AddrRange{p->first, p->second.end}).length();
     info.rss_bytes += bytes;

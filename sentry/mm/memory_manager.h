@@ -8,6 +8,7 @@
 // Ownership: counted by the tasks that share it (CLONE_VM) and by whoever looks from outside (/proc, process_vm_readv).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,12 +16,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "base/ref.h"
 #include "base/result.h"
 #include "platform/platform.h"
 #include "sentry/context/caller.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"
+#include "sentry/mm/numa.h"
 #include "sentry/mm/user_memory.h"
 
 namespace rampart::mm {
@@ -65,6 +68,15 @@ struct VmaInfo {
   uint64_t rss_bytes;    // mapped pages
   uint64_t anon_bytes;   // of them private copies and anonymous
   uint64_t locked_bytes;
+  NumaPolicy policy;
+  bool secret;           // memfd_secret
+};
+
+// What a layer above keeps for an address space until nobody runs in it any more: asynchronous I/O contexts.
+class SpaceCompanion : public RefCounted {
+ public:
+  // The last thread has left the space (exit, exec). Called once, without locks.
+  virtual void SpaceGone() = 0;
 };
 
 struct MemoryStats {
@@ -125,6 +137,26 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   // mseal(2). Errors: EINVAL, ENOMEM (a hole). Sealed areas refuse munmap, mremap, mprotect, MAP_FIXED over them, and advice that discards
   // what the application may not write, with EPERM.
   Result<void> MSeal(UserAddr address, uint64_t length);
+
+  // remap_file_pages(2), as Linux has it since 4.0: a mapping of its own of another part of the same shared file. EINVAL.
+  Result<void> RemapFilePages(const Caller& caller, UserAddr start, uint64_t length, uint64_t first_page, bool populate);
+  // process_mrelease(2): gives back the private memory of a process that is being killed.
+  void GiveUpMemory();
+
+  // mbind(2), and what get_mempolicy(2) and numa_maps show. EFAULT: a hole. (numa.cc)
+  Result<void> SetPolicy(UserAddr address, uint64_t length, const NumaPolicy& policy);
+  Result<void> SetHomeNode(UserAddr address, uint64_t length, int node);
+  Result<NumaPolicy> PolicyAt(UserAddr address) const;
+  // move_pages(2): whether the page is there. EFAULT: no area; ENOENT: not there.
+  Result<void> PageIsPresent(UserAddr address) const;
+  // Whether memory of memfd_secret(2) lies in the range: other processes do not see it.
+  bool HasSecrets(AddrRange range) const;
+
+  // What membarrier(2) was told for this space; inherited by fork, gone with exec.
+  std::atomic<uint32_t> barrier_registrations{0};
+  // The one companion, made on first use. Null: none, or (Ensure…) the space is gone already.
+  RefPtr<SpaceCompanion> companion() const;
+  RefPtr<SpaceCompanion> EnsureCompanion(absl::FunctionRef<Ref<SpaceCompanion>()> make);
 
   // UserMemory: for threads of this process. Writers from outside use CopyOutFromOutside.
   Result<size_t> CopyInPartial(UserAddr from, std::span<std::byte> bytes) override;

@@ -48,6 +48,7 @@ struct Vma {
   RefPtr<MappingIdentity> identity;
   uint64_t offset = 0;    // in file, of the start
   const char* special_name = nullptr;
+  NumaPolicy policy;
 
   // Fault-around: where the next sequential fault would be, and how many pages the last window had. Hints: not compared, lost on a split.
   UserAddr next_up = 0;
@@ -115,6 +116,8 @@ struct MemoryManager::Impl {
   uint64_t as_limit ABSL_GUARDED_BY(mu) = abi::kRlimInfinity;
   bool lock_future ABSL_GUARDED_BY(mu) = false;
   bool lock_future_on_fault ABSL_GUARDED_BY(mu) = false;
+  RefPtr<SpaceCompanion> companion ABSL_GUARDED_BY(mu);
+  bool gone ABSL_GUARDED_BY(mu) = false;  // Clear has run
 
   uint64_t total_bytes ABSL_GUARDED_BY(mu) = 0;   // of vmas
   uint64_t data_bytes ABSL_GUARDED_BY(mu) = 0;    // private writable, not stack

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -100,6 +101,8 @@ class Inode : public virtual RefCounted {
   virtual Result<Ref<FileDescription>> Open(Caller& caller, const Path& path, uint32_t flags);      // default ENXIO
   // Open() is asked whatever the type is: donated host files, which are pipes or terminals outside.
   virtual bool OpensItself() const { return false; }
+  // cachestat(2): how many of a regular file's pages in [first, last) are in memory. Default: not known.
+  virtual std::optional<uint64_t> PagesInMemory(uint64_t /*first*/, uint64_t /*last*/) { return std::nullopt; }
 
   // --- directories (defaults: ENOTDIR, or EPERM/EROFS as fits)
   virtual CachePolicy cache_policy() const { return CachePolicy::kCache; }

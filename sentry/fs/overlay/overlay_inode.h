@@ -61,6 +61,7 @@ class OverlayInode final : public vfs::Inode {
   Result<void> RemoveXattr(const Caller& caller, std::string_view name) override;
   Result<std::string> ReadLink(const Caller& caller) override { return Real().ReadLink(caller); }
   bool OpensItself() const override { return Real().OpensItself(); }
+  std::optional<uint64_t> PagesInMemory(uint64_t first, uint64_t last) override { return Real().PagesInMemory(first, last); }
   Result<Ref<vfs::FileDescription>> Open(Caller& caller, const vfs::Path& path, uint32_t flags) override;
 
   Result<RefPtr<vfs::Inode>> Lookup(const Caller& caller, std::string_view name, std::string_view rest) override;

@@ -37,4 +37,7 @@ inline constexpr uint32_t kSealSeal = 1, kSealShrink = 2, kSealGrow = 4, kSealWr
 // A new memory file, open for reading and writing, shown as "/memfd:NAME (deleted)". Flags and name have been checked.
 Result<Ref<vfs::FileDescription>> NewMemfd(Caller& caller, const Ref<mm::MemoryFile>& memory, std::string_view name, uint32_t flags);
 
+// memfd_secret(2): a memory file that can only be mapped, shared.
+Result<Ref<vfs::FileDescription>> NewSecretMemory(Caller& caller, const Ref<mm::MemoryFile>& memory);
+
 }  // namespace rampart::fs

@@ -53,6 +53,28 @@ class TmpfsDescription final : public vfs::FileDescription {
   const Ref<TmpfsFile> file_;
 };
 
+// memfd_secret(2): memory that is only there for those who map it. Its size is set once.
+class SecretDescription final : public vfs::FileDescription {
+ public:
+  SecretDescription(Ref<TmpfsFile> file, vfs::Path path) : FileDescription(std::move(path), abi::kORdWr), file_(std::move(file)) {}
+  bool seekable() const override { return false; }
+  Result<size_t> Read(Caller&, mm::IoDst&, uint32_t) override { return Errno::kEINVAL; }
+  Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<void> ConfigureMMap(const Caller&, mm::MMapArgs& args) override {
+    if (!args.shared) return Errno::kEINVAL;
+    args.locked = true;
+    return vfs::ConfigureFileMMap(*this, args, file_);
+  }
+  Result<void> Truncate(Caller& caller, uint64_t size) override {
+    if (file_->size() != 0) return Errno::kEINVAL;
+    return FileDescription::Truncate(caller, size);
+  }
+
+ private:
+  const Ref<TmpfsFile> file_;
+};
+
 // The instance that unnamed memory files belong to, one per memory file (in practice one).
 Ref<Tmpfs> MemfdFilesystem(const Ref<mm::MemoryFile>& memory) {
   static absl::Mutex mu(absl::kConstInit);
@@ -89,6 +111,19 @@ Result<Ref<vfs::FileDescription>> NewMemfd(Caller& caller, const Ref<mm::MemoryF
   TRY(inode->AcquireWriteAccess());
   description->AdoptWriteAccess();
   return description;
+}
+
+Result<Ref<vfs::FileDescription>> NewSecretMemory(Caller& caller, const Ref<mm::MemoryFile>& memory) {
+  vfs::CreateArgs args;
+  args.permissions = 0600;
+  args.uid = caller.creds().fsuid;
+  args.gid = caller.creds().fsgid;
+  Ref<TmpfsInode> inode = TRY(MemfdFilesystem(memory)->NewInode(args));
+  inode->AddLinks(-1);
+  auto& file = dynamic_cast<TmpfsFile&>(*inode);
+  file.MarkSecret();
+  const vfs::Path path = vfs::NewAnonymousPath(inode, "/secretmem (deleted)");
+  return Ref<vfs::FileDescription>(MakeRef<SecretDescription>(ShareRef(&file), path));
 }
 
 }  // namespace rampart::fs

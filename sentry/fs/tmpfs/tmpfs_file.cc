@@ -180,6 +180,11 @@ Result<void> TmpfsFile::Resize(uint64_t new_size) {
   return Ok();
 }
 
+std::optional<uint64_t> TmpfsFile::PagesInMemory(uint64_t first, uint64_t last) {
+  absl::ReaderMutexLock lock(&mu_);
+  return pages_.CountIn(first, last);
+}
+
 Result<uint64_t> TmpfsFile::SeekData(uint64_t offset, bool data) {
   absl::ReaderMutexLock lock(&mu_);
   const uint64_t size_now = size();

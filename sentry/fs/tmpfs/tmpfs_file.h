@@ -31,7 +31,12 @@ class TmpfsFile final : public TmpfsInode, public mm::Mappable {
   uint32_t seals() const { return seals_.load(std::memory_order_acquire); }
   void InitSeals(uint32_t seals) { seals_.store(seals, std::memory_order_release); }
 
+  std::optional<uint64_t> PagesInMemory(uint64_t first, uint64_t last) override;
+  // memfd_secret(2); before it is shared.
+  void MarkSecret() { secret_ = true; }
+
   // Mappable.
+  bool Secret() const override { return secret_; }
   Result<mm::Translation> Translate(mm::FileRange required, mm::FileRange optional, bool write) override;
   Result<void> AddMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
   void RemoveMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
@@ -58,6 +63,7 @@ class TmpfsFile final : public TmpfsInode, public mm::Mappable {
   std::atomic<uint64_t> blocks_{0};  // pages present, for GetAttr
   std::atomic<uint32_t> seals_{kSealSeal};
   vfs::MappingList mappings_;
+  bool secret_ = false;
 };
 
 }  // namespace rampart::fs
