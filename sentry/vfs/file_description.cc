@@ -4,6 +4,7 @@
 
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/operations.h"
+#include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/path_text.h"
 
 namespace rampart::vfs {
@@ -23,8 +24,8 @@ FileDescription::~FileDescription() {
   if (InodeExtras* extras = inode->extras_if_any()) {
     extras->locks.ReleaseAll(this);
     extras->leases.ReleaseAll(this);
-    if ((flags() & abi::kOPath) == 0) NotifyWatches(path_, writable() ? kInCloseWrite : kInCloseNoWrite);
-  } else if (AnyWatches() && (flags() & abi::kOPath) == 0) {
+    if ((flags() & (abi::kOPath | kONonotify)) == 0) NotifyWatches(path_, writable() ? kInCloseWrite : kInCloseNoWrite);
+  } else if (AnyWatches() && (flags() & (abi::kOPath | kONonotify)) == 0) {
     NotifyWatches(path_, writable() ? kInCloseWrite : kInCloseNoWrite);  // the directory may be watched
   }
 }

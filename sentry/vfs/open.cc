@@ -3,6 +3,7 @@
 
 #include "sentry/vfs/dentry_cache.h"
 #include "sentry/vfs/inode_extras.h"
+#include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/permission.h"
 #include "sentry/vfs/walk_intent.h"
 #include "sentry/vfs/walker.h"
@@ -110,7 +111,7 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
     }
   }
   if (file.ok() && regular && file.value()->readable() && !file.value()->writable()) file.value()->AdoptReadCount();
-  if (file.ok()) NotifyWatches(path, kInOpen);
+  if (file.ok() && !Has(flags, kONonotify)) NotifyWatches(path, kInOpen);
   return file;
 }
 

@@ -4,12 +4,34 @@
 
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/operations.h"
+#include "sentry/vfs/path_observer.h"
 
 namespace rampart::vfs {
 namespace {
 std::atomic<int> g_watches{0};
 std::atomic<uint32_t> g_cookie{0};
+ABSL_CONST_INIT absl::Mutex g_observers_mu(absl::kConstInit);
+std::atomic<size_t> g_observer_count{0};
+// Never freed: descriptions end while the process does.
+std::vector<PathObserver*>& Observers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(g_observers_mu) {
+  static auto* const all = new std::vector<PathObserver*>;
+  return *all;
+}
 }  // namespace
+
+void PathObserver::Add(PathObserver& observer) {
+  absl::MutexLock lock(&g_observers_mu);
+  Observers().push_back(&observer);
+  g_observer_count.store(Observers().size(), std::memory_order_release);
+  g_watches.fetch_add(1, std::memory_order_release);
+}
+
+void PathObserver::Remove(PathObserver& observer) {
+  absl::MutexLock lock(&g_observers_mu);
+  std::erase(Observers(), &observer);
+  g_observer_count.store(Observers().size(), std::memory_order_release);
+  g_watches.fetch_sub(1, std::memory_order_release);
+}
 
 void WatchList::Add(Ref<Watch> watch) {
   absl::MutexLock lock(&mu_);
@@ -55,6 +77,10 @@ void NotifyWatches(const Path& path, uint32_t mask) {
   if (!AnyWatches()) return;
   Inode* inode = path.dentry->inode().get();
   if (inode == nullptr) return;
+  if (g_observer_count.load(std::memory_order_acquire) != 0) {
+    absl::MutexLock lock(&g_observers_mu);
+    for (PathObserver* observer : Observers()) observer->OnPathEvent(path, mask | (inode->IsDirectory() ? kInIsDir : 0));
+  }
   NotifySelf(*inode, mask);
   if (const RefPtr<Dentry> parent = path.dentry->parent()) {
     if (Inode* dir = parent->inode().get()) {

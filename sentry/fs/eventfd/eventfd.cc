@@ -1,5 +1,6 @@
 #include "sentry/fs/eventfd/eventfd.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -27,6 +28,14 @@ Result<size_t> EventFd::Read(Caller&, mm::IoDst& dst, uint32_t) {
   const size_t n = TRY(dst.Write(std::as_bytes(std::span(&value, 1))));
   if (n != sizeof(value)) return Errno::kEFAULT;
   return n;
+}
+
+void EventFd::Signal(uint64_t n) {
+  {
+    absl::MutexLock lock(&mu_);
+    count_ += std::min(n, UINT64_MAX - count_);
+  }
+  queue_.Notify(abi::kPollIn | abi::kPollRdNorm);
 }
 
 Result<size_t> EventFd::Write(Caller&, mm::IoSrc& src, uint32_t) {

@@ -26,6 +26,8 @@ class EventFd final : public vfs::FileDescription {
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }
   std::string FdInfo() const override;
+  // From inside the kernel (Linux: eventfd_signal): adds, as far as the counter goes.
+  void Signal(uint64_t n);
 
  private:
   template <class T, class... A>

@@ -37,6 +37,9 @@ Ref<vfs::Inode> NewSysctlTree(Ref<ProcFilesystem> fs);
 Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs);
 void AddIpcSettings(pseudo::PseudoDirectory& directory, const Ref<ProcFilesystem>& fs);
 Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs);
+// keys and key-users, and sys/kernel/keys. (keys.cc)
+void AddKeyFiles(pseudo::PseudoDirectory& root, const Ref<ProcFilesystem>& fs);
+Ref<vfs::Inode> NewKeySettings(const Ref<ProcFilesystem>& fs);
 
 // /proc/PID and /proc/PID/task/TID. `task`: the thread that is shown; `thread_directory`: no task/ inside, thread's own times.
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);
@@ -45,6 +48,7 @@ Ref<vfs::Inode> NewFdDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, b
 
 // Texts.
 std::string MapsText(mm::MemoryManager& mm, bool smaps);
+std::string NumaMapsText(kernel::Task& task, mm::MemoryManager& mm);
 std::string SmapsRollupText(mm::MemoryManager& mm);
 std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect);
 std::string StatusText(kernel::Task& task);

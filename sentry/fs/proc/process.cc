@@ -81,6 +81,10 @@ Text Smaps(Caller& caller, kernel::Task& task, bool) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return MapsText(*mm, true);
 }
+Text NumaMaps(Caller& caller, kernel::Task& task, bool) {
+  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
+  return NumaMapsText(task, *mm);
+}
 Text SmapsRollup(Caller& caller, kernel::Task& task, bool) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return SmapsRollupText(*mm);
@@ -152,7 +156,7 @@ struct FileRow {
 constexpr FileRow kFiles[] = {
     {"auxv", 0400, Auxv}, {"cgroup", 0444, Cgroup}, {"cmdline", 0444, Cmdline}, {"comm", 0644, Comm, StoreComm}, {"environ", 0400, Environ},
     {"gid_map", 0444, IdMap}, {"io", 0400, Io}, {"limits", 0444, Limits}, {"loginuid", 0444, NoUser}, {"maps", 0444, Maps},
-    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"oom_adj", 0644, Zero, StoreOomScore},
+    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"numa_maps", 0444, NumaMaps}, {"oom_adj", 0644, Zero, StoreOomScore},
     {"oom_score", 0444, Zero}, {"oom_score_adj", 0644, Zero, StoreOomScore}, {"personality", 0400, Personality}, {"schedstat", 0444, Schedstat},
     {"sessionid", 0444, NoUser}, {"setgroups", 0644, SetGroups}, {"smaps", 0444, Smaps}, {"smaps_rollup", 0444, SmapsRollup}, {"stat", 0444, Stat},
     {"statm", 0444, Statm}, {"status", 0444, Status}, {"uid_map", 0444, IdMap}, {"wchan", 0444, Wchan},

@@ -1,6 +1,7 @@
 // /proc/sys: what programs read of the kernel's settings. Fixed values are those that the Sentry really works by.
 #include "sentry/fs/proc/internal.h"
 
+#include <charconv>
 #include <cstdio>
 #include <random>
 
@@ -58,6 +59,7 @@ Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   d->Add("perf_event_paranoid", Fixed(fs, "3"));
   d->Add("printk", Fixed(fs, "4\t4\t1\t7"));
   AddIpcSettings(*d, fs);
+  d->Add("keys", NewKeySettings(fs));
   auto random = Directory(fs);
   random->Add("boot_id", Fixed(fs, Uuid()));
   random->Add("uuid", MakeRef<pseudo::FunctionFile>(fs, 0444, [](Caller&) -> Text { return Uuid() + "\n"; }));
@@ -79,7 +81,18 @@ Ref<vfs::Inode> Fs(const Ref<ProcFilesystem>& fs) {
   d->Add("lease-break-time", Fixed(fs, "45"));
   d->Add("protected_hardlinks", Fixed(fs, "0"));
   d->Add("protected_symlinks", Fixed(fs, "0"));
-  d->Add("aio-max-nr", Fixed(fs, "65536"));
+  kernel::Kernel::AioLimits& aio = fs->kernel().aio_limits();
+  d->Add("aio-nr", MakeRef<pseudo::FunctionFile>(fs, 0444, [&aio](Caller&) -> Text { return std::to_string(aio.used.load()) + "\n"; }));
+  d->Add("aio-max-nr", MakeRef<pseudo::FunctionFile>(
+                           fs, 0644, [&aio](Caller&) -> Text { return std::to_string(aio.most.load()) + "\n"; },
+                           [&aio](Caller&, std::string_view text) -> Result<void> {
+                             while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+                             uint64_t number = 0;
+                             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+                             if (error != std::errc() || end != text.data() + text.size()) return Errno::kEINVAL;
+                             aio.most.store(number);
+                             return Ok();
+                           }));
   auto inotify = Directory(fs);
   inotify->Add("max_queued_events", Fixed(fs, "16384"));
   inotify->Add("max_user_instances", Fixed(fs, "128"));

@@ -7,6 +7,7 @@
 #include "base/host.h"
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
+#include "sentry/vfs/filesystem_types.h"
 
 namespace rampart::fs::proc {
 namespace {
@@ -205,7 +206,10 @@ void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs) {
   add("loadavg", LoadAvg);
   add("uptime", UptimeFile);
   fixed("version", "Linux version 6.12.0-rampart (rampart@rampart) (c++) #1 SMP PREEMPT_DYNAMIC\n");
-  fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\t9p\nnodev\tpipefs\nnodev\tmqueue\nnodev\tsockfs\n");
+  std::string types;
+  for (const char* type : vfs::kFilesystemTypes) types += std::string("nodev\t") + type + "\n";
+  root.Add("filesystems", MakeRef<pseudo::FunctionFile>(fs, 0444, [types](Caller&) -> Text { return types; }));
+  AddKeyFiles(root, fs);
   fixed("cmdline", "\n");
   fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n");
   fixed("modules", "");
