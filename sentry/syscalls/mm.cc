@@ -126,6 +126,12 @@ Result<Word> SysMseal(kernel::Task& task, UserAddr address, uint64_t length, uin
   return Word{0};
 }
 
+Result<Word> SysRemapFilePages(kernel::Task& task, UserAddr start, uint64_t length, uint64_t prot, uint64_t first_page, uint64_t flags) {
+  if (prot != 0) return Errno::kEINVAL;
+  TRY(task.mm().RemapFilePages(task, start, length, first_page, (flags & abi::kMapNonBlock) == 0));
+  return Word{0};
+}
+
 Result<Word> SysMlock(kernel::Task& task, UserAddr address, uint64_t length) { return SysMlock2(task, address, length, 0); }
 
 Result<Word> SysMlock2(kernel::Task& task, UserAddr address, uint64_t length, int flags) {

@@ -14,6 +14,7 @@ Result<Word> SysMadvise(kernel::Task& task, UserAddr address, uint64_t length, i
 Result<Word> SysMsync(kernel::Task& task, UserAddr address, uint64_t length, int flags);
 Result<Word> SysMincore(kernel::Task& task, UserAddr address, uint64_t length, UserOut<uint8_t> residency);
 Result<Word> SysMseal(kernel::Task& task, UserAddr address, uint64_t length, uint64_t flags);
+Result<Word> SysRemapFilePages(kernel::Task& task, UserAddr start, uint64_t length, uint64_t prot, uint64_t first_page, uint64_t flags);
 Result<Word> SysMlock(kernel::Task& task, UserAddr address, uint64_t length);
 Result<Word> SysMlock2(kernel::Task& task, UserAddr address, uint64_t length, int flags);
 Result<Word> SysMunlock(kernel::Task& task, UserAddr address, uint64_t length);

@@ -38,6 +38,8 @@ struct Transfer {
   mm::MemoryManager& from;
   mm::MemoryManager& to;
   bool to_is_foreign;
+  mm::MemoryManager& remote;
+  Ranges& remote_ranges;
 };
 
 // Copies through a buffer of ours; stops at the first byte that cannot be read or written.
@@ -59,6 +61,12 @@ Result<size_t> CopyRange(const Transfer& transfer, UserAddr from, UserAddr to, s
 }
 
 Result<Word> CopyRanges(const Transfer& transfer, Ranges& from, Ranges& to) {
+  // Secrets are nobody's but the process's own: what lies before them is copied.
+  for (size_t i = 0; i < transfer.remote_ranges.size(); ++i) {
+    if (!transfer.remote.HasSecrets(transfer.remote_ranges[i])) continue;
+    if (i == 0) return Errno::kEFAULT;
+    transfer.remote_ranges.resize(i);
+  }
   size_t total = 0;
   for (size_t f = 0, t = 0; f < from.size() && t < to.size();) {
     const size_t n = std::min(from[f].length(), to[t].length());
@@ -98,8 +106,8 @@ Result<Word> ProcessVm(Task& task, const Request& request, bool write) {
   if (!theirs) return Errno::kESRCH;
   if (!MayAttach(task, *target)) return Errno::kEPERM;
   mm::MemoryManager& mine = task.mm();
-  if (write) return CopyRanges({mine, *theirs, theirs.get() != &mine}, local, remote);
-  return CopyRanges({*theirs, mine, false}, remote, local);
+  if (write) return CopyRanges({mine, *theirs, theirs.get() != &mine, *theirs, remote}, local, remote);
+  return CopyRanges({*theirs, mine, false, *theirs, remote}, remote, local);
 }
 
 // Linux: process_madvise_remote_valid.
@@ -142,6 +150,27 @@ Result<Word> SysProcessMadvise(Task& task, Fd pidfd, UserIn<abi::Iovec> vec, uin
     done += range.length();
   }
   return Word{done};
+}
+
+// Linux: task_will_free_mem. A process that is being killed, and with it everybody who shares its memory.
+Result<Word> SysProcessMrelease(Task& task, Fd pidfd, uint32_t flags) {
+  if (flags != 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(pidfd));
+  const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupOfPidfd(*file));
+  RefPtr<mm::MemoryManager> theirs;
+  for (const Ref<Task>& thread : group->Tasks()) {
+    if (!theirs) theirs = thread->GetMm();
+  }
+  if (!theirs) return Errno::kESRCH;
+  if (!group->dying()) return Errno::kEINVAL;
+  for (const Ref<kernel::ThreadGroup>& other : task.kernel().Groups()) {
+    if (other.get() == group.get() || other->dying()) continue;
+    for (const Ref<Task>& thread : other->Tasks()) {
+      if (thread->GetMm().get() == theirs.get()) return Errno::kEINVAL;
+    }
+  }
+  theirs->GiveUpMemory();
+  return Word{0};
 }
 
 }  // namespace rampart::syscalls

@@ -210,4 +210,10 @@ Result<Word> SysMemfdCreate(Task& task, UserPath user, uint32_t flags) {
   return static_cast<Word>(TRY(task.fds().Install(std::move(file), (flags & fs::kMfdCloexec) != 0, task.limit(abi::Resource::kNofile))));
 }
 
+Result<Word> SysMemfdSecret(Task& task, uint32_t flags) {
+  if ((flags & ~abi::kOCloexec) != 0) return Errno::kEINVAL;
+  Ref<vfs::FileDescription> file = TRY(fs::NewSecretMemory(task, task.kernel().memory_file()));
+  return static_cast<Word>(TRY(task.fds().Install(std::move(file), flags != 0, task.limit(abi::Resource::kNofile))));
+}
+
 }  // namespace rampart::syscalls

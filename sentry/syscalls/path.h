@@ -31,6 +31,7 @@ Result<Word> SysChdir(kernel::Task& task, UserPath path);
 Result<Word> SysFchdir(kernel::Task& task, Fd fd);
 Result<Word> SysChroot(kernel::Task& task, UserPath path);
 Result<Word> SysUmask(kernel::Task& task, uint32_t mask);
+Result<Word> SysMemfdSecret(kernel::Task& task, uint32_t flags);
 Result<Word> SysMemfdCreate(kernel::Task& task, UserPath name, uint32_t flags);
 
 }  // namespace rampart::syscalls

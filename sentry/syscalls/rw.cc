@@ -7,8 +7,10 @@
 #include "sentry/kernel/blocking.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
+#include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/socket_common.h"
 #include "sentry/syscalls/write_limit.h"
+#include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/watches.h"
 
 namespace rampart::syscalls {
@@ -80,7 +82,7 @@ Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::
                                ? kernel::BlockOn<size_t>(task, file, abi::kPollIn | abi::kPollRdNorm, Deadline::Never(), attempt)
                                : attempt();
   if (!n.ok()) return n.error();
-  if (*n > 0) vfs::NotifyWatches(file.path(), vfs::kInAccess);
+  if (*n > 0 && (file.flags() & vfs::kONonotify) == 0) vfs::NotifyWatches(file.path(), vfs::kInAccess);
   return static_cast<Word>(*n);
 }
 
@@ -120,7 +122,7 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
     // A stream that blocks takes everything, in as many steps as it needs.
     if (!waits || file.seekable() || *n == 0 || src->remaining() == 0) break;
   }
-  if (done > 0) vfs::NotifyWatches(file.path(), vfs::kInModify);
+  if (done > 0 && (file.flags() & vfs::kONonotify) == 0) vfs::NotifyWatches(file.path(), vfs::kInModify);
   if (((file.flags() & abi::kODsync) != 0 || (rwf & (abi::kRwfDsync | abi::kRwfSync)) != 0) && file.seekable()) TRY(file.Sync(true));
   return static_cast<Word>(done);
 }
@@ -414,6 +416,17 @@ Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64
   if ((mode & kKeepSize) == 0) TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(end)));
   TRY(file->Allocate(task, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
   return Word{0};
+}
+
+Result<Ranges> BufferRanges(Task& task, UserAddr buffer, uint64_t count, bool vector) {
+  return vector ? ReadIovec(task, UserIn<abi::Iovec>(buffer), count) : OneRange(buffer, count);
+}
+Result<void> CheckRwFlags(uint32_t rwf) { return (rwf & ~kKnownRwf) != 0 ? Result<void>(Errno::kEOPNOTSUPP) : Ok(); }
+Result<Word> ReadFile(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  return DoRead(task, file, std::move(ranges), offset, rwf);
+}
+Result<Word> WriteFile(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  return DoWrite(task, file, std::move(ranges), offset, rwf);
 }
 
 }  // namespace rampart::syscalls

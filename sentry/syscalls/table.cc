@@ -1,17 +1,24 @@
 // The table itself. Each family's owner keeps its lines; handlers are declared in the family's header.
 #include "sentry/syscalls/table.h"
 
+#include "sentry/syscalls/aio.h"
 #include "sentry/syscalls/cred.h"
 #include "sentry/syscalls/epoll.h"
 #include "sentry/syscalls/event.h"
+#include "sentry/syscalls/filesystems.h"
 #include "sentry/syscalls/futex.h"
+#include "sentry/syscalls/fanotify.h"
 #include "sentry/syscalls/fd.h"
+#include "sentry/syscalls/keys.h"
+#include "sentry/syscalls/lsm.h"
+#include "sentry/syscalls/membarrier.h"
 #include "sentry/syscalls/mm.h"
 #include "sentry/syscalls/mm_process.h"
 #include "sentry/syscalls/inotify.h"
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/mount.h"
 #include "sentry/syscalls/mqueue.h"
+#include "sentry/syscalls/numa.h"
 #include "sentry/syscalls/path.h"
 #include "sentry/syscalls/poll.h"
 #include "sentry/syscalls/prctl.h"
@@ -76,7 +83,7 @@ constexpr SyscallTable kAmd64({
     Full<SysFallocate>(Sysno::fallocate),
     Full<SysTruncate>(Sysno::truncate),
     Full<SysFtruncate>(Sysno::ftruncate),
-    Missing(Sysno::cachestat, "Planned."),
+    Partial<SysCachestat>(Sysno::cachestat, "Pages of files from the host always count as cached, none as dirty or evicted."),
     // --- Paths and attributes (vfs)
     Full<SysOpen>(Sysno::open),
     Full<SysOpenat>(Sysno::openat),
@@ -131,7 +138,7 @@ constexpr SyscallTable kAmd64({
     Stub<Errno::kEOPNOTSUPP>(Sysno::name_to_handle_at, "No file handles."),
     Stub<Errno::kEOPNOTSUPP>(Sysno::open_by_handle_at, "No file handles."),
     Full<SysMemfdCreate>(Sysno::memfd_create),
-    Missing(Sysno::memfd_secret, "Planned."),
+    Full<SysMemfdSecret>(Sysno::memfd_secret),
     // --- Extended attributes (vfs)
     Full<SysSetxattr>(Sysno::setxattr),
     Full<SysLsetxattr>(Sysno::lsetxattr),
@@ -162,8 +169,8 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::mount_setattr, "Planned."),
     Missing(Sysno::statmount, "Planned."),
     Missing(Sysno::listmount, "Planned."),
-    Missing(Sysno::quotactl, "Planned."),
-    Missing(Sysno::quotactl_fd, "Planned."),
+    Full<SysQuotactl>(Sysno::quotactl),
+    Full<SysQuotactlFd>(Sysno::quotactl_fd),
     // --- Memory (mm)
     Partial<SysMmap>(Sysno::mmap, "No huge-page pool: MAP_HUGETLB fails with ENOMEM."),
     Full<SysMprotect>(Sysno::mprotect),
@@ -178,21 +185,21 @@ constexpr SyscallTable kAmd64({
     Full<SysMunlock>(Sysno::munlock),
     Full<SysMlockall>(Sysno::mlockall),
     Full<SysMunlockall>(Sysno::munlockall),
-    Missing(Sysno::membarrier, "Needs a barrier in other address spaces that no platform offers yet."),
+    Partial<SysMembarrier>(Sysno::membarrier, "No SYNC_CORE, no RSEQ commands; QUERY says so."),
     Partial<SysProcessMadvise>(Sysno::process_madvise, "As far as madvise goes."),
-    Missing(Sysno::process_mrelease, "Planned."),
-    Missing(Sysno::remap_file_pages, "Deprecated on Linux."),
+    Full<SysProcessMrelease>(Sysno::process_mrelease),
+    Full<SysRemapFilePages>(Sysno::remap_file_pages),
     Partial<SysPkeyMprotect>(Sysno::pkey_mprotect, "As on a processor without protection keys."),
     Partial<SysPkeyAlloc>(Sysno::pkey_alloc, "As on a processor without protection keys."),
     Partial<SysPkeyFree>(Sysno::pkey_free, "As on a processor without protection keys."),
     Full<SysMseal>(Sysno::mseal),
-    Missing(Sysno::mbind, "As a kernel without NUMA."),
-    Missing(Sysno::set_mempolicy, "As a kernel without NUMA."),
-    Missing(Sysno::get_mempolicy, "As a kernel without NUMA."),
-    Missing(Sysno::set_mempolicy_home_node, "As a kernel without NUMA."),
-    Missing(Sysno::migrate_pages, "As a kernel without NUMA."),
-    Missing(Sysno::move_pages, "As a kernel without NUMA."),
-    Missing(Sysno::map_shadow_stack, "Planned."),
+    Full<SysMbind>(Sysno::mbind),
+    Full<SysSetMempolicy>(Sysno::set_mempolicy),
+    Full<SysGetMempolicy>(Sysno::get_mempolicy),
+    Full<SysSetMempolicyHomeNode>(Sysno::set_mempolicy_home_node),
+    Full<SysMigratePages>(Sysno::migrate_pages),
+    Full<SysMovePages>(Sysno::move_pages),
+    Stub<Errno::kEOPNOTSUPP>(Sysno::map_shadow_stack, "As on a processor without shadow stacks."),
     Missing(Sysno::userfaultfd, "Planned."),
     Full<SysProcessVmReadv>(Sysno::process_vm_readv),
     Full<SysProcessVmWritev>(Sysno::process_vm_writev),
@@ -343,8 +350,8 @@ constexpr SyscallTable kAmd64({
     Full<SysInotifyInit1>(Sysno::inotify_init1),
     Full<SysInotifyAddWatch>(Sysno::inotify_add_watch),
     Full<SysInotifyRmWatch>(Sysno::inotify_rm_watch),
-    Missing(Sysno::fanotify_init, "Planned."),
-    Missing(Sysno::fanotify_mark, "Planned."),
+    Partial<SysFanotifyInit>(Sysno::fanotify_init, "Marks and descriptors for CAP_SYS_ADMIN; no reports by file handle (so nothing for others), no permission events, no OPEN_EXEC."),
+    Partial<SysFanotifyMark>(Sysno::fanotify_mark, "Marks and descriptors for CAP_SYS_ADMIN; no reports by file handle (so nothing for others), no permission events, no OPEN_EXEC."),
     Full<SysPipe>(Sysno::pipe),
     Full<SysPipe2>(Sysno::pipe2),
     // --- Sockets (net)
@@ -386,12 +393,12 @@ constexpr SyscallTable kAmd64({
     Full<SysMqNotify>(Sysno::mq_notify),
     Full<SysMqGetsetattr>(Sysno::mq_getsetattr),
     // --- Asynchronous I/O
-    Missing(Sysno::io_setup, "Planned."),
-    Missing(Sysno::io_destroy, "Planned."),
-    Missing(Sysno::io_getevents, "Planned."),
-    Missing(Sysno::io_pgetevents, "Planned."),
-    Missing(Sysno::io_submit, "Planned."),
-    Missing(Sysno::io_cancel, "Planned."),
+    Full<SysIoSetup>(Sysno::io_setup),
+    Full<SysIoDestroy>(Sysno::io_destroy),
+    Full<SysIoGetevents>(Sysno::io_getevents),
+    Full<SysIoPgetevents>(Sysno::io_pgetevents),
+    Full<SysIoSubmit>(Sysno::io_submit),
+    Full<SysIoCancel>(Sysno::io_cancel),
     Missing(Sysno::io_uring_setup, "Planned."),
     Missing(Sysno::io_uring_enter, "Planned."),
     Missing(Sysno::io_uring_register, "Planned."),
@@ -420,19 +427,19 @@ constexpr SyscallTable kAmd64({
     Missing(Sysno::lookup_dcookie, "Linux does not have it either."),
     Missing(Sysno::vserver, "Linux does not have it either."),
     Missing(Sysno::uselib, "Linux does not have it either."),
-    Missing(Sysno::sysfs, "Planned."),
+    Full<SysSysfs>(Sysno::sysfs),
     Missing(Sysno::_sysctl, "Linux does not have it either."),
-    Missing(Sysno::add_key, "Planned."),
-    Missing(Sysno::request_key, "Planned."),
-    Missing(Sysno::keyctl, "Planned."),
+    Full<SysAddKey>(Sysno::add_key),
+    Partial<SysRequestKey>(Sysno::request_key, "Nobody is asked to make a missing key: as on a machine without /sbin/request-key."),
+    Partial<SysKeyctl>(Sysno::keyctl, "Types keyring, user and logon; no keys under construction, no DH, PKEY and watching."),
     Stub<Errno::kEPERM>(Sysno::perf_event_open, "Not offered inside a sandbox."),
     Stub<Errno::kEPERM>(Sysno::bpf, "Not offered inside a sandbox."),
     Missing(Sysno::landlock_create_ruleset, "Planned."),
     Missing(Sysno::landlock_add_rule, "Planned."),
     Missing(Sysno::landlock_restrict_self, "Planned."),
-    Missing(Sysno::lsm_get_self_attr, "Planned."),
-    Missing(Sysno::lsm_set_self_attr, "Planned."),
-    Missing(Sysno::lsm_list_modules, "Planned."),
+    Full<SysLsmGetSelfAttr>(Sysno::lsm_get_self_attr),
+    Full<SysLsmSetSelfAttr>(Sysno::lsm_set_self_attr),
+    Full<SysLsmListModules>(Sysno::lsm_list_modules),
 });
 // clang-format on
 static_assert(kAmd64.CoversEvery());
