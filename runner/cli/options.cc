@@ -42,6 +42,7 @@ void Declare(CLI::App& app, CommandLine& line) {
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
+  app.add_flag("--list-syscalls", line.list_syscalls, "Print every system call with how completely it is there, and how many of each");
   app.add_flag("-V,--version", line.version, "Print the version");
   app.add_flag("-h,--help", line.help, "Print this");
   app.add_flag("--print-seccomp", line.print_seccomp)->group("");

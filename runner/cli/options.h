@@ -31,6 +31,7 @@ struct CommandLine {
   bool stats = false;
   bool version = false;
   bool help = false;
+  bool list_syscalls = false;
   bool print_seccomp = false;
   bool print_spec = false;
   std::vector<std::string> command;

@@ -19,6 +19,7 @@
 #include "runner/sandbox/plan.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
+#include "sentry/syscalls/docs.h"
 
 namespace rampart::runner {
 namespace {
@@ -197,6 +198,7 @@ absl::StatusOr<SentryRunRequest> ParseSentryRun(const std::vector<std::string>& 
   const CommandLine& line = parsed.line;
   SentryRunRequest request;
   if (line.help) request.print = parsed.help;
+  if (line.list_syscalls) request.print = syscalls::PrintSyscallTable(syscalls::TableFormat::kText);
   if (line.version) request.print = VersionText();
   if (line.print_seccomp) request.print = SeccompDocument();
   if (!request.print.empty()) return request;

@@ -54,15 +54,19 @@ void PrintRow(std::string& out, TableFormat format, const SyscallEntry& e, bool 
   }
 }
 
-std::string MarkdownHead() {
+std::string Counts() {
   std::array<int, 5> counts{};
   for (const abi::Sysno number : abi::kSysnos) ++counts[static_cast<size_t>(Amd64Table().Find(static_cast<uint32_t>(number))->support)];
+  const auto of = [&](Support support) { return counts[static_cast<size_t>(support)]; };
   char line[256];
-  std::snprintf(line, sizeof(line), "Of %zu calls of Linux x86-64: %d full, %d partial, %d stubs, %d missing.\n\n", std::size(abi::kSysnos),
-                counts[static_cast<size_t>(Support::kFull)], counts[static_cast<size_t>(Support::kPartial)],
-                counts[static_cast<size_t>(Support::kStub)], counts[static_cast<size_t>(Support::kMissing)]);
-  return std::string("# System calls\n\n<!-- Generated from sentry/syscalls/table.cc by tools/update-docs; do not edit. -->\n\n") + line +
-         "*full*: as Linux does it. *partial*: what differs is in the note. *stub*: always the same error, on purpose. *missing*: `ENOSYS`.\n\n"
+  std::snprintf(line, sizeof(line), "Of %zu calls of Linux x86-64: %d full, %d partial, %d stubs, %d missing.\n", std::size(abi::kSysnos),
+                of(Support::kFull), of(Support::kPartial), of(Support::kStub), of(Support::kMissing));
+  return line;
+}
+
+std::string MarkdownHead() {
+  return std::string("# System calls\n\n<!-- Generated from sentry/syscalls/table.cc by tools/update-docs; do not edit. -->\n\n") + Counts() +
+         "\n*full*: as Linux does it. *partial*: what differs is in the note. *stub*: always the same error, on purpose. *missing*: `ENOSYS`.\n\n"
          "| Number | Name | Support | Note |\n|---:|---|---|---|\n";
 }
 
@@ -77,6 +81,7 @@ std::string PrintSyscallTable(TableFormat format) {
     first = false;
   }
   if (format == TableFormat::kJson) out += "\n]\n";
+  if (format == TableFormat::kText) out += Counts();
   return out;
 }
 
