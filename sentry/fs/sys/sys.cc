@@ -135,7 +135,9 @@ Ref<PseudoDirectory> KernelDirectory(const Builder& b) {
   mm->Add("hugepages", b.Directory());
   kernel->Add("mm", mm);
   kernel->Add("debug", b.Directory());
-  kernel->Add("security", b.Directory());
+  auto security = b.Directory();
+  b.File(*security, "lsm", "capability");  // as lsm_list_modules(2)
+  kernel->Add("security", security);
   return kernel;
 }
 
