@@ -28,6 +28,9 @@ std::string TimeLeft(Nanos expiry) {
 // What a key costs of its owner's quota: its name with the NUL, and what it holds.
 size_t Cost(const std::string& description, size_t payload) { return description.size() + 1 + payload; }
 
+// Linux: from_kgid_munged. A user's keyrings have no group.
+int ShownGroup(abi::Gid gid) { return gid == ~abi::Gid{0} ? 65534 : static_cast<int>(gid); }
+
 }  // namespace
 
 const char* TypeName(KeyType type) { return kTypeNames[static_cast<size_t>(type)]; }
@@ -276,7 +279,7 @@ void Registry::SetTimeout(Key& key, uint32_t seconds) {
 std::string Registry::Describe(const Key& key) const {
   char head[96];
   absl::MutexLock lock(&mu_);
-  std::snprintf(head, sizeof(head), "%s;%d;%d;%08x;", TypeName(key.type_), static_cast<int>(key.uid_), static_cast<int>(key.gid_), key.permissions_);
+  std::snprintf(head, sizeof(head), "%s;%d;%d;%08x;", TypeName(key.type_), static_cast<int>(key.uid_), ShownGroup(key.gid_), key.permissions_);
   return head + key.description_;
 }
 
@@ -307,7 +310,7 @@ std::string Registry::ListFor(const Subject& subject) const {
     char line[160];
     std::snprintf(line, sizeof(line), "%08x I%c-%c-%c%c %5u %4s %08x %5d %5d %-9.9s ", static_cast<uint32_t>(serial), key.revoked_ ? 'R' : '-',
                   key.counted_ ? 'Q' : '-', key.rejected_ != Errno{} ? 'N' : '-', key.invalidated_ ? 'i' : '-', key.RefCountForTesting(), TimeLeft(key.expiry_).c_str(),
-                  key.permissions_, static_cast<int>(key.uid_), static_cast<int>(key.gid_), TypeName(key.type_));
+                  key.permissions_, static_cast<int>(key.uid_), ShownGroup(key.gid_), TypeName(key.type_));
     out += line + key.description_;
     if (!key.revoked_ && key.rejected_ == Errno{}) {
       if (key.is_keyring()) {
