@@ -431,11 +431,11 @@ TEST(SemUndo, StaysWithinTheRange) {
 TEST(SemUndo, SetvalForgets) {
   const Set s(2);
   const auto [in, out] = test::MakePipe();
-  const pid_t child = Spawn([&, in = in.get(), out = out.get()] {
-    close(out);
+  const pid_t child = Spawn([&, read_end = in.get(), write_end = out.get()] {
+    close(write_end);
     IN_CHILD(s.Ops({{0, 2, SEM_UNDO}, {1, 2, SEM_UNDO}}) == 0);
     char c = 0;
-    (void)!read(in, &c, 1);
+    (void)!read(read_end, &c, 1);
     return 0;
   });
   EXPECT_TRUE(Becomes([&] { return s.Value() == 2; }));
