@@ -163,6 +163,22 @@ TEST_F(SupervisorTest, SignalsReachTheSentry) {
   EXPECT_EQ(ExitStatusOf(outcome), SIGUSR1);
 }
 
+TEST_F(SupervisorTest, ASignalBeforeTheStartIsKeptForTheProgram) {
+  const pid_t self = ::getpid();
+  const Outcome outcome = Play(
+      [self](int fd) {
+        ::kill(self, SIGUSR1);
+        ::usleep(50'000);  // most likely read by then; the outcome is the same if not
+        Say(fd, ControlType::kStarted);
+        ControlMessage message;
+        if (::recv(fd, &message, sizeof(message), 0) != sizeof(message) || message.type != ControlType::kSignal) ::_exit(1);
+        Say(fd, ControlType::kExited, message.value << 8);
+        ::_exit(0);
+      },
+      Forever);
+  EXPECT_EQ(ExitStatusOf(outcome), SIGUSR1);
+}
+
 TEST_F(SupervisorTest, GarbageFromTheSentryIsDropped) {
   const Outcome outcome = Play(
       [](int fd) {

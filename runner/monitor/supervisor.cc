@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -27,6 +28,18 @@ using sentry::boot::StartFailure;
 using sentry::boot::StatsReport;
 
 constexpr Nanos kTimeoutGrace = 2 * kNanosPerSecond;  // between SIGTERM and the end, when the time is up
+
+// Signals that came before the program had started and do not end the wait for it: they are for the program.
+struct EarlySignal {
+  int signo;
+  SignalTarget target;
+};
+constexpr size_t kMostEarly = 128;
+
+// The terminal's signals are for the foreground group inside; what somebody sent to us is for the program that we stand for.
+SignalTarget TargetOf(const signalfd_siginfo& info) {
+  return info.ssi_code == SI_KERNEL ? SignalTarget::kForeground : SignalTarget::kFirstProcess;
+}
 
 void Kill(const Child& child) { ::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0); }
 
@@ -96,11 +109,12 @@ class Supervisor {
           done_ = true;
         } else if (signo == SIGTSTP) {
           signals_.StopSelf(signo);
+        } else if (early_.size() < kMostEarly) {
+          early_.push_back({signo, TargetOf(*info)});
         }
         continue;
       }
-      // The terminal's signals are for the foreground group inside; what somebody sent to us is for the program that we stand for.
-      Send(signo, info->ssi_code == SI_KERNEL ? SignalTarget::kForeground : SignalTarget::kFirstProcess);
+      Send(signo, TargetOf(*info));
     }
   }
 
@@ -188,6 +202,7 @@ class Supervisor {
         started_ = true;
         if (watched_.timeout > 0) deadline_ = Deadline::After(watched_.timeout);
         if (watched_.container.started) watched_.container.started();
+        for (const EarlySignal& early : std::exchange(early_, {})) Send(early.signo, early.target);
         return;
       case ControlType::kReady:
         return BecomeReady();
@@ -336,6 +351,7 @@ class Supervisor {
   Deadline deadline_ = Deadline::Never();
   std::vector<char> stats_;
   std::string gofer_text_;
+  std::vector<EarlySignal> early_;
   bool started_ = false;
   bool ready_ = false;      // a container that can be started
   bool committed_ = false;  // whoever created it is done
