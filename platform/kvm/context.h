@@ -69,9 +69,10 @@ class KvmContext final : public Context {
   void StoreRegs(Step step);
   void StoreAnswers();
   Result<Exit> RunUntilExit(KvmAddressSpace& space, Step step);
-  // Marks as running, runs, unmarks. False: interrupted before.
-  bool RunMarked(KvmAddressSpace& space, int& error);
-  // After KVM_RUN ended elsewhere than at ring 0's HLT: gets the processor there.
+  // Marks as running, runs until the processor stands at ring 0's halt, unmarks. False: interrupted before.
+  Result<bool> RunMarked(KvmAddressSpace& space);
+  // KVM_RUN ended before the halt: deals with what the host lacked, gets the processor there.
+  Result<void> EndedElsewhere(KvmAddressSpace& space, int error);
   Result<void> BringToHalt(int error);
   bool AtHalt(int error) const;
   // What ring 0 reports. False: go on.
@@ -96,7 +97,7 @@ class KvmContext final : public Context {
   abi::UserRegs inside_{};     // selectors and bases that the processor has
   bool fresh_ = true;          // the processor has nothing of this Context yet
   bool after_syscall_ = false; // ring 0 was entered by SYSCALL last
-  int refused_ = 0;            // consecutive KVM_RUNs that ended with EFAULT
+  int refused_ = 0;            // consecutive KVM_RUNs for which the host had no memory
   std::vector<KnownAnswer> answers_;
   bool answers_due_ = false;
 

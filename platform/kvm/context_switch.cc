@@ -25,6 +25,9 @@ constexpr int kMostRounds = 1000;
 
 bool Canonical(uint64_t address) { return static_cast<uint64_t>(static_cast<int64_t>(address << 16) >> 16) == address; }
 
+// EFAULT: a page of the guest's cannot be had; ENOMEM: a page for KVM's own tables. It may pass.
+bool HostLacksMemory(int error) { return error == EFAULT || error == ENOMEM; }
+
 // Null or one of ring 3's segments in the GDT: loading it cannot fault.
 bool Loadable(uint64_t selector) {
   const uint64_t index = selector & ~uint64_t{3};
@@ -103,7 +106,7 @@ void KvmContext::StoreRegs(Step step) {
   }
 }
 
-bool KvmContext::RunMarked(KvmAddressSpace& space, int& error) {
+Result<bool> KvmContext::RunMarked(KvmAddressSpace& space) {
   VCpu& vcpu = *vcpu_.load();
   if (space.NeedsShootdown()) [[unlikely]] Count(host_calls_, space.Shootdown(*this));
   // What a poke before this meant is in state_.
@@ -120,14 +123,27 @@ bool KvmContext::RunMarked(KvmAddressSpace& space, int& error) {
     vcpu.data().resume |= RESUME_CR3;
     seen_.store(generation, std::memory_order_seq_cst);
   }
-  error = vcpu.Run();
+  const int error = vcpu.Run();
   Count(host_calls_);
+  // Marked until the halt: on its way there the processor may run one more instruction of the application's (after MOV SS), with its old TLB.
+  Result<void> halted = Ok();
+  if (!AtHalt(error)) [[unlikely]] halted = EndedElsewhere(space, error);
+  else refused_ = 0;
   state_.fetch_and(~kRunning, std::memory_order_seq_cst);
   space.SomebodyLeft();
+  TRY(std::move(halted));
   return true;
 }
 
 bool KvmContext::AtHalt(int error) const { return error == 0 && vcpu_.load()->run().exit_reason == KVM_EXIT_HLT; }
+
+Result<void> KvmContext::EndedElsewhere(KvmAddressSpace& space, int error) {
+  if (HostLacksMemory(error)) {
+    if (++refused_ > kMostRefusals) return refused_ = 0, Broken("the host has no memory for the guest", error), Errno::kENOMEM;
+    space.DropUnstable();
+  }
+  return BringToHalt(error);
+}
 
 Result<void> KvmContext::BringToHalt(int error) {
   VCpu& vcpu = *vcpu_.load();
@@ -136,7 +152,7 @@ Result<void> KvmContext::BringToHalt(int error) {
   for (int round = 0; round < kMostRounds && !AtHalt(error); ++round) {
     __atomic_store_n(&run.immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST);
     const bool window = error == 0 && run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN;
-    if (error != EINTR && error != EAGAIN && error != EFAULT && !window) {
+    if (error != EINTR && error != EAGAIN && !HostLacksMemory(error) && !window) {
       return Broken("KVM_RUN ended oddly", error);
     }
     if (!queued && run.if_flag != 0 && run.ready_for_interrupt_injection != 0) {
@@ -149,7 +165,9 @@ Result<void> KvmContext::BringToHalt(int error) {
     Count(host_calls_);
   }
   run.request_interrupt_window = 0;
-  return AtHalt(error) ? Ok() : Result<void>(Broken("the processor does not come to its halt", error));
+  if (AtHalt(error)) return Ok();
+  const Errno broken = Broken("the processor does not come to its halt", error);
+  return HostLacksMemory(error) ? Errno::kENOMEM : broken;
 }
 
 Errno KvmContext::Broken(const char* why, int error) {
@@ -175,21 +193,11 @@ Result<Exit> KvmContext::RunUntilExit(KvmAddressSpace& space, Step step) {
     xstate_.clear();
   }
   for (bool first = true;; first = false) {
-    int error = 0;
-    if (!RunMarked(space, error)) {
+    if (!TRY(RunMarked(space))) {
       if (!first) StoreRegs(step);
       return Exit{.reason = ExitReason::kInterrupted};
     }
     fresh_ = false;
-    if (!AtHalt(error)) [[unlikely]] {
-      if (error == EFAULT) {
-        if (++refused_ > kMostRefusals) return refused_ = 0, Broken("the host has no memory for the guest", error), Errno::kENOMEM;
-        space.DropUnstable();
-      }
-      TRY(BringToHalt(error));
-    } else {
-      refused_ = 0;
-    }
     if (data.broken != 0) [[unlikely]] return Broken("an exception in ring 0", 0);
     vcpu.ForgetOldRoot();
     inside_ = data.regs;
