@@ -81,8 +81,10 @@ TEST_F(Hostile, RingZeroMemoryCannotBeReadWrittenOrRun) {
 }
 
 TEST_F(Hostile, EveryEntryPointOfRingZeroIsAFault) {
+  machine_ = std::make_unique<conformance::Machine>(CODE("\x0f\x05"));
   for (uint64_t offset = 0; offset < 0x500; offset += 3) {
-    const Exit exit = RunCode(CODE("\x0f\x05"), [&](abi::UserRegs& r) { r.rip = KERNEL_BASE + offset; });
+    SetEntry(regs(), KERNEL_BASE + offset);
+    const Exit exit = RunOn(*context_, *machine_->space);
     ASSERT_EQ(exit.reason, ExitReason::kFault);
     ASSERT_EQ(exit.access, Prot::kExec);
     ASSERT_EQ(regs().rip, KERNEL_BASE + offset);
@@ -232,8 +234,11 @@ TEST_F(Hostile, TheApplicationsTrapFlagStaysSet) {
 TEST_F(Hostile, EverySegmentLoad) {
   const Code loads[] = {CODE("\x8e\xd8\x0f\x05"), CODE("\x8e\xc0\x0f\x05"), CODE("\x8e\xe0\x0f\x05"), CODE("\x8e\xe8\x0f\x05"), CODE("\x8e\xd0\x0f\x05")};
   for (const Code load : loads) {
+    machine_ = std::make_unique<conformance::Machine>(load);
     for (uint64_t selector = 0; selector < 0x60; ++selector) {
-      const Exit exit = RunCode(load, [&](abi::UserRegs& r) { r.rax = selector; });
+      SetEntry(regs(), kCode);
+      regs().rax = selector;
+      const Exit exit = RunOn(*context_, *machine_->space);
       ASSERT_TRUE(exit.reason == ExitReason::kSyscall || exit.signo == SIGSEGV || exit.signo == SIGBUS) << selector;
       if (exit.reason != ExitReason::kSyscall) continue;
       ASSERT_EQ(RunOn(*context_, *machine_->space).reason == ExitReason::kSyscall, false);  // beyond the code: zeroes
