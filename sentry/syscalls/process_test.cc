@@ -1,4 +1,4 @@
-// Whole programs through loader, run loop, system-call table and the ptrace platform: what processes, threads and signals do together.
+// Whole programs through loader, run loop, system-call table and a platform: what processes, threads and signals do together.
 // Programs are machine code in a one-segment ELF on a tmpfs; they tell their result by their exit status.
 #include "sentry/syscalls/process.h"
 
@@ -8,7 +8,7 @@
 
 #include <cstring>
 
-#include "platform/ptrace/ptrace_platform.h"
+#include "platform/registry/registry.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/dispatch.h"
@@ -343,7 +343,7 @@ class Sandbox {
   // The wait status.
   int Run(const std::string& path) {
     kernel::KernelConfig config{.memory_file = memory_,
-                                .platform = platform::ptrace::kPtracePlatform.create().value(),
+                                .platform = platform::FindPlatform("auto")->create().value(),
                                 .vdso = loader::Vdso::Create(memory_, true).value(),
                                 .hooks = {.dispatch = &Dispatch},
                                 .limits = {}};
