@@ -173,8 +173,11 @@ Result<void> KvmContext::BringToHalt(int error) {
 Errno KvmContext::Broken(const char* why, int error) {
   VCpu& vcpu = *vcpu_.load();
   const VCpuData& data = vcpu.data();
-  Log(LogLevel::kError, "kvm: a virtual processor is made anew: %s (errno %d, exit reason %u, vector %u, rip %#" PRIx64 ")", why, error,
-      vcpu.run().exit_reason, data.vector, data.regs.rip);
+  // What the reason has to say: an address, a suberror … (struct kvm_run's union).
+  uint64_t details[2];
+  std::memcpy(details, &vcpu.run().hw, sizeof(details));
+  Log(LogLevel::kError, "kvm: a virtual processor is made anew: %s (errno %d, exit reason %u: %#" PRIx64 " %#" PRIx64 ", vector %u, rip %#" PRIx64 ")", why,
+      error, vcpu.run().exit_reason, details[0], details[1], data.vector, data.regs.rip);
   fresh_ = true;
   after_syscall_ = false;
   xstate_.clear();
