@@ -6,6 +6,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/time/timer_queue.h"
 #include "sentry/vfs/inode_extras.h"
+#include "sentry/vfs/watches.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -38,7 +39,7 @@ Band BandOf(wait::EventMask events) {
   if ((events & abi::kPollIn) != 0) return {1, abi::kPollIn | abi::kPollRdNorm};
   return {2, abi::kPollOut | abi::kPollWrNorm | abi::kPollWrBand};
 }
-constexpr wait::EventMask kLeaseBreak = 0;  // POLL_MSG: {3, POLLIN | POLLRDNORM | POLLMSG}
+constexpr wait::EventMask kMessage = 0;  // POLL_MSG: {3, POLLIN | POLLRDNORM | POLLMSG}
 
 // Linux: sigio_perm.
 bool MaySignal(const auth::Credentials& sender, const Task& target) {
@@ -82,7 +83,7 @@ class Notifier {
       info.signo = abi::kSigIo;
       info.code = abi::kSiKernel;
     } else {
-      const Band band = note.events == kLeaseBreak ? Band{3, abi::kPollIn | abi::kPollRdNorm | abi::kPollMsg} : BandOf(note.events);
+      const Band band = note.events == kMessage ? Band{3, abi::kPollIn | abi::kPollRdNorm | abi::kPollMsg} : BandOf(note.events);
       info.signo = note.owner.signal;
       info.code = band.code;
       info.SetPoll(band.band, static_cast<int32_t>(note.fd));
@@ -150,7 +151,7 @@ class LeaseHolder final : public LastCloseObserver {
       : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
   static void OnBreak(void* holder) {
     auto* self = static_cast<LeaseHolder*>(holder);
-    self->notifier_.Post({self->file_.async_owner(), self->fd_, kLeaseBreak, self->sender_});
+    self->notifier_.Post({self->file_.async_owner(), self->fd_, kMessage, self->sender_});
   }
   void OnLastClose(FileDescription& file) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
     file.path().dentry->inode()->extras().leases.ReleaseAll(&file);
@@ -164,6 +165,67 @@ class LeaseHolder final : public LastCloseObserver {
   const Fd fd_;
   const Ref<const auth::Credentials> sender_;
 };
+
+// What a directory's watch list holds for F_NOTIFY. The description takes it out of there before it goes.
+class DirectoryWatch final : public vfs::Watch {
+ public:
+  DirectoryWatch(Notifier& notifier, FileDescription& file, Fd fd, Ref<const auth::Credentials> sender)
+      : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
+  void Want(uint32_t events) { events_.fetch_or(events, std::memory_order_acq_rel); }
+  void OnEvent(uint32_t mask, uint32_t, std::string_view, bool) override {
+    uint32_t wanted = events_.load(std::memory_order_acquire);
+    do {
+      if ((mask & wanted & ~kMultishot) == 0) return;
+    } while ((wanted & kMultishot) == 0 && !events_.compare_exchange_weak(wanted, 0, std::memory_order_acq_rel));
+    notifier_.Post({file_.async_owner(), fd_, kMessage, sender_});
+  }
+  static constexpr uint32_t kMultishot = 0x80000000;
+
+ private:
+  Notifier& notifier_;
+  FileDescription& file_;
+  const Fd fd_;
+  const Ref<const auth::Credentials> sender_;
+  std::atomic<uint32_t> events_{0};  // inotify's bits, and kMultishot
+};
+
+// F_NOTIFY on one description. Owns itself.
+class DirectoryNotify final : public LastCloseObserver {
+ public:
+  explicit DirectoryNotify(Ref<DirectoryWatch> watch) : watch_(std::move(watch)) {}
+  void OnLastClose(FileDescription& file) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) { End(file); }
+  void End(FileDescription& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
+    file.RemoveObserverLocked(*this);
+    file.path().dentry->inode()->extras().watches.Remove(watch_.get());
+    delete this;
+  }
+  DirectoryWatch& watch() { return *watch_; }
+
+ private:
+  const Ref<DirectoryWatch> watch_;
+};
+
+// fcntl(2)'s DN_… bits as inotify's.
+uint32_t WatchedEvents(uint32_t bits) {
+  constexpr uint32_t kAccess = 1, kModify = 2, kCreate = 4, kDelete = 8, kRename = 16, kAttrib = 32;
+  uint32_t events = bits & DirectoryWatch::kMultishot;
+  if ((bits & kAccess) != 0) events |= vfs::kInAccess;
+  if ((bits & kModify) != 0) events |= vfs::kInModify;
+  if ((bits & kCreate) != 0) events |= vfs::kInCreate | vfs::kInMovedTo;
+  if ((bits & kDelete) != 0) events |= vfs::kInDelete | vfs::kInMovedFrom;
+  if ((bits & kRename) != 0) events |= vfs::kInMovedFrom;
+  if ((bits & kAttrib) != 0) events |= vfs::kInAttrib;
+  return events;
+}
+
+// As Linux: whoever asks to be told is told, unless another owner was named.
+void OwnIfNobodyDoes(Task& task, FileDescription& file) {
+  Owner owner = file.async_owner();
+  if (owner.type != Owner::kNone) return;
+  owner.type = Owner::kProcess;
+  owner.pid = task.group().pid();
+  file.set_async_owner(owner);
+}
 
 template <class T>
 T* FindObserver(FileDescription& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseObserver::LastCloseMutex()) {
@@ -218,12 +280,31 @@ Result<Word> SetLease(Task& task, FileDescription& file, Fd fd, uint64_t kind) {
     }
   }
   TRY(leases.Set(&file, kind == kFRdLck ? Kind::kRead : Kind::kWrite, &LeaseHolder::OnBreak, holder));
-  Owner owner = file.async_owner();
-  if (owner.type == Owner::kNone) {
-    owner.type = Owner::kProcess;
-    owner.pid = task.group().pid();
-    file.set_async_owner(owner);
+  OwnIfNobodyDoes(task, file);
+  return Word{0};
+}
+
+void EndDirectoryNotify(FileDescription& file) {
+  absl::MutexLock lock(&LastCloseObserver::LastCloseMutex());
+  if (DirectoryNotify* notify = FindObserver<DirectoryNotify>(file)) notify->End(file);
+}
+
+Result<Word> SetDirectoryNotify(Task& task, FileDescription& file, Fd fd, uint32_t events) {
+  if ((events & ~DirectoryWatch::kMultishot) == 0) {
+    EndDirectoryNotify(file);
+    return Word{0};
   }
+  const Ref<vfs::Inode> inode = file.inode();
+  if (!inode->IsDirectory()) return Errno::kENOTDIR;
+  OwnIfNobodyDoes(task, file);
+  absl::MutexLock lock(&LastCloseObserver::LastCloseMutex());
+  DirectoryNotify* notify = FindObserver<DirectoryNotify>(file);
+  if (notify == nullptr) {
+    notify = new DirectoryNotify(MakeRef<DirectoryWatch>(Notifier::Of(task.kernel()), file, fd, task.CredsRef()));
+    file.AddObserverLocked(*notify);
+    inode->extras().watches.Add(Ref<vfs::Watch>(ShareRef(&notify->watch())));
+  }
+  notify->watch().Want(WatchedEvents(events));
   return Word{0};
 }
 

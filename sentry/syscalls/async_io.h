@@ -1,4 +1,5 @@
-// Signals about files: SIGIO for input and output (O_ASYNC, F_SETOWN, F_SETSIG) and leases (F_SETLEASE), which tell their holder by the same signal.
+// Signals about files: SIGIO for input and output (O_ASYNC, F_SETOWN, F_SETSIG) and leases (F_SETLEASE) and directory
+// notification (F_NOTIFY), which tell their holder by the same signal.
 //
 // Model: whoever sets O_ASYNC hangs an entry on the file's wait queue, whoever takes a lease hangs a holder on its description; both live until
 // that ends or the description does. They run where no signal may be sent (under a queue's or the lease table's lock), so they only leave a note; the
@@ -19,6 +20,11 @@ void FollowAsyncFlag(kernel::Task& task, vfs::FileDescription& file, Fd fd);
 // fcntl(2). `kind`: F_RDLCK, F_WRLCK or F_UNLCK. EACCES (not the owner), EINVAL (not a regular file), EAGAIN (open in a conflicting way).
 Result<Word> SetLease(kernel::Task& task, vfs::FileDescription& file, Fd fd, uint64_t kind);
 Result<Word> GetLease(vfs::FileDescription& file);
+
+// fcntl(F_NOTIFY): `events` are its DN_… bits, none of them ends it. ENOTDIR.
+Result<Word> SetDirectoryNotify(kernel::Task& task, vfs::FileDescription& file, Fd fd, uint32_t events);
+// A descriptor of `file` is being closed: notification asked for with it ends.
+void EndDirectoryNotify(vfs::FileDescription& file);
 
 // After an open or truncation said EAGAIN: if `path` is leased, waits until `attempt` succeeds, at most the break time, after which
 // the lease is gone. Otherwise EAGAIN.

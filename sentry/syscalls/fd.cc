@@ -4,6 +4,7 @@
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/vfs/inode_extras.h"
+#include "sentry/vfs/watches.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -187,6 +188,7 @@ bool WorksOnPathDescriptors(uint32_t command) {
 
 Result<Word> SysClose(Task& task, Fd fd) {
   Ref<vfs::FileDescription> file = TRY(task.fds().Remove(fd));
+  if (vfs::AnyWatches() && file->path().dentry->inode() && file->path().dentry->inode()->IsDirectory()) EndDirectoryNotify(*file);
   TRY(vfs::CloseDescriptor(task, task.fds(), std::move(file)));
   return Word{0};
 }
@@ -264,7 +266,7 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
     case kFGetLease:
       return GetLease(file);
     case kFNotify:
-      return Errno::kEINVAL;
+      return SetDirectoryNotify(task, file, fd, static_cast<uint32_t>(argument));
     default:
       return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
   }
