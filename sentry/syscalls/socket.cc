@@ -97,7 +97,10 @@ Result<Word> SysSocket(kernel::Task& task, int32_t family, uint32_t type, int32_
 
 Result<Word> SysSocketpair(kernel::Task& task, int32_t family, uint32_t type, int32_t protocol, UserOut<int32_t> fds) {
   const uint32_t flags = TRY(FlagsOf(type));
-  if (family != abi::kAfUnix) return family == abi::kAfInet || family == abi::kAfInet6 ? Errno::kEOPNOTSUPP : Errno::kEAFNOSUPPORT;
+  if (family != abi::kAfUnix) {
+    TRY(MakeSocket(task, family, static_cast<int>(type & abi::kSockTypeMask), protocol, flags));
+    return Errno::kEOPNOTSUPP;  // only UNIX sockets come in pairs
+  }
   auto pair = TRY(net::NewUnixPair(task, OwnerOf(task), static_cast<int>(type & abi::kSockTypeMask), protocol, flags));
   const auto numbers =
       TRY(task.fds().InstallPair(pair.first, pair.second, (flags & abi::kSockCloexec) != 0, task.limit(abi::Resource::kNofile)));

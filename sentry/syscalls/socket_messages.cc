@@ -19,7 +19,8 @@ Result<Ranges> ReadRanges(kernel::Task& task, UserAddr iov, uint64_t count) {
   Ranges ranges;
   uint64_t left = abi::kMaxRwCount;
   for (const abi::Iovec& v : vectors) {
-    if (v.len > INT64_MAX || v.base + v.len < v.base) return Errno::kEINVAL;
+    if (v.len > INT64_MAX) return Errno::kEINVAL;
+    if (v.base + v.len < v.base) return Errno::kEFAULT;
     const uint64_t n = std::min(v.len, left);
     ranges.push_back({v.base, v.base + n});
     left -= n;
@@ -86,6 +87,8 @@ Result<Word> Send(kernel::Task& task, net::Socket& socket, Outgoing out) {
 }
 
 Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const Ranges& ranges, uint32_t flags) {
+  // The error queue is always empty, and nobody waits for it.
+  if ((flags & abi::kMsgErrqueue) != 0 && (socket.family() == abi::kAfInet || socket.family() == abi::kAfInet6)) return Errno::kEAGAIN;
   const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(ranges);
   const Nanos timeout = socket.receive_timeout.load();
   const Deadline deadline = SocketDeadline(socket, timeout, flags);

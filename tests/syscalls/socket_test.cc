@@ -557,6 +557,8 @@ TEST_P(Tcp, OptionsAreRemembered) {
   socklen_t n = sizeof(v);
   EXPECT_FAILS(getsockopt(s.get(), SOL_SOCKET, 9999, &v, &n), ENOPROTOOPT);
   EXPECT_FAILS(setsockopt(s.get(), SOL_SOCKET, SO_KEEPALIVE, &v, 2), EINVAL);
+  EXPECT_FAILS(getsockopt(s.get(), 500, 1, &v, &n), family() == AF_INET ? EOPNOTSUPP : ENOPROTOOPT);
+  EXPECT_FAILS(setsockopt(s.get(), 500, 1, &v, n), ENOPROTOOPT);
   EXPECT_FAILS(setsockopt(s.get(), IPPROTO_TCP, 9999, &v, n), ENOPROTOOPT);
   EXPECT_FAILS(setsockopt(s.get(), SOL_SOCKET, SO_TYPE, &v, n), ENOPROTOOPT);
   EXPECT_FAILS(setsockopt(s.get(), SOL_SOCKET, SO_KEEPALIVE, test::BadAddress(), 4), EFAULT);

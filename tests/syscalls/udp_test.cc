@@ -140,6 +140,44 @@ TEST_P(Udp, FullReceiverLoses) {
   EXPECT_LT(got, 500);
 }
 
+TEST_P(Udp, MoreHoldsADatagramBack) {
+  const Owned r = Bound(family(), SOCK_DGRAM), s(socket(family(), SOCK_DGRAM, 0));
+  const test::Address to = Loopback(family(), PortOf(r.get()));
+  ASSERT_EQ(SendTo(s, "one ", to, MSG_MORE), 4);
+  EXPECT_EQ(RecvFrom(r, 100, MSG_DONTWAIT).size, -1);
+  ASSERT_EQ(SendTo(s, "two ", to, MSG_MORE), 4);
+  ASSERT_EQ(SendTo(s, "three", to), 5);
+  EXPECT_EQ(RecvFrom(r).bytes, "one two three");
+  EXPECT_EQ(RecvFrom(r, 100, MSG_DONTWAIT).size, -1);
+  ASSERT_EQ(SendTo(s, "next", to), 4);
+  EXPECT_EQ(RecvFrom(r).bytes, "next");
+}
+
+TEST_P(Udp, CorkHoldsUntilItIsPulled) {
+  constexpr int kUdpCork = 1;
+  const Owned r = Bound(family(), SOCK_DGRAM), s(socket(family(), SOCK_DGRAM, 0));
+  const test::Address to = Loopback(family(), PortOf(r.get()));
+  SetInt(s.get(), IPPROTO_UDP, kUdpCork, 1);
+  EXPECT_EQ(IntOption(s.get(), IPPROTO_UDP, kUdpCork), 1);
+  ASSERT_EQ(SendTo(s, "ab", to), 2);
+  ASSERT_EQ(SendTo(s, "cd", to), 2);
+  EXPECT_EQ(RecvFrom(r, 100, MSG_DONTWAIT).size, -1);
+  SetInt(s.get(), IPPROTO_UDP, kUdpCork, 0);
+  EXPECT_EQ(RecvFrom(r).bytes, "abcd");
+  const std::string big(40000, 'x');
+  ASSERT_EQ(SendTo(s, big, to, MSG_MORE), 40000);
+  EXPECT_FAILS(SendTo(s, big, to), EMSGSIZE);
+  ASSERT_EQ(SendTo(s, "after", to), 5);  // what was held is lost
+  EXPECT_EQ(RecvFrom(r).bytes, "after");
+}
+
+TEST_P(Udp, NobodyWaitsForTheErrorQueue) {
+  const Owned s = Bound(family(), SOCK_DGRAM), t(socket(family(), SOCK_STREAM, 0));
+  char c = 0;
+  EXPECT_FAILS(recv(s.get(), &c, 1, MSG_ERRQUEUE), EAGAIN);
+  EXPECT_FAILS(recv(t.get(), &c, 1, MSG_ERRQUEUE), EAGAIN);
+}
+
 TEST_P(Udp, ReuseRules) {
   const Owned a = Bound(family(), SOCK_DGRAM), b(socket(family(), SOCK_DGRAM, 0));
   const auto same = Loopback(family(), PortOf(a.get()));

@@ -158,6 +158,9 @@ Result<void> InetSocket::SetOption(const Caller& caller, int level, int name, st
 }
 
 Result<std::string> InetSocket::GetOption(const Caller& caller, int level, int name, size_t room) {
+  // Linux's answer for a level that nobody knows differs by family: do_ip_getsockopt, ipv6_getsockopt.
+  const bool known = level == abi::kIpprotoIp || level == abi::kIpprotoIpv6 || level == abi::kSolSocket;
+  if (!known && family() == abi::kAfInet) return Errno::kEOPNOTSUPP;
   if (level != abi::kIpprotoIp && level != abi::kIpprotoIpv6) return Socket::GetOption(caller, level, name, room);
   if (level == abi::kIpprotoIpv6 && family() != abi::kAfInet6) return Errno::kEOPNOTSUPP;
   if (level == abi::kIpprotoIp && name == kIpMulticastIf) {

@@ -62,7 +62,7 @@ std::string InetSocket::LocalName() const {
 }
 
 Result<Ref<Socket>> NewInetSocket(const Caller& caller, abi::Ucred owner, int family, int type, int protocol, uint32_t flags) {
-  if (type == abi::kSockRaw) return Errno::kEPERM;
+  if (type == abi::kSockRaw) return protocol == 0 ? Errno::kEPROTONOSUPPORT : Errno::kEPERM;
   if (type != abi::kSockStream && type != abi::kSockDgram) return Errno::kESOCKTNOSUPPORT;
   if (type == abi::kSockStream) {
     if (protocol != 0 && protocol != abi::kIpprotoTcp) return Errno::kEPROTONOSUPPORT;

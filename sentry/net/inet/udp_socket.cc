@@ -1,6 +1,7 @@
 // UDP over loopback: a datagram goes into its receiver's queue or is lost.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "sentry/net/inet/inet_base.h"
 #include "sentry/net/socket/interface.h"
@@ -9,6 +10,8 @@ namespace rampart::net {
 namespace {
 
 constexpr size_t kMaxDatagram = 65507;
+constexpr int kUdpCork = 1;
+constexpr uint32_t kMsgMore = 0x8000;
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 constexpr int kIpPktinfo = 8, kIpTtl = 2, kIpTos = 1, kIpRecvttl = 12, kIpRecvtos = 13, kIpMulticastIf = 32, kIpMulticastLoop = 34;
 constexpr int kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19, kIpv6UnicastHops = 16, kIpv6Recvpktinfo = 49, kIpv6Pktinfo = 50,
@@ -31,7 +34,7 @@ class UdpSocket final : public InetSocket {
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
   wait::EventMask Readiness(wait::EventMask mask) override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override {
-    if (level == abi::kIpprotoUdp) return name == 1 ? Result<void>(Ok()) : Errno::kENOPROTOOPT;  // UDP_CORK: every datagram goes at once
+    if (level == abi::kIpprotoUdp) return SetCork(name, value);
     if (level != abi::kIpprotoUdplite || protocol() != level) return InetSocket::SetOption(caller, level, name, value);
     if (name != kSendCoverage && name != kReceiveCoverage) return Errno::kENOPROTOOPT;
     const int32_t number = TRY(IntegerIn(value));  // how much a checksum covers: there are none; 0 is all, less than a header is a header
@@ -41,6 +44,7 @@ class UdpSocket final : public InetSocket {
   Result<std::string> GetOption(const Caller& caller, int level, int name, size_t room) override {
     const bool coverage = level == abi::kIpprotoUdplite && protocol() == level && (name == kSendCoverage || name == kReceiveCoverage);
     if (coverage) return BytesOf(Remembered(level, name, 0));
+    if (level == abi::kIpprotoUdp) return name == kUdpCork ? Result<std::string>(BytesOf(int32_t{cork_.load() ? 1 : 0})) : Errno::kENOPROTOOPT;
     return InetSocket::GetOption(caller, level, name, room);
   }
 
@@ -58,9 +62,21 @@ class UdpSocket final : public InetSocket {
   Result<InetAddress> Destination(const SendRequest& request, bool& connected) const;
   void Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected);
   void AddControls(const Packet& packet, RecvResult& result) const;
+  // A datagram on its way, with what decides where it goes.
+  struct Outgoing {
+    Packet packet;
+    InetAddress to, from;
+    bool connected = false;
+  };
+  Result<Outgoing> Address(const SendRequest& request);
+  Result<void> SetCork(int name, std::string_view value);
 
   const Ref<PacketQueue> rx_;
   std::atomic<bool> send_shut_{false};
+  std::atomic<bool> cork_{false};  // UDP_CORK
+  absl::Mutex cork_mu_;            // before the port table's
+  // What MSG_MORE and UDP_CORK hold back: later sends add to it.
+  std::optional<Outgoing> held_ ABSL_GUARDED_BY(cork_mu_);
 };
 
 Result<void> UdpSocket::Connect(const vfs::Walk&, std::string_view text) {
@@ -134,19 +150,29 @@ void UdpSocket::Deliver(Packet packet, const InetAddress& to, const InetAddress&
   }
 }
 
-Result<size_t> UdpSocket::Send(const SendRequest& request) {
-  if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
-  if (send_shut_.load()) return Errno::kEPIPE;
-  if (request.src.remaining() > kMaxDatagram) return Errno::kEMSGSIZE;
-  bool connected = false;
-  const InetAddress to = TRY(Destination(request, connected));
+Result<void> UdpSocket::SetCork(int name, std::string_view value) {
+  if (name != kUdpCork) return Errno::kENOPROTOOPT;
+  const bool on = TRY(IntegerIn(value)) != 0;
+  cork_.store(on);
+  if (on) return Ok();
+  std::optional<Outgoing> out;
+  {
+    absl::MutexLock lock(&cork_mu_);
+    out.swap(held_);
+  }
+  if (out) Deliver(std::move(out->packet), out->to, out->from, out->connected);
+  return Ok();
+}
+
+Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
+  Outgoing out;
+  out.to = TRY(Destination(request, out.connected));
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
   TRY(EnsureBound());
-  const InetAddress from = SourceFor(to);
-  const size_t size = request.src.remaining();
-  Packet packet;
-  packet.bytes = TRY(GatherPacket(request.src));
-  packet.from = PackInet(from);
+  const InetAddress& to = out.to;
+  out.from = SourceFor(to);
+  Packet& packet = out.packet;
+  packet.from = PackInet(out.from);
   packet.to = PackInet(to);
   packet.hops = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTtl, 64) : Remembered(abi::kIpprotoIpv6, kIpv6UnicastHops, 64);
   packet.traffic_class = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTos, 0) : Remembered(abi::kIpprotoIpv6, kIpv6Tclass, 0);
@@ -158,7 +184,41 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
     if (c.type == kIpv6Hoplimit && number >= 0) packet.hops = number;
     if (c.type == kIpv6Tclass && number >= 0) packet.traffic_class = number;
   }
-  Deliver(std::move(packet), to, from, connected);
+  return out;
+}
+
+Result<size_t> UdpSocket::Send(const SendRequest& request) {
+  if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
+  if (send_shut_.load()) return Errno::kEPIPE;
+  const size_t size = request.src.remaining();
+  if (size > kMaxDatagram) return Errno::kEMSGSIZE;
+  const bool hold = cork_.load() || (request.flags & kMsgMore) != 0;
+  bool adds = false;
+  {
+    absl::MutexLock lock(&cork_mu_);
+    adds = held_.has_value();
+  }
+  std::optional<Outgoing> out;
+  if (!adds) out = TRY(Address(request));
+  std::string bytes = TRY(GatherPacket(request.src));
+  {
+    absl::MutexLock lock(&cork_mu_);
+    if (held_) {
+      if (held_->packet.bytes.size() + bytes.size() > kMaxDatagram) {
+        held_.reset();
+        return Errno::kEMSGSIZE;
+      }
+      held_->packet.bytes += bytes;
+    } else {
+      if (!out) return Errno::kEAGAIN;  // another thread sent what this would have added to
+      out->packet.bytes = std::move(bytes);
+      held_ = std::move(out);
+    }
+    if (hold) return size;
+    out = std::move(held_);
+    held_.reset();
+  }
+  Deliver(std::move(out->packet), out->to, out->from, out->connected);
   return size;
 }
 

@@ -64,7 +64,10 @@ bool Changes(uint32_t command) {
 
 Result<uint64_t> InterfaceIoctl(Caller&, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
   if (command == abi::kSiocGifconf) return GiveConf(memory, argument);
-  if (Changes(command)) return Errno::kEPERM;
+  if (Changes(command)) {
+    TRY(memory.CopyIn(UserIn<Request>(argument)));
+    return Errno::kEPERM;
+  }
   switch (command) {
     case abi::kSiocGifname: case abi::kSiocGifflags: case abi::kSiocGifaddr: case abi::kSiocGifdstaddr: case abi::kSiocGifbrdaddr:
     case abi::kSiocGifnetmask: case abi::kSiocGifmetric: case abi::kSiocGifmtu: case abi::kSiocGifhwaddr: case abi::kSiocGifindex:
