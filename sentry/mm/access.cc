@@ -236,12 +236,21 @@ Result<FutexKey> MemoryManager::GetFutexKey(UserAddr address, bool process_priva
   if (address % 4 != 0) return Errno::kEINVAL;
   if (address >= impl_->max_address) return Errno::kEFAULT;
   if (process_private) return FutexKey{this, address, nullptr};
-  absl::ReaderMutexLock lock(&impl_->mu);
-  const auto v = impl_->FindVma(address);
-  if (v == impl_->vmas.end() || !platform::Any(v->second.prot)) return Errno::kEFAULT;
-  // An address is a multiple of four: the lowest bit keeps private memory apart that is waited on as if it were shared, as Linux does.
-  if (!v->second.shared || !v->second.file) return FutexKey{this, address | 1, nullptr};
-  return FutexKey{v->second.file.get(), v->second.offset + (address - v->first), v->second.file};
+  FutexKey key{};
+  bool there = false;
+  {
+    absl::ReaderMutexLock lock(&impl_->mu);
+    const auto v = impl_->FindVma(address);
+    if (v == impl_->vmas.end() || !platform::Any(v->second.prot)) return Errno::kEFAULT;
+    // An address is a multiple of four: the lowest bit keeps private memory apart that is waited on as if it were shared, as Linux does.
+    if (!v->second.shared || !v->second.file) return FutexKey{this, address | 1, nullptr};
+    key = FutexKey{v->second.file.get(), v->second.offset + (address - v->first), v->second.file};
+    const auto p = impl_->PmaAtOrAfter(address);
+    there = p != impl_->pmas.end() && p->first <= address;
+  }
+  // A file's page must exist: it may have been truncated.
+  if (!there) TRY(Atomic32(address, Atomic32Op::kLoad, 0, 0));
+  return key;
 }
 
 }  // namespace rampart::mm

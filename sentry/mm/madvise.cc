@@ -18,8 +18,6 @@ bool KnownAdvice(int advice) {
     case abi::kMadvRemove:
     case abi::kMadvDontFork:
     case abi::kMadvDoFork:
-    case abi::kMadvMergeable:
-    case abi::kMadvUnmergeable:
     case abi::kMadvHugePage:
     case abi::kMadvNoHugePage:
     case abi::kMadvDontDump:
@@ -106,7 +104,7 @@ Result<void> MemoryManager::MAdvise(UserAddr address, uint64_t length, int advic
         m.DropPmas(part, Impl::Unmap::kYes);
         vma.window = 0;
       }
-      // The rest (WILLNEED, COLD, HUGEPAGE, MERGEABLE, …) is advice that Linux, too, is free to ignore.
+      // The rest (WILLNEED, COLD, HUGEPAGE, …) is advice that Linux, too, is free to ignore.
     }
     at = part.end;
   }

@@ -29,6 +29,7 @@ constexpr int kLegacyFlags = abi::kMapType | abi::kMapFixed | abi::kMapAnonymous
 Result<void> ConfigureFile(kernel::Task& task, mm::MMapArgs& args, Fd fd) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  if (args.length == 0) return Errno::kEINVAL;
   if (!file->readable()) return Errno::kEACCES;
   if (args.shared && !file->writable()) {
     if (platform::Allows(args.prot, Prot::kWrite)) return Errno::kEACCES;

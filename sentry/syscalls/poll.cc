@@ -4,6 +4,7 @@
 #include <bit>
 #include <vector>
 
+#include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/poll_wait.h"
 #include "sentry/syscalls/timeouts.h"
 
@@ -124,10 +125,13 @@ Result<Word> DoSelect(kernel::Task& task, const SelectArgs& args, Deadline deadl
   return bits;
 }
 
+constexpr uint32_t kStickyTimeouts = 0x4000000;  // personality(2)
+
 // What select and pselect6 do at the end: the time that is left goes back, and a call that cannot tell it is not restarted.
 template <class T>
 Result<Word> FinishTimed(kernel::Task& task, Result<Word> result, UserOut<T> timeout, Deadline deadline) {
-  const bool told = WriteRemaining(task, timeout, deadline).ok();
+  const bool sticky = (task.group().personality.load(std::memory_order_relaxed) & kStickyTimeouts) != 0;
+  const bool told = !sticky && WriteRemaining(task, timeout, deadline).ok();
   if (!result.ok() && result.error() == Errno::kERESTARTSYS) return told ? Errno::kERESTARTNOHAND : Errno::kEINTR;
   return result;
 }

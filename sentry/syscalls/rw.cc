@@ -333,7 +333,8 @@ namespace {
 Result<Word> SyncFile(Task& task, Fd fd, bool data_only) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
-  if (!file->seekable()) return Errno::kEINVAL;
+  const vfs::FileType type = file->inode()->type();
+  if (!file->seekable() || (type != vfs::FileType::kRegular && type != vfs::FileType::kDirectory)) return Errno::kEINVAL;
   TRY(file->Sync(data_only));
   return Word{0};
 }
@@ -357,9 +358,11 @@ Result<Word> SysSync(Task& task) {
 }
 
 Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length, uint32_t flags) {
-  if ((flags & ~7u) != 0 || offset < 0 || length < 0) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if (!file->seekable()) return Errno::kESPIPE;
+  int64_t end = 0;
+  if ((flags & ~7u) != 0 || offset < 0 || __builtin_add_overflow(offset, length, &end) || end < offset) return Errno::kEINVAL;
+  const vfs::FileType type = file->inode()->type();
+  if (!file->seekable() || (type != vfs::FileType::kRegular && type != vfs::FileType::kDirectory)) return Errno::kESPIPE;
   TRY(file->Sync(true));
   return Word{0};
 }

@@ -666,4 +666,16 @@ TEST_P(File, RunningProgramIsBusy) {
   close(fd);
 }
 
+TEST_P(File, OnlyFilesAndDirectoriesAreSynced) {
+  const int null = open("/dev/null", O_RDWR);
+  EXPECT_FAILS(fsync(null), EINVAL);
+  EXPECT_FAILS(fdatasync(null), EINVAL);
+  EXPECT_FAILS(sync_file_range(null, 0, 1, SYNC_FILE_RANGE_WRITE), ESPIPE);
+  EXPECT_FAILS(sync_file_range(-1, 0, 1, 8), EBADF);
+  close(null);
+  const int directory = open(".", O_RDONLY | O_DIRECTORY);
+  EXPECT_WORKS(fsync(directory));
+  close(directory);
+}
+
 }  // namespace

@@ -52,6 +52,7 @@ class Pty final : public vfs::Terminal {
   void SetReopen(Reopen reopen);
 
  private:
+  Result<uint64_t> ChangeSettings(Caller& caller, const abi::Termios& settings, bool flush);
   Result<uint64_t> SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument);
   Result<uint64_t> SessionIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master);
   Result<uint64_t> MasterIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument);

@@ -1,4 +1,6 @@
 // Pty's ioctls: settings, sessions, and what only the master has.
+#include <algorithm>
+
 #include "sentry/fs/tty/pty.h"
 #include "sentry/kernel/session.h"
 #include "sentry/kernel/terminal_ioctl.h"
@@ -8,6 +10,18 @@ namespace {
 
 constexpr uint32_t kTiocGpkt = 0x80045438,
                    kTiocGexcl = 0x80045440, kTiocSig = 0x40045436, kTiocGetd = 0x5424, kTiocSetd = 0x5423;
+constexpr uint32_t kTcGetA = 0x5405, kTcSetA = 0x5406, kTcSetAW = 0x5407, kTcSetAF = 0x5408;
+// struct termio: what System V had.
+struct Termio {
+  uint16_t iflag;
+  uint16_t oflag;
+  uint16_t cflag;
+  uint16_t lflag;
+  uint8_t line;
+  uint8_t cc[8];
+  uint8_t pad;
+};
+static_assert(sizeof(Termio) == 18);
 constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;
 
 Result<uint64_t> PutInt(mm::UserMemory& memory, uint64_t argument, int32_t value) {
@@ -40,6 +54,19 @@ Result<uint64_t> Pty::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t com
   return SessionIoctl(caller, memory, command, argument, master);
 }
 
+Result<uint64_t> Pty::ChangeSettings(Caller& caller, const abi::Termios& settings, bool flush) {
+  kernel::Task* task = TRY(TaskOf(caller));
+  TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
+  {
+    absl::MutexLock lock(&mu_);
+    if (flush) discipline_.FlushInput();
+    discipline_.SetTermios(settings);
+    if (packet_mode_) packet_status_ = (settings.iflag & abi::kIxOn) != 0 ? abi::kPktDoStop : abi::kPktNoStop;
+  }
+  TellBoth();
+  return uint64_t{0};
+}
+
 Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
   switch (command) {
     case abi::kTcGets:
@@ -59,16 +86,32 @@ Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint
     }
     case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case abi::kTcSets2: case abi::kTcSetsW2: case abi::kTcSetsF2: {
       const abi::Termios settings = TRY(memory.CopyIn(UserIn<abi::Termios>(argument)));
-      kernel::Task* task = TRY(TaskOf(caller));
-      TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
+      return ChangeSettings(caller, settings, command == abi::kTcSetsF || command == abi::kTcSetsF2);
+    }
+    case kTcGetA: {
+      abi::Termios now{};
       {
         absl::MutexLock lock(&mu_);
-        if (command == abi::kTcSetsF || command == abi::kTcSetsF2) discipline_.FlushInput();
-        discipline_.SetTermios(settings);
-        if (packet_mode_) packet_status_ = (settings.iflag & abi::kIxOn) != 0 ? abi::kPktDoStop : abi::kPktNoStop;
+        now = discipline_.termios();
       }
-      TellBoth();
+      Termio out{static_cast<uint16_t>(now.iflag), static_cast<uint16_t>(now.oflag), static_cast<uint16_t>(now.cflag),
+                      static_cast<uint16_t>(now.lflag), now.line, {}, 0};
+      std::copy_n(now.cc, sizeof(out.cc), out.cc);
+      TRY(memory.CopyOut(UserOut<Termio>(argument), out));
       return uint64_t{0};
+    }
+    case kTcSetA: case kTcSetAW: case kTcSetAF: {
+      const Termio old = TRY(memory.CopyIn(UserIn<Termio>(argument)));
+      abi::Termios settings{};
+      {
+        absl::MutexLock lock(&mu_);
+        settings = discipline_.termios();
+      }
+      const auto low = [](uint32_t& word, uint16_t bits) { word = (word & 0xffff0000) | bits; };
+      low(settings.iflag, old.iflag), low(settings.oflag, old.oflag), low(settings.cflag, old.cflag), low(settings.lflag, old.lflag);
+      settings.line = old.line;
+      std::copy_n(old.cc, sizeof(old.cc), settings.cc);
+      return ChangeSettings(caller, settings, command == kTcSetAF);
     }
     case abi::kTiocGwinsz: {
       abi::Winsize size;
