@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "abi/fcntl.h"
 #include "base/log.h"
 #include "sentry/kernel/core_elf.h"
@@ -27,11 +28,19 @@ constexpr Nanos kLook = 20'000'000;
 
 bool IsSpecial(const mm::VmaInfo& vma) { return vma.name == "[vdso]" || vma.name == "[vvar]"; }
 
-// As coredump_filter 0x33 has it: private and shared anonymous memory, what was written of private files, the first page of ELF files.
-uint64_t BytesToDump(mm::MemoryManager& mm, const mm::VmaInfo& vma) {
+// Linux: vma_dump_size. `filter`: core(5)'s coredump_filter.
+uint64_t BytesToDump(mm::MemoryManager& mm, const mm::VmaInfo& vma, uint32_t filter) {
+  constexpr uint32_t kAnonymousPrivate = 1, kAnonymousShared = 2, kFilePrivate = 4, kFileShared = 8, kElfHeaders = 16;
   if (IsSpecial(vma)) return vma.range.length();
   const bool of_file = vma.inode != 0 || (!vma.name.empty() && vma.name[0] == '/');
-  if (!of_file || vma.anon_bytes != 0) return vma.range.length();
+  if (vma.shared) {
+    const bool nameless = !of_file || absl::EndsWith(vma.name, " (deleted)");
+    return (filter & (nameless ? kAnonymousShared : kFileShared)) != 0 ? vma.range.length() : 0;
+  }
+  if ((!of_file || vma.anon_bytes != 0) && (filter & kAnonymousPrivate) != 0) return vma.range.length();
+  if (!of_file) return 0;
+  if ((filter & kFilePrivate) != 0) return vma.range.length();
+  if ((filter & kElfHeaders) == 0) return 0;
   if (vma.offset != 0 || !platform::Any(vma.prot & platform::Prot::kRead)) return 0;
   std::array<std::byte, 4> magic{};
   constexpr std::array<std::byte, 4> kElf = {std::byte{0x7f}, std::byte{'E'}, std::byte{'L'}, std::byte{'F'}};
@@ -203,7 +212,7 @@ bool CoreDump::WriteFile(const abi::SigInfo& info) {
   std::vector<CoreSegment> segments;
   for (mm::VmaInfo& vma : mm.Vmas()) {
     if (segments.size() == kMaxSegments) break;
-    const uint64_t bytes = BytesToDump(mm, vma);
+    const uint64_t bytes = BytesToDump(mm, vma, group.core_filter.load());
     segments.push_back({std::move(vma), bytes});
   }
   const std::vector<std::byte> notes = CoreNotes(process, threads_, segments, info);

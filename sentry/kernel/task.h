@@ -178,6 +178,8 @@ class Task final : public RefCounted, public Caller {
   // set_mempolicy(2); inherited. Any thread.
   mm::NumaPolicy numa_policy() const;
   void SetNumaPolicy(const mm::NumaPolicy& policy);
+  // Which list that is, for comparison only (kcmp(2)); null: none. Any thread.
+  const void* sem_undo_identity() const { return sem_undo_identity_.load(std::memory_order_relaxed); }
   // set_tid_address(2), CLONE_CHILD_CLEARTID.
   UserAddr clear_child_tid() const { return clear_child_tid_; }
   void SetClearChildTid(UserAddr address) { clear_child_tid_ = address; }
@@ -213,10 +215,16 @@ class Task final : public RefCounted, public Caller {
   int nice() const { return nice_.load(std::memory_order_relaxed); }
   void SetNice(int nice) { nice_.store(nice, std::memory_order_relaxed); }
   // What sched_setscheduler(2) and sched_setaffinity(2) were told: remembered, inherited and reported. The host's scheduler hears nothing of it.
+  // What tasks made with CLONE_IO share (ioprio_set(2)); remembered only.
+  struct IoContext : RefCounted {
+    explicit IoContext(int32_t first) : priority(first) {}
+    std::atomic<int32_t> priority;  // class << 13 | level
+  };
   struct Scheduling {
     int32_t policy = 0;             // abi::kSched…
     bool reset_on_fork = false;
     std::vector<uint64_t> allowed;  // bits of processors; empty: all
+    RefPtr<IoContext> io;           // null: no priority was ever set
   };
   Scheduling scheduling() const;
   void SetScheduling(Scheduling scheduling);
@@ -361,6 +369,7 @@ class Task final : public RefCounted, public Caller {
   abi::UserRegs start_regs_{};                                 // set by the parent before the thread starts
   std::vector<std::byte> start_xstate_;
   RefPtr<ipc::UndoList> sem_undo_;
+  std::atomic<const void*> sem_undo_identity_{nullptr};
   RefPtr<VforkGate> vfork_gate_;                               // the parent that waits for our exec or exit
 
   // Any thread.

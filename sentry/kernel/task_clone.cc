@@ -58,6 +58,9 @@ Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, abi::P
   }();
   if ((request.flags & abi::kCloneClearSighand) != 0) actions->ResetHandlers();
   const Ref<ThreadGroup> child = MakeRef<ThreadGroup>(kernel_, pid, std::move(actions));
+  child->oom_score_adj = group_->oom_score_adj.load();
+  child->oom_score_adj_min = group_->oom_score_adj_min.load();
+  child->core_filter = group_->core_filter.load();
   for (int r = 0; r < abi::kResourceCount; ++r) child->SetLimit(static_cast<abi::Resource>(r), group_->Limit(static_cast<abi::Resource>(r)));
   child->exit_signal_ = request.exit_signal;
   child->dumpable.store(group_->dumpable.load());
@@ -111,7 +114,10 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   // A new thread has no alternate stack; a forked process has its copy, and so has the child of a vfork.
   if (!has(abi::kCloneVm) || has(abi::kCloneVfork)) child.alt_stack_ = alt_stack_;
   if (has(abi::kCloneChildCleartid)) child.clear_child_tid_ = request.child_tid;
-  if (has(abi::kCloneSysvsem)) child.sem_undo_ = EnsureSemUndo();
+  if (has(abi::kCloneSysvsem)) {
+    child.sem_undo_ = EnsureSemUndo();
+    child.sem_undo_identity_ = child.sem_undo_.get();
+  }
   child.SetSessionKeyring(session_keyring());
   child.default_request_keyring = default_request_keyring;
   child.SetNumaPolicy(numa_policy());
@@ -120,6 +126,7 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   Scheduling inherited = scheduling();
   child.nice_.store(inherited.reset_on_fork && nice() < 0 ? 0 : nice(), std::memory_order_relaxed);
   inherited.reset_on_fork = false;
+  if (inherited.io && !has(abi::kCloneIo)) inherited.io = MakeRef<IoContext>(inherited.io->priority.load());
   child.SetScheduling(std::move(inherited));
   child.timer_slack.store(timer_slack.load());
   return Ok();

@@ -114,10 +114,16 @@ void Task::ReleaseRobustFutexes() {
   }
 }
 
-void Task::DropSemUndo() { sem_undo_ = nullptr; }
+void Task::DropSemUndo() {
+  sem_undo_identity_ = nullptr;
+  sem_undo_ = nullptr;
+}
 
 Ref<ipc::UndoList> Task::EnsureSemUndo() {
-  if (!sem_undo_) sem_undo_ = MakeRef<ipc::UndoList>();
+  if (!sem_undo_) {
+    sem_undo_ = MakeRef<ipc::UndoList>();
+    sem_undo_identity_ = sem_undo_.get();
+  }
   return sem_undo_.ToRef();
 }
 

@@ -55,6 +55,8 @@ class ThreadGroup final : public RefCounted {
   abi::SigSet PendingSet() const;
   abi::SigSet IgnoredSet() const;
   abi::SigSet CaughtSet() const;
+  // Which table of actions it has, shared by CLONE_SIGHAND, for comparison only (kcmp(2)).
+  const void* actions_identity() const;
   size_t QueuedSignals() const;
   // Told (kPollIn) whenever a signal becomes pending for the process or one of its tasks, and when an action or mask changes what is
   // deliverable: for signalfd.
@@ -89,6 +91,10 @@ class ThreadGroup final : public RefCounted {
   std::atomic<int> dumpable{1};
   std::atomic<uint32_t> personality{0};
   std::atomic<bool> thp_disabled{false};
+  // /proc/PID/oom_score_adj, and the least that may be written there without CAP_SYS_RESOURCE: remembered and inherited, nobody chooses victims by it.
+  std::atomic<int> oom_score_adj{0}, oom_score_adj_min{0};
+  // /proc/PID/coredump_filter: core(5)'s bits of what goes into a core.
+  std::atomic<uint32_t> core_filter{0x33};
 
  private:
   friend class Task;

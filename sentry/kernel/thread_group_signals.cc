@@ -39,6 +39,11 @@ abi::SigSet ThreadGroup::IgnoredSet() const {
   absl::MutexLock lock(&signal_mu_);
   return actions_->Ignored();
 }
+const void* ThreadGroup::actions_identity() const {
+  absl::MutexLock lock(&signal_mu_);
+  return actions_.get();
+}
+
 abi::SigSet ThreadGroup::CaughtSet() const {
   absl::MutexLock lock(&signal_mu_);
   return actions_->Caught();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/pidfd.h"
@@ -178,8 +179,13 @@ Result<Word> SysKcmp(Task& task, abi::Pid pid1, abi::Pid pid2, int32_t type, uin
   for (const RefPtr<Task>& t : {a, b}) {
     if (!kernel::MayAccess(task, *t, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   }
-  // 3: different, and their order is not told.
-  const auto order = [](const void* x, const void* y) -> Word { return x == y ? 0 : 3; };
+  // 1: the first comes before, 2: after. The order is stable, and tells nothing of addresses.
+  static const uint64_t mask = std::random_device()(), factor = uint64_t{std::random_device()()} << 32 | std::random_device()() | 1;
+  const auto order = [](const void* x, const void* y) -> Word {
+    // SAFETY: only for comparison.
+    const uint64_t a = (reinterpret_cast<uint64_t>(x) ^ mask) * factor, b = (reinterpret_cast<uint64_t>(y) ^ mask) * factor;
+    return a == b ? 0 : a < b ? 1 : 2;
+  };
   switch (type) {
     case 0: {  // KCMP_FILE
       const RefPtr<vfs::FdTable> ta = a->GetFds(), tb = b->GetFds();
@@ -195,7 +201,11 @@ Result<Word> SysKcmp(Task& task, abi::Pid pid1, abi::Pid pid2, int32_t type, uin
     case 3:  // KCMP_FS
       return order(a->GetFs().get(), b->GetFs().get());
     case 4:  // KCMP_SIGHAND
-      return order(&a->group(), &b->group());
+      return order(a->group().actions_identity(), b->group().actions_identity());
+    case 5:  // KCMP_IO
+      return order(a->scheduling().io.get(), b->scheduling().io.get());
+    case 6:  // KCMP_SYSVSEM
+      return order(a->sem_undo_identity(), b->sem_undo_identity());
     default:
       return Errno::kEINVAL;
   }

@@ -38,6 +38,7 @@ Result<void> CheckLimit(const Task& task, abi::Resource resource, const abi::Rli
 Result<std::vector<Ref<Task>>> Selected(Task& task, int32_t which, int32_t who) {
   std::vector<Ref<Task>> out;
   if (which == abi::kPrioProcess) {
+    if (who < 0) return Errno::kESRCH;
     out.push_back(TRY(Target(task, who)));
     return out;
   }
@@ -76,6 +77,7 @@ Result<Word> SysPrlimit64(Task& task, abi::Pid pid, int32_t number, UserIn<abi::
   const auto resource = static_cast<abi::Resource>(number);
   abi::Rlimit wanted{};
   if (limit) wanted = TRY(task.CopyIn(limit));
+  if (pid < 0) return Errno::kESRCH;
   const Ref<Task> target = TRY(Target(task, pid));
   ThreadGroup& group = target->group();
   if (&group != &task.group() && !auth::MayTouchLimits(task.creds(), *target->GetCreds())) return Errno::kEPERM;
@@ -258,22 +260,65 @@ Result<Word> SysSchedGetattr(Task& task, abi::Pid pid, UserOut<abi::SchedAttr> o
   return Word{0};
 }
 
-constexpr int32_t kIoprioWhoProcess = 1;
+// ioprio_set(2): a class, and a level of 0 to 7 in the lowest bits.
+constexpr int32_t kIoprioWhoProcess = 1, kIoprioClassShift = 13, kIoprioLevels = 8;
+enum IoprioClass : int32_t { kIoprioNone = 0, kIoprioRealTime = 1, kIoprioBestEffort = 2, kIoprioIdle = 3 };
+
+namespace {
+
+int32_t IoPriority(const Task::Scheduling& scheduling) { return scheduling.io ? scheduling.io->priority.load(std::memory_order_relaxed) : 0; }
+
+// Where none is set, the nice value stands for one.
+int32_t EffectiveIoPriority(const Task& task) {
+  const Task::Scheduling now = task.scheduling();
+  const int32_t set = IoPriority(now);
+  if (set >> kIoprioClassShift != kIoprioNone) return set;
+  return (now.policy == abi::kSchedIdle ? kIoprioIdle : kIoprioBestEffort) << kIoprioClassShift | (task.nice() + 20) / 5;
+}
+
+Result<void> CheckIoPriority(const Task& task, int32_t priority) {
+  const int32_t level = priority & (kIoprioLevels - 1);
+  switch (priority >> kIoprioClassShift) {
+    case kIoprioRealTime:
+      if (!task.creds().HasCapability(abi::Capability::kSysAdmin) && !task.creds().HasCapability(abi::Capability::kSysNice)) return Errno::kEPERM;
+      return Ok();
+    case kIoprioBestEffort:
+    case kIoprioIdle:
+      return Ok();
+    case kIoprioNone:
+      if (level != 0) return Errno::kEINVAL;
+      return Ok();
+    default:
+      return Errno::kEINVAL;
+  }
+}
+
+}  // namespace
 
 Result<Word> SysIoprioGet(Task& task, int32_t which, int32_t who) {
   if (which < kIoprioWhoProcess) return Errno::kEINVAL;
-  TRY(Selected(task, which - kIoprioWhoProcess, who));
-  return Word{0};  // IOPRIO_CLASS_NONE
+  const std::vector<Ref<Task>> tasks = TRY(Selected(task, which - kIoprioWhoProcess, who));
+  if (which == kIoprioWhoProcess) return static_cast<Word>(IoPriority(tasks.front()->scheduling()));
+  int32_t best = INT32_MAX;
+  for (const Ref<Task>& t : tasks) best = std::min(best, EffectiveIoPriority(*t));
+  return static_cast<Word>(best);
 }
 
 Result<Word> SysIoprioSet(Task& task, int32_t which, int32_t who, int32_t priority) {
+  TRY(CheckIoPriority(task, priority));
   if (which < kIoprioWhoProcess) return Errno::kEINVAL;
-  const int32_t io_class = priority >> 13;
-  if (io_class < 0 || io_class > 3 || (io_class == 0 && (priority & 7) != 0)) return Errno::kEINVAL;
-  if (io_class == 1 && !task.creds().HasCapability(abi::Capability::kSysAdmin) && !task.creds().HasCapability(abi::Capability::kSysNice)) {
-    return Errno::kEPERM;
+  for (const Ref<Task>& t : TRY(Selected(task, which - kIoprioWhoProcess, who))) {
+    const auth::Credentials& own = task.creds();
+    const abi::Uid owner = t->GetCreds()->ruid;
+    if (owner != own.euid && owner != own.ruid && !own.HasCapability(abi::Capability::kSysNice)) return Errno::kEPERM;
+    Task::Scheduling changed = t->scheduling();
+    if (changed.io) {
+      changed.io->priority.store(priority, std::memory_order_relaxed);
+      continue;
+    }
+    changed.io = MakeRef<Task::IoContext>(priority);
+    t->SetScheduling(std::move(changed));
   }
-  TRY(Selected(task, which - kIoprioWhoProcess, who));
   return Word{0};
 }
 

@@ -81,12 +81,13 @@ void NotifyWatches(const Path& path, uint32_t mask) {
     absl::MutexLock lock(&g_observers_mu);
     for (PathObserver* observer : Observers()) observer->OnPathEvent(path, mask | (inode->IsDirectory() ? kInIsDir : 0));
   }
-  NotifySelf(*inode, mask);
+  // The directory hears of it before the object itself, as Linux has it.
   if (const RefPtr<Dentry> parent = path.dentry->parent()) {
     if (Inode* dir = parent->inode().get()) {
       NotifyChild(*dir, mask | (inode->IsDirectory() ? kInIsDir : 0), 0, path.dentry->name(), path.dentry->IsDeleted());
     }
   }
+  NotifySelf(*inode, mask);
 }
 
 }  // namespace rampart::vfs

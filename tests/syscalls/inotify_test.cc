@@ -227,4 +227,19 @@ TEST_F(InotifyTest, CloseWhileEventsCome) {
   maker.join();
 }
 
+TEST_F(InotifyTest, DirectoriesHearBeforeTheirChildren) {
+  Create("f");
+  const int parent = Watch(dir_, IN_ATTRIB), child = Watch(Path("f"), IN_ATTRIB);
+  ASSERT_EQ(chmod(Path("f").c_str(), 0640), 0);
+  EXPECT_EQ(Events(), (std::vector<Event>{{parent, IN_ATTRIB, 0, "f"}, {child, IN_ATTRIB, 0, ""}}));
+}
+
+TEST_F(InotifyTest, FdinfoShowsTheWholeMask) {
+  Watch(dir_, IN_MODIFY | IN_ONESHOT | IN_EXCL_UNLINK);
+  char text[4096] = {};
+  const Owned info(open(("/proc/self/fdinfo/" + std::to_string(in_.get())).c_str(), O_RDONLY));
+  ASSERT_GT(read(info.get(), text, sizeof(text) - 1), 0);
+  EXPECT_NE(std::string(text).find(" mask:84000002 "), std::string::npos) << text;
+}
+
 }  // namespace

@@ -187,7 +187,7 @@ std::string Inotify::FdInfo() const {
   for (const auto& [wd, watch] : watches_) {
     char line[96];
     std::snprintf(line, sizeof(line), "inotify wd:%x ino:%" PRIx64 " sdev:%" PRIx64 " mask:%x ignored_mask:0\n", static_cast<uint32_t>(wd),
-                  watch->inode().ino(), watch->inode().device(), watch->mask_.load() & abi::kInAllEvents);
+                  watch->inode().ino(), watch->inode().device(), watch->mask_.load() & kKeptFlags);
     text += line;
   }
   return text;

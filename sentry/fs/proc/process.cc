@@ -73,10 +73,6 @@ Text Mounts(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTa
 Text MountInfoFile(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountInfo); }
 Text MountStats(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountStats); }
 
-Text Maps(Caller& caller, kernel::Task& task, bool) {
-  const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
-  return MapsText(*mm, false);
-}
 Text Smaps(Caller& caller, kernel::Task& task, bool) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return MapsText(*mm, true);
@@ -138,12 +134,75 @@ Result<void> StoreComm(Caller& caller, kernel::Task& task, std::string_view text
   task.SetName(std::string(text.substr(0, 15)));
   return Ok();
 }
-// The value is only checked: nothing in the sandbox chooses victims by it.
-Result<void> StoreOomScore(Caller&, kernel::Task&, std::string_view text) {
+// Linux: __set_oom_adj.
+Result<void> SetOomScore(Caller& caller, kernel::Task& task, int value) {
+  kernel::ThreadGroup& group = task.group();
+  const bool privileged = caller.creds().HasCapability(abi::Capability::kSysResource);
+  if (value < group.oom_score_adj_min.load() && !privileged) return Errno::kEACCES;
+  group.oom_score_adj = value;
+  if (privileged) group.oom_score_adj_min = value;
+  return Ok();
+}
+Result<int> ParseBounded(std::string_view text, int least, int most) {
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < -1000 || value > 1000) return Errno::kEINVAL;
+  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) return Errno::kEINVAL;
+  return value;
+}
+constexpr int kOomScoreMost = 1000, kOomAdjLeast = -17, kOomAdjMost = 15;
+Text OomScoreAdj(Caller&, kernel::Task& task, bool) { return std::to_string(task.group().oom_score_adj.load()) + "\n"; }
+Result<void> StoreOomScoreAdj(Caller& caller, kernel::Task& task, std::string_view text) {
+  return SetOomScore(caller, task, TRY(ParseBounded(text, -kOomScoreMost, kOomScoreMost)));
+}
+// The older scale of the same.
+Text OomAdj(Caller&, kernel::Task& task, bool) {
+  const int value = task.group().oom_score_adj.load();
+  return std::to_string(value == kOomScoreMost ? kOomAdjMost : value * -kOomAdjLeast / kOomScoreMost) + "\n";
+}
+Result<void> StoreOomAdj(Caller& caller, kernel::Task& task, std::string_view text) {
+  const int value = TRY(ParseBounded(text, kOomAdjLeast, kOomAdjMost));
+  return SetOomScore(caller, task, value == kOomAdjMost ? kOomScoreMost : value * kOomScoreMost / -kOomAdjLeast);
+}
+
+// Text as a number, in any base that C writes numbers in.
+Result<uint64_t> ParseNumber(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  int base = 10;
+  if (text.size() > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+    base = 16;
+    text.remove_prefix(2);
+  } else if (text.size() > 1 && text[0] == '0') {
+    base = 8;
+  }
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc() || end != text.data() + text.size()) return Errno::kEINVAL;
+  return value;
+}
+constexpr uint32_t kCoreFilterBits = 0x1ff;
+Text CoreFilter(Caller&, kernel::Task& task, bool) {
+  std::string out;
+  Append(out, "%08x\n", task.group().core_filter.load());
+  return out;
+}
+Result<void> StoreCoreFilter(Caller&, kernel::Task& task, std::string_view text) {
+  task.group().core_filter = static_cast<uint32_t>(TRY(ParseNumber(text))) & kCoreFilterBits;
+  return Ok();
+}
+// Others need the right to schedule it (Linux: CAP_SYS_NICE).
+Result<void> MayTouchSlack(const Caller& caller, const kernel::Task& task) {
+  const bool own = const_cast<Caller&>(caller).task() == &task;
+  return own || caller.creds().HasCapability(abi::Capability::kSysNice) ? Result<void>(Ok()) : Errno::kEPERM;
+}
+Text TimerSlack(Caller& caller, kernel::Task& task, bool) {
+  TRY(MayTouchSlack(caller, task));
+  return std::to_string(task.timer_slack.load()) + "\n";
+}
+Result<void> StoreTimerSlack(Caller& caller, kernel::Task& task, std::string_view text) {
+  const uint64_t value = TRY(ParseNumber(text));
+  TRY(MayTouchSlack(caller, task));
+  task.timer_slack.store(value == 0 ? 50000 : value);
   return Ok();
 }
 
@@ -154,12 +213,13 @@ struct FileRow {
   ProcessFile::Storer store = nullptr;
 };
 constexpr FileRow kFiles[] = {
-    {"auxv", 0400, Auxv}, {"cgroup", 0444, Cgroup}, {"cmdline", 0444, Cmdline}, {"comm", 0644, Comm, StoreComm}, {"environ", 0400, Environ},
-    {"gid_map", 0444, IdMap}, {"io", 0400, Io}, {"limits", 0444, Limits}, {"loginuid", 0444, NoUser}, {"maps", 0444, Maps},
-    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"numa_maps", 0444, NumaMaps}, {"oom_adj", 0644, Zero, StoreOomScore},
-    {"oom_score", 0444, Zero}, {"oom_score_adj", 0644, Zero, StoreOomScore}, {"personality", 0400, Personality}, {"schedstat", 0444, Schedstat},
+    {"auxv", 0400, Auxv}, {"cgroup", 0444, Cgroup}, {"cmdline", 0444, Cmdline}, {"comm", 0644, Comm, StoreComm},
+    {"coredump_filter", 0644, CoreFilter, StoreCoreFilter}, {"environ", 0400, Environ},
+    {"gid_map", 0444, IdMap}, {"io", 0400, Io}, {"limits", 0444, Limits}, {"loginuid", 0444, NoUser},
+    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"numa_maps", 0444, NumaMaps}, {"oom_adj", 0644, OomAdj, StoreOomAdj},
+    {"oom_score", 0444, Zero}, {"oom_score_adj", 0644, OomScoreAdj, StoreOomScoreAdj}, {"personality", 0400, Personality}, {"schedstat", 0444, Schedstat},
     {"sessionid", 0444, NoUser}, {"setgroups", 0644, SetGroups}, {"smaps", 0444, Smaps}, {"smaps_rollup", 0444, SmapsRollup}, {"stat", 0444, Stat},
-    {"statm", 0444, Statm}, {"status", 0444, Status}, {"uid_map", 0444, IdMap}, {"wchan", 0444, Wchan},
+    {"statm", 0444, Statm}, {"status", 0444, Status}, {"timerslack_ns", 0666, TimerSlack, StoreTimerSlack}, {"uid_map", 0444, IdMap}, {"wchan", 0444, Wchan},
 };
 
 // cwd, root, exe: lead straight to what they name.
@@ -348,6 +408,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
   for (const FileRow& row : kFiles) {
     directory->Add(row.name, MakeRef<ProcessFile>(fs, task, thread_directory, row.mode, next(), row.make, row.store));
   }
+  directory->Add("maps", NewMapsFile(fs, task, next()));
   directory->Add("cwd", MakeRef<MagicLink>(fs, task, MagicLink::What::kCwd, next()));
   directory->Add("root", MakeRef<MagicLink>(fs, task, MagicLink::What::kRoot, next()));
   directory->Add("exe", MakeRef<MagicLink>(fs, task, MagicLink::What::kExe, next()));

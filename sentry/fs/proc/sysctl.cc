@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <random>
 
+#include "sentry/kernel/version.h"
+
 namespace rampart::fs::proc {
 namespace {
 
@@ -40,8 +42,9 @@ Ref<vfs::Inode> HostnameFile(const Ref<ProcFilesystem>& fs) {
 Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   auto d = Directory(fs);
   d->Add("ostype", Fixed(fs, "Linux"));
-  d->Add("osrelease", Fixed(fs, "6.12.0-rampart"));
-  d->Add("version", Fixed(fs, "#1 SMP PREEMPT_DYNAMIC"));
+  d->Add("osrelease", Fixed(fs, kernel::kUnameRelease));
+  d->Add("version", Fixed(fs, kernel::kUnameVersion));
+  d->Add("tainted", Fixed(fs, "0"));
   d->Add("hostname", HostnameFile(fs));
   kernel::Kernel& kernel = fs->kernel();
   d->Add("domainname", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel](Caller&) -> Text { return kernel.domainname() + "\n"; }));

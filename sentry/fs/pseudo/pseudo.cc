@@ -28,6 +28,10 @@ class PseudoFileDescription final : public vfs::FileDescription {
     return dst.Write(std::as_bytes(std::span(piece)));
   }
 
+  Result<uint64_t> Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) override {
+    return file_->Ioctl(caller, memory, command, argument);
+  }
+
   Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t /*flags*/, uint64_t* end) override {
     std::string text(std::min(src.remaining(), kMaxStore), '\0');
     const size_t n = TRY(src.Read(std::as_writable_bytes(std::span(text))));

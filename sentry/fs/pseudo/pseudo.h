@@ -77,6 +77,7 @@ class PseudoFile : public PseudoInode {
   virtual Result<std::string> Generate(Caller& caller) = 0;
   // What was written (at most a page). Default: EACCES… the mode bits normally prevent getting here.
   virtual Result<void> Store(Caller& /*caller*/, std::string_view /*text*/) { return Errno::kEINVAL; }
+  virtual Result<uint64_t> Ioctl(Caller& /*caller*/, mm::UserMemory& /*memory*/, uint32_t /*command*/, uint64_t /*argument*/) { return Errno::kENOTTY; }
 };
 
 // A file whose text a function makes.

@@ -1,0 +1,106 @@
+// /proc/PID/maps' query.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace {
+
+struct Query {
+  uint64_t size, flags, address, start, end, vma_flags, page_size, offset, inode;
+  uint32_t major, minor, name_size, build_id_size;
+  uint64_t name, build_id;
+};
+constexpr unsigned long kQuery = 0xC0686611;
+constexpr uint64_t kWritable = 2, kShared = 8, kOrNext = 16, kFileBacked = 32;
+constexpr size_t kPage = 4096;
+
+class ProcmapQuery : public testing::Test {
+ protected:
+  void SetUp() override {
+    fd_ = open("/proc/self/maps", O_RDONLY);
+    ASSERT_GE(fd_, 0);
+    Query q{};
+    q.size = sizeof(q);
+    if (ioctl(fd_, kQuery, &q) != 0 && errno == ENOTTY) GTEST_SKIP() << "the kernel is older than 6.11";
+    area_ = static_cast<char*>(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(area_, MAP_FAILED);
+    ASSERT_EQ(mprotect(area_, kPage, PROT_NONE), 0);
+    ASSERT_EQ(mprotect(area_ + 3 * kPage, kPage, PROT_NONE), 0);
+    ASSERT_EQ(munmap(area_ + kPage, kPage), 0);  // [none][hole][rw][none]
+  }
+  void TearDown() override { close(fd_); }
+  int Ask(Query& q, uint64_t address, uint64_t flags) {
+    q.size = sizeof(q);
+    q.address = address;
+    q.flags = flags;
+    return ioctl(fd_, kQuery, &q) == 0 ? 0 : errno;
+  }
+  uint64_t At(size_t page) const { return reinterpret_cast<uint64_t>(area_) + page * kPage; }
+  int fd_ = -1;
+  char* area_ = nullptr;
+};
+
+TEST_F(ProcmapQuery, FindsWhatCoversAnAddress) {
+  Query q{};
+  ASSERT_EQ(Ask(q, At(2) + 5, 0), 0);
+  EXPECT_EQ(q.start, At(2));
+  EXPECT_EQ(q.end, At(3));
+  EXPECT_EQ(q.vma_flags, 3u);
+  EXPECT_EQ(q.page_size, kPage);
+  EXPECT_EQ(q.inode, 0u);
+  EXPECT_EQ(Ask(q, At(1), 0), ENOENT);
+  EXPECT_EQ(Ask(q, At(3), kWritable), ENOENT);
+}
+
+TEST_F(ProcmapQuery, OrTheNextThatFits) {
+  Query q{};
+  ASSERT_EQ(Ask(q, At(1), kOrNext), 0);
+  EXPECT_EQ(q.start, At(2));
+  ASSERT_EQ(Ask(q, At(0), kOrNext | kWritable), 0);
+  EXPECT_EQ(q.start, At(2));
+  EXPECT_EQ(Ask(q, UINT64_MAX - kPage, kOrNext | kWritable), ENOENT);
+}
+
+TEST_F(ProcmapQuery, NamesFiles) {
+  char exe[PATH_MAX] = {}, name[PATH_MAX] = {};
+  ASSERT_GT(readlink("/proc/self/exe", exe, sizeof(exe) - 1), 0);
+  Query q{};
+  q.name = reinterpret_cast<uint64_t>(name);
+  q.name_size = sizeof(name);
+  static const char in_the_program[] = "text";
+  ASSERT_EQ(Ask(q, reinterpret_cast<uint64_t>(in_the_program), 0), 0);
+  EXPECT_STREQ(name, exe);
+  EXPECT_EQ(q.name_size, strlen(exe) + 1);
+  EXPECT_NE(q.inode, 0u);
+  q.name_size = 3;
+  EXPECT_EQ(Ask(q, reinterpret_cast<uint64_t>(in_the_program), 0), ENAMETOOLONG);
+  q.name = 0, q.name_size = 0;
+  EXPECT_EQ(Ask(q, 0, kOrNext | kFileBacked), 0);
+}
+
+TEST_F(ProcmapQuery, Errors) {
+  Query q{};
+  EXPECT_EQ(Ask(q, At(2), 64), EINVAL);
+  q.name_size = 10;
+  EXPECT_EQ(Ask(q, At(2), 0), EINVAL);
+  q = {};
+  q.size = 8;
+  EXPECT_EQ(ioctl(fd_, kQuery, &q), -1);
+  EXPECT_EQ(errno, EINVAL);
+  q.size = 8192;
+  EXPECT_EQ(ioctl(fd_, kQuery, &q), -1);
+  EXPECT_EQ(errno, E2BIG);
+  EXPECT_EQ(ioctl(fd_, kQuery, nullptr), -1);
+  EXPECT_EQ(errno, EFAULT);
+  (void)kShared;
+}
+
+}  // namespace
