@@ -167,8 +167,15 @@ Result<Word> SysVmsplice(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t cou
   const Ref<FileDescription> file = TRY(task.fds().Get(fd));
   if (!file->readable() && !file->writable()) return Errno::kEBADF;
   if (PipeOf(*file) == nullptr) return Errno::kEBADF;
-  const uint32_t rwf = (flags & kNonblock) != 0 ? abi::kRwfNowait : 0;
-  return file->writable() ? SysPwritev2(task, fd, vec, count, -1, -1, rwf) : SysPreadv2(task, fd, vec, count, -1, -1, rwf);
+  const bool waits = (flags & kNonblock) == 0;
+  if (!file->writable()) return SysPreadv2(task, fd, vec, count, -1, -1, waits ? 0 : abi::kRwfNowait);
+  // Waits for some room, and adds what fits in it: less than all is a success.
+  End out{*file, PipeOf(*file), {}};
+  while (true) {
+    const Result<Word> added = SysPwritev2(task, fd, vec, count, -1, -1, abi::kRwfNowait);
+    if (added.ok() || added.error() != Errno::kEAGAIN || !waits) return added;
+    TRY(WaitForRoom(task, out, true));
+  }
 }
 
 }  // namespace rampart::syscalls

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include <chrono>
 #include <climits>
 #include <csetjmp>
 #include <csignal>
@@ -643,6 +644,28 @@ TEST_P(FileData, SyncFamily) {
   const int dir = open(".", O_RDONLY);
   EXPECT_WORKS(fsync(dir));
   for (const int n : {fd, fds[0], fds[1], dir}) close(n);
+}
+
+TEST(Splice, VmspliceAddsWhatFits) {
+  int fds[2];
+  ASSERT_WORKS(pipe(fds));
+  const int capacity = fcntl(fds[1], F_GETPIPE_SZ);
+  const size_t size = static_cast<size_t>(capacity) * 2;
+  void* const bytes = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);  // whole pages
+  ASSERT_NE(bytes, MAP_FAILED);
+  iovec all{bytes, size};
+  EXPECT_EQ(vmsplice(fds[1], &all, 1, 0), capacity);  // and does not wait for the rest
+  EXPECT_FAILS(vmsplice(fds[1], &all, 1, SPLICE_F_NONBLOCK), EAGAIN);
+  std::thread reader([&] {
+    std::string some(static_cast<size_t>(capacity), 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(read(fds[0], some.data(), some.size()), capacity);
+  });
+  iovec little{bytes, 10};
+  EXPECT_EQ(vmsplice(fds[1], &little, 1, 0), 10);  // waited
+  reader.join();
+  close(fds[0]), close(fds[1]);
+  munmap(bytes, size);
 }
 
 }  // namespace
