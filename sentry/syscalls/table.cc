@@ -8,6 +8,7 @@
 #include "sentry/syscalls/filesystems.h"
 #include "sentry/syscalls/futex.h"
 #include "sentry/syscalls/fanotify.h"
+#include "sentry/syscalls/file_handle.h"
 #include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/keys.h"
 #include "sentry/syscalls/lsm.h"
@@ -135,8 +136,8 @@ constexpr SyscallTable kAmd64({
     Full<SysFutimesat>(Sysno::futimesat),
     Full<SysUtimensat>(Sysno::utimensat),
     Full<SysUmask>(Sysno::umask),
-    Stub<Errno::kEOPNOTSUPP>(Sysno::name_to_handle_at, "No file handles."),
-    Stub<Errno::kEOPNOTSUPP>(Sysno::open_by_handle_at, "No file handles."),
+    Full<SysNameToHandleAt>(Sysno::name_to_handle_at),
+    Partial<SysOpenByHandleAt>(Sysno::open_by_handle_at, "Handles name objects, but none is found again by its handle: ESTALE."),
     Full<SysMemfdCreate>(Sysno::memfd_create),
     Full<SysMemfdSecret>(Sysno::memfd_secret),
     // --- Extended attributes (vfs)
