@@ -183,8 +183,8 @@ Result<Word> SysKcmp(Task& task, abi::Pid pid1, abi::Pid pid2, int32_t type, uin
   static const uint64_t mask = std::random_device()(), factor = uint64_t{std::random_device()()} << 32 | std::random_device()() | 1;
   const auto order = [](const void* x, const void* y) -> Word {
     // SAFETY: only for comparison.
-    const uint64_t a = (reinterpret_cast<uint64_t>(x) ^ mask) * factor, b = (reinterpret_cast<uint64_t>(y) ^ mask) * factor;
-    return a == b ? 0 : a < b ? 1 : 2;
+    const uint64_t first = (reinterpret_cast<uint64_t>(x) ^ mask) * factor, second = (reinterpret_cast<uint64_t>(y) ^ mask) * factor;
+    return first == second ? 0 : first < second ? 1 : 2;
   };
   switch (type) {
     case 0: {  // KCMP_FILE
