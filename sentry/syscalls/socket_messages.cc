@@ -236,6 +236,7 @@ Result<Word> SysRecvfrom(kernel::Task& task, Fd fd, UserBytes buffer, uint64_t s
 Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, uint32_t flags) {
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
   const abi::Msghdr header = TRY(task.CopyIn(message));
+  if (header.name_length > INT32_MAX) return Errno::kEINVAL;
   Outgoing out;
   out.ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   if (header.name != 0) out.to = TRY(ReadAddress(task, header.name, std::min<int64_t>(header.name_length, 128)));
@@ -248,6 +249,7 @@ Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, 
 Result<Word> SysRecvmsg(kernel::Task& task, Fd fd, UserInOut<abi::Msghdr> message, uint32_t flags) {
   const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
   abi::Msghdr header = TRY(task.CopyIn(UserIn<abi::Msghdr>(message)));
+  if (header.name_length > INT32_MAX) return Errno::kEINVAL;
   const Ranges ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   net::RecvResult got = TRY(Receive(task, *socket, ranges, flags));
   header.flags = got.flags;
