@@ -55,7 +55,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     const vfs::Path& queues = context.kernel.ipc().mq_root();
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
   }
-  if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus())};
+  if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus(), context.kernel.memory_file())};
   if (mount.type == "devpts") {
     Ref<vfs::Filesystem> devpts = fs::tty::NewDevpts(context.kernel, kPtsMode, kTtyGroup);
     fs::tty::SetDefaultDevpts(devpts);

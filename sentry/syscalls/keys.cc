@@ -154,7 +154,11 @@ Result<Word> SysRequestKey(Task& task, UserPath type_name, UserPath user_descrip
     return static_cast<Word>(found->key->serial());
   }
   if (found.error() != Errno::kENOKEY || callout.address() == 0) return found.error();
-  if (!destination) destination = TRY(DefaultDestination(task));
+  if (!destination) {
+    // Whose session keyring one has joined one may not write to yet.
+    destination = TRY(DefaultDestination(task));
+    if (destination) TRY(registry.CheckRights(SubjectOf(task), KeyRef{destination.ToRef(), true}, keys::kWrite));
+  }
   constexpr uint32_t kNegativeSeconds = 60;
   TRY(registry.AddNegative(SubjectOf(task), destination, type, description, Errno::kENOKEY, kNegativeSeconds));
   return Errno::kENOENT;

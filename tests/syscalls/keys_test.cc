@@ -290,6 +290,15 @@ TEST_F(Keys, NobodyMakesMissingKeys) {
   EXPECT_FAILS(RequestKey("user", "unheard-of", nullptr, 0), ENOKEY);
 }
 
+TEST_F(Keys, ARequestMayNotWriteWhereItsCallerMayNot) {
+  EXPECT_EQ(scratch::InChild([] {
+    const long session = Keyctl(KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+    IN_CHILD(Keyctl(KEYCTL_SETPERM, session, 0x0b0b0000) == 0);  // view, read, search
+    IN_CHILD_FAILS(RequestKey("user", "unheard-of", "please", 0), EACCES);
+    return 0;
+  }), 0);
+}
+
 TEST_F(Keys, WhereRequestedKeysGo) {
   std::thread([] {
     EXPECT_EQ(Keyctl(KEYCTL_SET_REQKEY_KEYRING, -1), 0);

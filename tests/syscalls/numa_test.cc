@@ -161,6 +161,15 @@ TEST_F(Numa, BindChecksItsArguments) {
   }), 0);
 }
 
+TEST_F(Numa, TheNodeIsInSysfs) {
+  std::ifstream in("/sys/devices/system/node/node0/meminfo");
+  std::string word, number, name;
+  unsigned long total = 0;
+  in >> word >> number >> name >> total;
+  EXPECT_EQ(word + " " + number + " " + name, "Node 0 MemTotal:");
+  EXPECT_GT(total, 0u);
+}
+
 TEST_F(Numa, HomeNodes) {
   const auto home = [&](void* at, size_t n, unsigned long node, unsigned long flags = 0) {
     return syscall(SYS_set_mempolicy_home_node, at, n, node, flags);

@@ -1,6 +1,8 @@
 #include "sentry/fs/sys/sys.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <string>
 
 #include "sentry/fs/pseudo/pseudo.h"
@@ -13,7 +15,7 @@ using pseudo::PseudoDirectory;
 
 class SysFilesystem final : public vfs::Filesystem {
  public:
-  explicit SysFilesystem(uint32_t cpus) : Filesystem("sysfs"), cpus_(cpus) {}
+  SysFilesystem(uint32_t cpus, Ref<mm::MemoryFile> memory) : Filesystem("sysfs"), cpus_(cpus), memory_(std::move(memory)) {}
   Ref<vfs::Inode> root() override;
   Result<vfs::FsStats> StatFs(const Caller& /*caller*/) override {
     vfs::FsStats stats;
@@ -23,6 +25,7 @@ class SysFilesystem final : public vfs::Filesystem {
 
  private:
   const uint32_t cpus_;
+  const Ref<mm::MemoryFile> memory_;
 };
 
 // Builds a tree: directories and one-line files.
@@ -32,6 +35,9 @@ class Builder {
   Ref<PseudoDirectory> Directory() const { return MakeRef<PseudoDirectory>(fs_); }
   void File(PseudoDirectory& in, const char* name, std::string text) const {
     in.Add(name, MakeRef<pseudo::FunctionFile>(fs_, 0444, [text = std::move(text)](Caller&) -> Text { return text + "\n"; }));
+  }
+  void File(PseudoDirectory& in, const char* name, std::function<std::string()> make) const {
+    in.Add(name, MakeRef<pseudo::FunctionFile>(fs_, 0444, [make = std::move(make)](Caller&) -> Text { return make(); }));
   }
   void Symlink(PseudoDirectory& in, const char* name, std::string target) const {
     in.Add(name, MakeRef<pseudo::PseudoSymlink>(fs_, [target = std::move(target)](const Caller&) -> Text { return target; }));
@@ -83,7 +89,21 @@ Ref<PseudoDirectory> Cpu(const Builder& b, uint32_t index, uint32_t cpus) {
   return cpu;
 }
 
-Ref<PseudoDirectory> Devices(const Builder& b, uint32_t cpus) {
+std::string NodeMemory(const mm::MemoryFile& memory) {
+  const uint64_t total = memory.total_bytes(), used = std::min(total, memory.usage().used_bytes);
+  std::string out;
+  const auto line = [&](const char* name, uint64_t bytes) {
+    char text[64];
+    std::snprintf(text, sizeof(text), "Node 0 %-15s %8llu kB\n", name, static_cast<unsigned long long>(bytes / 1024));
+    out += text;
+  };
+  line("MemTotal:", total);
+  line("MemFree:", total - used);
+  line("MemUsed:", used);
+  return out;
+}
+
+Ref<PseudoDirectory> Devices(const Builder& b, uint32_t cpus, const Ref<mm::MemoryFile>& memory) {
   auto devices = b.Directory();
   auto system = b.Directory();
   auto cpu = b.Directory();
@@ -100,10 +120,12 @@ Ref<PseudoDirectory> Devices(const Builder& b, uint32_t cpus) {
   b.File(*node, "possible", "0");
   b.File(*node, "has_cpu", "0");
   b.File(*node, "has_memory", "0");
+  b.File(*node, "has_normal_memory", "0");
   auto node0 = b.Directory();
   b.File(*node0, "cpulist", RangeOf(cpus));
   b.File(*node0, "cpumap", MaskOf(cpus));
   b.File(*node0, "distance", "10");
+  b.File(*node0, "meminfo", [memory] { return NodeMemory(*memory); });
   node->Add("node0", node0);
   system->Add("node", node);
   devices->Add("system", system);
@@ -159,7 +181,7 @@ Ref<vfs::Inode> SysFilesystem::root() {
   for (const char* name : {"block", "tty", "mem", "misc", "power_supply", "thermal"}) classes->Add(name, b.Directory());
   root->Add("class", classes);
   root->Add("dev", b.Directory());
-  root->Add("devices", Devices(b, cpus_));
+  root->Add("devices", Devices(b, cpus_, memory_));
   root->Add("firmware", b.Directory());
   auto fs = b.Directory();
   fs->Add("cgroup", b.Directory());
@@ -169,6 +191,8 @@ Ref<vfs::Inode> SysFilesystem::root() {
   return root;
 }
 
-Ref<vfs::Filesystem> NewSys(uint32_t cpus) { return MakeRef<SysFilesystem>(cpus == 0 ? 1 : cpus); }
+Ref<vfs::Filesystem> NewSys(uint32_t cpus, Ref<mm::MemoryFile> memory) {
+  return MakeRef<SysFilesystem>(cpus == 0 ? 1 : cpus, std::move(memory));
+}
 
 }  // namespace rampart::fs::sys

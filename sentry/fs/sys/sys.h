@@ -1,12 +1,13 @@
 // sysfs(5), as far as programs read it: processor topology, one memory node, the loopback device.
-// Thread safety: any thread; the content never changes.
+// Thread safety: any thread.
 #pragma once
 
+#include "sentry/mm/memory_file.h"
 #include "sentry/vfs/inode.h"
 
 namespace rampart::fs::sys {
 
-// `cpus`: processors that the application sees (>= 1).
-Ref<vfs::Filesystem> NewSys(uint32_t cpus);
+// `cpus`: processors that the application sees (>= 1). `memory`: what the node's memory is told of.
+Ref<vfs::Filesystem> NewSys(uint32_t cpus, Ref<mm::MemoryFile> memory);
 
 }  // namespace rampart::fs::sys
