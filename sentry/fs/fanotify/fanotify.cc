@@ -91,9 +91,10 @@ Result<void> Fanotify::Unmark(const vfs::Path& path, uint32_t kind, uint32_t fla
 void Fanotify::Flush(uint32_t kind) {
   std::vector<MarkEntry> gone;  // after the lock
   absl::MutexLock lock(&mu_);
-  const auto others = std::stable_partition(marks_.begin(), marks_.end(), [&](const MarkEntry& m) { return m.kind != kind; });
-  std::move(others, marks_.end(), std::back_inserter(gone));
-  marks_.erase(others, marks_.end());
+  for (const MarkEntry& mark : marks_) {
+    if (mark.kind == kind) gone.push_back(mark);
+  }
+  std::erase_if(marks_, [&](const MarkEntry& mark) { return mark.kind == kind; });
 }
 
 // fanotify_group_event_mask: of the object's own marks, and of its directory's that asks for its children.
