@@ -5,13 +5,13 @@
 
 namespace rampart::abi {
 
-inline constexpr int kAfUnspec = 0, kAfUnix = 1, kAfInet = 2, kAfInet6 = 10, kAfNetlink = 16;
+inline constexpr int kAfUnspec = 0, kAfUnix = 1, kAfInet = 2, kAfInet6 = 10, kAfNetlink = 16, kAfPacket = 17;
 inline constexpr int kSockStream = 1, kSockDgram = 2, kSockRaw = 3, kSockSeqpacket = 5;
 inline constexpr uint32_t kSockNonblock = 04000, kSockCloexec = 02000000, kSockTypeMask = 0xf;
 inline constexpr uint32_t kMsgOob = 1, kMsgPeek = 2, kMsgCtrunc = 8, kMsgTrunc = 0x20, kMsgDontwait = 0x40, kMsgEor = 0x80, kMsgWaitall = 0x100,
                           kMsgErrqueue = 0x2000,
                           kMsgNosignal = 0x4000, kMsgWaitforone = 0x10000, kMsgCmsgCloexec = 0x40000000;
-inline constexpr int kSolSocket = 1, kIpprotoIp = 0, kIpprotoTcp = 6, kIpprotoUdp = 17, kIpprotoIpv6 = 41, kIpprotoUdplite = 136;
+inline constexpr int kSolSocket = 1, kIpprotoIp = 0, kIpprotoIcmp = 1, kIpprotoTcp = 6, kIpprotoUdp = 17, kIpprotoIpv6 = 41, kIpprotoIcmpv6 = 58, kIpprotoRaw = 255, kIpprotoLargest = 262, kIpprotoUdplite = 136;
 inline constexpr int kSoReuseaddr = 2, kSoType = 3, kSoError = 4, kSoBroadcast = 6, kSoSndbuf = 7, kSoRcvbuf = 8, kSoKeepalive = 9, kSoLinger = 13,
                      kSoReuseport = 15, kSoPasscred = 16, kSoPeercred = 17, kSoRcvtimeo = 20, kSoSndtimeo = 21, kSoAcceptconn = 30,
                      kSoProtocol = 38, kSoDomain = 39, kSoOobinline = 10, kSoSndlowat = 19, kSoBindtodevice = 25, kSoSndbufforce = 32,

@@ -7,6 +7,8 @@
 #include "sentry/kernel/thread_group.h"
 #include "sentry/net/inet/inet_socket.h"
 #include "sentry/net/netlink/netlink_socket.h"
+#include "sentry/net/packet/packet_socket.h"
+#include "sentry/net/socket/socket_list.h"
 #include "sentry/net/unix/unix_socket.h"
 #include "sentry/syscalls/socket_common.h"
 
@@ -23,6 +25,7 @@ Result<uint32_t> FlagsOf(uint32_t type) {
 }
 
 Result<Fd> Install(kernel::Task& task, Ref<net::Socket> socket, uint32_t flags) {
+  net::SocketList::Get().Add(*socket);
   return task.fds().Install(std::move(socket), (flags & abi::kSockCloexec) != 0, task.limit(abi::Resource::kNofile));
 }
 
@@ -74,6 +77,7 @@ Result<Ref<net::Socket>> MakeSocket(kernel::Task& task, int32_t family, int type
     case abi::kAfInet:
     case abi::kAfInet6: return net::NewInetSocket(task, OwnerOf(task), family, type, protocol, flags);
     case abi::kAfNetlink: return net::NewNetlinkSocket(task, OwnerOf(task), type, protocol, flags);
+    case abi::kAfPacket: return net::NewPacketSocket(task, type, protocol, flags, net::ReceiveIp);
     default: return Errno::kEAFNOSUPPORT;
   }
 }
@@ -102,6 +106,8 @@ Result<Word> SysSocketpair(kernel::Task& task, int32_t family, uint32_t type, in
     return Errno::kEOPNOTSUPP;  // only UNIX sockets come in pairs
   }
   auto pair = TRY(net::NewUnixPair(task, OwnerOf(task), static_cast<int>(type & abi::kSockTypeMask), protocol, flags));
+  net::SocketList::Get().Add(*pair.first);
+  net::SocketList::Get().Add(*pair.second);
   const auto numbers =
       TRY(task.fds().InstallPair(pair.first, pair.second, (flags & abi::kSockCloexec) != 0, task.limit(abi::Resource::kNofile)));
   const std::array<int32_t, 2> both{static_cast<int32_t>(numbers.first), static_cast<int32_t>(numbers.second)};

@@ -356,7 +356,7 @@ constexpr SyscallTable kAmd64({
     Full<SysPipe>(Sysno::pipe),
     Full<SysPipe2>(Sysno::pipe2),
     // --- Sockets (net)
-    Partial<SysSocket>(Sysno::socket, "AF_UNIX; AF_INET and AF_INET6 streams and datagrams over loopback; NETLINK_ROUTE, read only."),
+    Partial<SysSocket>(Sysno::socket, "AF_UNIX; over loopback AF_INET and AF_INET6 (with raw and ICMP sockets) and AF_PACKET, to which TCP's segments are not shown; AF_NETLINK's ROUTE (read only), SOCK_DIAG and KOBJECT_UEVENT."),
     Full<SysSocketpair>(Sysno::socketpair),
     Full<SysBind>(Sysno::bind),
     Full<SysListen>(Sysno::listen),

@@ -21,7 +21,7 @@ class ProcFilesystem final : public vfs::Filesystem {
 };
 
 // Inode numbers that stay the same for the same process and kind of file.
-enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kFirstFile = 64 };
+enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kNet, kFirstFile = 64 };
 uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);
 
 // ptrace_may_access(PTRACE_MODE_READ_FSCREDS).
@@ -45,6 +45,8 @@ Ref<vfs::Inode> NewKeySettings(const Ref<ProcFilesystem>& fs);
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);
 // maps, which also answers PROCMAP_QUERY (maps_file.cc).
 Ref<vfs::Inode> NewMapsFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino);
+// net/. `thread`: of a thread's own directory.
+Ref<vfs::Inode> NewNetDirectory(const Ref<ProcFilesystem>& fs, abi::Pid pid, bool thread);
 // fd/ and fdinfo/.
 Ref<vfs::Inode> NewFdDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool info);
 

@@ -381,20 +381,6 @@ Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const kerne
   return directory;
 }
 
-Ref<vfs::Inode> NewNetDirectory(const Ref<ProcFilesystem>& fs) {
-  auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0555);
-  const auto fixed = [&](const char* name, const char* text) {
-    directory->Add(name, MakeRef<pseudo::FunctionFile>(fs, 0444, [text](Caller&) -> Text { return std::string(text); }));
-  };
-  fixed("dev",
-        "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    "
-        "packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0  "
-        "     0          0\n");
-  fixed("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
-  fixed("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n");
-  return directory;
-}
-
 }  // namespace
 
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory) {
@@ -416,7 +402,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
   directory->Add("fd", NewFdDirectory(fs, task, false));
   directory->Add("fdinfo", NewFdDirectory(fs, task, true));
   directory->Add("ns", NewNamespaceDirectory(fs, *task));
-  directory->Add("net", NewNetDirectory(fs));
+  directory->Add("net", NewNetDirectory(fs, id, thread_directory));
   if (thread_directory) {
     directory->Add("children", MakeRef<ProcessFile>(fs, task, true, 0444, next(), Children, nullptr));
   } else {

@@ -127,6 +127,11 @@ Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
   d->Add("core", core);
   auto ipv4 = Directory(fs);
   ipv4->Add("ip_local_port_range", Fixed(fs, "32768\t60999"));
+  ipv4->Add("ping_group_range", Fixed(fs, "0\t2147483647"));
+  ipv4->Add("ip_default_ttl", Fixed(fs, "64"));
+  ipv4->Add("ip_unprivileged_port_start", Fixed(fs, "1024"));
+  ipv4->Add("tcp_congestion_control", Fixed(fs, "cubic"));
+  ipv4->Add("tcp_available_congestion_control", Fixed(fs, "reno cubic"));
   ipv4->Add("tcp_rmem", Fixed(fs, "4096\t131072\t6291456"));
   ipv4->Add("tcp_wmem", Fixed(fs, "4096\t16384\t4194304"));
   ipv4->Add("tcp_keepalive_time", Fixed(fs, "7200"));

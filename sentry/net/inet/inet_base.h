@@ -15,6 +15,7 @@ class InetSocket : public Socket {
   std::string LocalName() const override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override;
   Result<std::string> GetOption(const Caller& caller, int level, int name, size_t room) override;
+  void Report(SocketReport& report) const override;
 
  protected:
   ~InetSocket() override;
@@ -24,6 +25,10 @@ class InetSocket : public Socket {
   Result<InetAddress> Route(InetAddress to) const;
   // The address that one sees as the sender of something sent to `to`.
   InetAddress SourceFor(const InetAddress& to) const;
+  // What a packet to `to` says of its hops and class: the socket's options, then `controls`. EINVAL.
+  Result<void> SetHops(Packet& packet, const InetAddress& to, std::span<const Control> controls) const;
+  // The control messages that were asked for.
+  void AddControls(const Packet& packet, RecvResult& result) const;
   bool option(int level, int name) const { return Remembered(level, name, 0) != 0; }
 
   const abi::Ucred owner_;
@@ -36,9 +41,16 @@ class InetSocket : public Socket {
   Result<void> ChangeMembership(bool join, const Bytes16& group, bool on_loopback);
 };
 
+// Gives a datagram to those whom `to` means. False: nobody.
+bool DeliverDatagram(int protocol, Packet packet, const InetAddress& to, const InetAddress& from);
+
 // EPROTONOSUPPORT is the caller's.
 Ref<Socket> NewTcpSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
 // `protocol`: UDP or UDP-Lite.
 Ref<Socket> NewUdpSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner);
+
+// SOCK_RAW, with CAP_NET_RAW (the caller's to check), and what everybody may: SOCK_DGRAM of IPPROTO_ICMP and IPPROTO_ICMPV6.
+Ref<Socket> NewRawSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner);
+Ref<Socket> NewPingSocket(const Caller& caller, int family, uint32_t flags, abi::Ucred owner);
 
 }  // namespace rampart::net

@@ -1,8 +1,19 @@
 #include "sentry/net/inet/inet_socket.h"
 
+#include <cstring>
+
 #include "sentry/net/inet/inet_base.h"
+#include "sentry/net/socket/interface.h"
+#include "sentry/net/socket/socket_list.h"
 
 namespace rampart::net {
+namespace {
+
+constexpr int kIpPktinfo = 8, kIpTtl = 2, kIpTos = 1, kIpRecvttl = 12, kIpRecvtos = 13;
+constexpr int kIpv6UnicastHops = 16, kIpv6Recvpktinfo = 49, kIpv6Pktinfo = 50,
+              kIpv6Recvhoplimit = 51, kIpv6Hoplimit = 52, kIpv6Recvtclass = 66, kIpv6Tclass = 67;
+
+}  // namespace
 
 InetSocket::InetSocket(const Caller& caller, int family, int type, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side)
     : Socket(family, type, protocol, flags, std::move(side), caller), owner_(owner), port_(*this, owner.uid) {}
@@ -61,14 +72,61 @@ std::string InetSocket::LocalName() const {
   return FormatInet(family(), port_.bound ? port_.address : AnyAddress(family()));
 }
 
+void InetSocket::Report(SocketReport& report) const {
+  Socket::Report(report);
+  absl::MutexLock lock(&PortTable::Get().mu());
+  report.v6_only = port_.v6_only;
+}
+
+void InetSocket::AddControls(const Packet& packet, RecvResult& result) const {
+  AddTimestamp(packet, result);
+  const InetAddress to = UnpackInet(packet.to);
+  if (option(abi::kIpprotoIp, kIpPktinfo) && to.IsV4()) {
+    std::string info = BytesOf(kLoopbackIndex);
+    for (int i = 0; i < 2; ++i) info.append(reinterpret_cast<const char*>(to.ip.data()) + 12, 4);  // SAFETY: bytes
+    result.controls.push_back({abi::kIpprotoIp, kIpPktinfo, std::move(info)});
+  }
+  if (option(abi::kIpprotoIp, kIpRecvttl)) result.controls.push_back({abi::kIpprotoIp, kIpTtl, BytesOf(packet.hops)});
+  if (option(abi::kIpprotoIp, kIpRecvtos)) {
+    result.controls.push_back({abi::kIpprotoIp, kIpTos, std::string(1, static_cast<char>(packet.traffic_class))});
+  }
+  if (family() != abi::kAfInet6) return;
+  if (option(abi::kIpprotoIpv6, kIpv6Recvpktinfo)) {
+    std::string info(reinterpret_cast<const char*>(to.ip.data()), 16);  // SAFETY: bytes
+    result.controls.push_back({abi::kIpprotoIpv6, kIpv6Pktinfo, info + BytesOf(kLoopbackIndex)});
+  }
+  if (option(abi::kIpprotoIpv6, kIpv6Recvhoplimit)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Hoplimit, BytesOf(packet.hops)});
+  if (option(abi::kIpprotoIpv6, kIpv6Recvtclass)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Tclass, BytesOf(packet.traffic_class)});
+}
+
+Result<void> InetSocket::SetHops(Packet& packet, const InetAddress& to, std::span<const Control> controls) const {
+  packet.hops = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTtl, 64) : Remembered(abi::kIpprotoIpv6, kIpv6UnicastHops, 64);
+  packet.traffic_class = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTos, 0) : Remembered(abi::kIpprotoIpv6, kIpv6Tclass, 0);
+  for (const Control& c : controls) {
+    if (c.level != abi::kIpprotoIpv6 || c.bytes.size() < sizeof(int32_t)) continue;
+    int32_t number = 0;
+    std::memcpy(&number, c.bytes.data(), sizeof(number));
+    if (number < -1 || number > 255) return Errno::kEINVAL;
+    if (c.type == kIpv6Hoplimit && number >= 0) packet.hops = number;
+    if (c.type == kIpv6Tclass && number >= 0) packet.traffic_class = number;
+  }
+  return Ok();
+}
+
 Result<Ref<Socket>> NewInetSocket(const Caller& caller, abi::Ucred owner, int family, int type, int protocol, uint32_t flags) {
-  if (type == abi::kSockRaw) return protocol == 0 ? Errno::kEPROTONOSUPPORT : Errno::kEPERM;
+  if (protocol < 0 || protocol > abi::kIpprotoLargest) return Errno::kEINVAL;
+  if (type == abi::kSockRaw) {
+    if (protocol == 0) return Errno::kEPROTONOSUPPORT;
+    if (!caller.creds().HasCapability(abi::Capability::kNetRaw)) return Errno::kEPERM;
+    return NewRawSocket(caller, family, protocol, flags, owner);
+  }
   if (type != abi::kSockStream && type != abi::kSockDgram) return Errno::kESOCKTNOSUPPORT;
   if (type == abi::kSockStream) {
     if (protocol != 0 && protocol != abi::kIpprotoTcp) return Errno::kEPROTONOSUPPORT;
     return NewTcpSocket(caller, family, flags, owner);
   }
   if (protocol == 0) protocol = abi::kIpprotoUdp;
+  if (protocol == (family == abi::kAfInet ? abi::kIpprotoIcmp : abi::kIpprotoIcmpv6)) return NewPingSocket(caller, family, flags, owner);
   if (protocol != abi::kIpprotoUdp && protocol != abi::kIpprotoUdplite) return Errno::kEPROTONOSUPPORT;
   return NewUdpSocket(caller, family, protocol, flags, owner);
 }

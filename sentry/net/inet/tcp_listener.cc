@@ -78,6 +78,11 @@ void TcpListener::Close() {
   side_->Notify(kAll);
 }
 
+std::vector<TcpEnd> TcpListener::Waiting() const {
+  absl::MutexLock lock(&mu_);
+  return {backlog_.begin(), backlog_.end()};
+}
+
 size_t TcpListener::waiting() const {
   absl::MutexLock lock(&mu_);
   return backlog_.size();

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <deque>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -42,6 +43,11 @@ class TcpListener final : public RefCounted {
   // Resets those that wait. Idempotent.
   void Close();
   size_t waiting() const;
+  std::vector<TcpEnd> Waiting() const;  // copies of what is in the backlog
+  size_t limit() const {
+    absl::MutexLock lock(&mu_);
+    return limit_;
+  }
 
  private:
   static void Refuse(const TcpEnd& end, bool established);

@@ -5,6 +5,7 @@
 #include "sentry/net/inet/inet_base.h"
 #include "sentry/net/inet/tcp_info.h"
 #include "sentry/net/inet/tcp_listener.h"
+#include "sentry/net/socket/socket_list.h"
 
 namespace rampart::net {
 namespace {
@@ -33,6 +34,8 @@ class TcpSocket final : public InetSocket {
   bool listening() const override { return Now().phase == Phase::kListening; }
   Result<size_t> Readable() const override;
   size_t Unsent() const override;
+  void Report(SocketReport& report) const override;
+  void ReportWaiting(std::vector<SocketReport>& reports) const override;
   Result<bool> AtMark() const override;
   void BuffersChanged() override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override;
@@ -407,6 +410,42 @@ TcpInfo TcpSocket::Info() const {
   info.bytes_received = rx.written;
   info.notsent_bytes = 0;
   return info;
+}
+
+void TcpSocket::Report(SocketReport& report) const {
+  InetSocket::Report(report);
+  const View now = Now();
+  const TcpInfo info = Info();
+  report.state = info.state;
+  report.tcp_info = BytesOf(info);
+  if (now.phase == Phase::kListening) {
+    report.receive_queue = now.listener->waiting();
+    report.send_queue = now.listener->limit();
+  } else if (now.phase != Phase::kIdle) {
+    report.peer = FormatInet(family(), now.peer_address);
+    const StreamQueue::State rx = now.rx->state(), tx = now.tx->state();
+    // What the peer has room for it has got, as far as Linux can tell.
+    constexpr uint64_t kWindow = kDefaultCapacity / 2;
+    report.receive_queue = std::min<uint64_t>(rx.bytes, kWindow);
+    report.send_queue = tx.bytes > kWindow ? tx.bytes - kWindow : 0;
+    report.shutdown = static_cast<uint8_t>((rx.writer_done || rx.reader_shut ? 1 : 0) | (tx.writer_done ? 2 : 0));
+  }
+}
+
+void TcpSocket::ReportWaiting(std::vector<SocketReport>& reports) const {
+  const RefPtr<TcpListener> listener = Now().listener;
+  if (!listener) return;
+  TcpInfo info = TcpInfo::OfLoopback();
+  info.state = TcpInfo::kEstablished;
+  for (const TcpEnd& end : listener->Waiting()) {
+    SocketReport& report = reports.emplace_back();
+    report.family = family(), report.type = type(), report.protocol = protocol();
+    report.state = TcpInfo::kEstablished;
+    report.local = FormatInet(family(), end.local), report.peer = FormatInet(family(), end.peer);
+    report.receive_queue = end.rx->state().bytes;
+    report.receive_buffer = receive_buffer.load(), report.send_buffer = send_buffer.load();
+    report.tcp_info = BytesOf(info);
+  }
 }
 
 Result<void> TcpSocket::SetOption(const Caller& caller, int level, int name, std::string_view value) {

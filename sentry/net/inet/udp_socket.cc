@@ -4,7 +4,9 @@
 #include <optional>
 
 #include "sentry/net/inet/inet_base.h"
+#include "sentry/net/inet/ip_input.h"
 #include "sentry/net/socket/interface.h"
+#include "sentry/net/socket/socket_list.h"
 
 namespace rampart::net {
 namespace {
@@ -13,9 +15,7 @@ constexpr size_t kMaxDatagram = 65507;
 constexpr int kUdpCork = 1;
 constexpr uint32_t kMsgMore = 0x8000;
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
-constexpr int kIpPktinfo = 8, kIpTtl = 2, kIpTos = 1, kIpRecvttl = 12, kIpRecvtos = 13, kIpMulticastIf = 32, kIpMulticastLoop = 34;
-constexpr int kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19, kIpv6UnicastHops = 16, kIpv6Recvpktinfo = 49, kIpv6Pktinfo = 50,
-              kIpv6Recvhoplimit = 51, kIpv6Hoplimit = 52, kIpv6Recvtclass = 66, kIpv6Tclass = 67;
+constexpr int kIpMulticastIf = 32, kIpMulticastLoop = 34, kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19;
 
 class UdpSocket final : public InetSocket {
  public:
@@ -31,6 +31,11 @@ class UdpSocket final : public InetSocket {
   Result<void> Shutdown(int how) override;
   Result<std::string> PeerName() const override;
   Result<size_t> Readable() const override { return rx_->state().first_bytes; }
+  void Report(SocketReport& report) const override {
+    InetSocket::Report(report);
+    const PacketQueue::State rx = rx_->state();
+    report.receive_queue = rx.bytes + rx.packets * PacketQueue::kOverhead;
+  }
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
   wait::EventMask Readiness(wait::EventMask mask) override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override {
@@ -61,7 +66,6 @@ class UdpSocket final : public InetSocket {
  private:
   Result<InetAddress> Destination(const SendRequest& request, bool& connected) const;
   void Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected);
-  void AddControls(const Packet& packet, RecvResult& result) const;
   // A datagram on its way, with what decides where it goes.
   struct Outgoing {
     Packet packet;
@@ -125,29 +129,18 @@ Result<InetAddress> UdpSocket::Destination(const SendRequest& request, bool& con
 }
 
 void UdpSocket::Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected) {
-  std::vector<RefPtr<PacketQueue>> receivers;
-  {
-    PortTable& table = PortTable::Get();
-    absl::MutexLock lock(&table.mu());
-    if (to.IsMulticast() || to.IsBroadcast()) {
-      const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
-      if (!to.IsMulticast() || loops) {
-        for (const PortHolder* h : table.FindAll(protocol(), to)) receivers.push_back(h->datagrams);
-      }
-    } else if (const PortHolder* h = table.FindDatagram(protocol(), to, from)) {
-      receivers.push_back(h->datagrams);
-    } else if (connected) {  // the answer would be "port unreachable"
-      side().SetError(Errno::kECONNREFUSED);
-    }
+  const bool group = to.IsMulticast() || to.IsBroadcast();
+  const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
+  if (to.IsMulticast() && !loops) return;
+  const bool watched = IpWatched();
+  std::string shown;
+  if (watched) shown = ShowDatagram(protocol(), packet, to, from);
+  if (DeliverDatagram(protocol(), std::move(packet), to, from) || group) return;
+  if (connected) {  // the answer is "port unreachable"
+    side().SetError(Errno::kECONNREFUSED);
+    side().Notify(abi::kPollErr | kIn | kOut);
   }
-  if (receivers.empty()) {
-    if (side().has_error()) side().Notify(abi::kPollErr | kIn | kOut);
-    return;
-  }
-  for (const RefPtr<PacketQueue>& queue : receivers) {
-    Packet copy = packet;
-    if (queue) (void)queue->Put(copy, PacketQueue::kNoMaximum, nullptr);  // a full receiver loses it
-  }
+  if (watched) SendUnreachable(shown, Unreachable::kPort);
 }
 
 Result<void> UdpSocket::SetCork(int name, std::string_view value) {
@@ -174,16 +167,7 @@ Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
   Packet& packet = out.packet;
   packet.from = PackInet(out.from);
   packet.to = PackInet(to);
-  packet.hops = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTtl, 64) : Remembered(abi::kIpprotoIpv6, kIpv6UnicastHops, 64);
-  packet.traffic_class = to.IsV4() ? Remembered(abi::kIpprotoIp, kIpTos, 0) : Remembered(abi::kIpprotoIpv6, kIpv6Tclass, 0);
-  for (const Control& c : request.controls) {
-    if (c.level != abi::kIpprotoIpv6 || c.bytes.size() < sizeof(int32_t)) continue;
-    int32_t number = 0;
-    std::memcpy(&number, c.bytes.data(), sizeof(number));
-    if (number < -1 || number > 255) return Errno::kEINVAL;
-    if (c.type == kIpv6Hoplimit && number >= 0) packet.hops = number;
-    if (c.type == kIpv6Tclass && number >= 0) packet.traffic_class = number;
-  }
+  TRY(SetHops(packet, to, request.controls));
   return out;
 }
 
@@ -220,26 +204,6 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
   }
   Deliver(std::move(out->packet), out->to, out->from, out->connected);
   return size;
-}
-
-void UdpSocket::AddControls(const Packet& packet, RecvResult& result) const {
-  const InetAddress to = UnpackInet(packet.to);
-  if (option(abi::kIpprotoIp, kIpPktinfo) && to.IsV4()) {
-    std::string info = BytesOf(kLoopbackIndex);
-    for (int i = 0; i < 2; ++i) info.append(reinterpret_cast<const char*>(to.ip.data()) + 12, 4);  // SAFETY: bytes
-    result.controls.push_back({abi::kIpprotoIp, kIpPktinfo, std::move(info)});
-  }
-  if (option(abi::kIpprotoIp, kIpRecvttl)) result.controls.push_back({abi::kIpprotoIp, kIpTtl, BytesOf(packet.hops)});
-  if (option(abi::kIpprotoIp, kIpRecvtos)) {
-    result.controls.push_back({abi::kIpprotoIp, kIpTos, std::string(1, static_cast<char>(packet.traffic_class))});
-  }
-  if (family() != abi::kAfInet6) return;
-  if (option(abi::kIpprotoIpv6, kIpv6Recvpktinfo)) {
-    std::string info(reinterpret_cast<const char*>(to.ip.data()), 16);  // SAFETY: bytes
-    result.controls.push_back({abi::kIpprotoIpv6, kIpv6Pktinfo, info + BytesOf(kLoopbackIndex)});
-  }
-  if (option(abi::kIpprotoIpv6, kIpv6Recvhoplimit)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Hoplimit, BytesOf(packet.hops)});
-  if (option(abi::kIpprotoIpv6, kIpv6Recvtclass)) result.controls.push_back({abi::kIpprotoIpv6, kIpv6Tclass, BytesOf(packet.traffic_class)});
 }
 
 Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
@@ -282,6 +246,24 @@ wait::EventMask UdpSocket::Readiness(wait::EventMask mask) {
 }
 
 }  // namespace
+
+bool DeliverDatagram(int protocol, Packet packet, const InetAddress& to, const InetAddress& from) {
+  std::vector<RefPtr<PacketQueue>> receivers;
+  {
+    PortTable& table = PortTable::Get();
+    absl::MutexLock lock(&table.mu());
+    if (to.IsMulticast() || to.IsBroadcast()) {
+      for (const PortHolder* h : table.FindAll(protocol, to)) receivers.push_back(h->datagrams);
+    } else if (const PortHolder* h = table.FindDatagram(protocol, to, from)) {
+      receivers.push_back(h->datagrams);
+    }
+  }
+  for (const RefPtr<PacketQueue>& queue : receivers) {
+    Packet copy = packet;
+    if (queue) (void)queue->Put(copy, PacketQueue::kNoMaximum, nullptr);  // a full receiver loses it
+  }
+  return !receivers.empty();
+}
 
 Ref<Socket> NewUdpSocket(const Caller& caller, int family, int protocol, uint32_t flags, abi::Ucred owner) {
   return MakeRef<UdpSocket>(caller, family, protocol, flags, owner, MakeRef<Side>());

@@ -2,15 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <iterator>
 
 #include "absl/container/flat_hash_set.h"
+#include "sentry/net/netlink/diag_messages.h"
 #include "sentry/net/netlink/route_messages.h"
 #include "sentry/net/socket/packet_queue.h"
+#include "sentry/net/socket/socket_list.h"
 
 namespace rampart::net {
 namespace {
 
-constexpr int kNetlinkRoute = 0, kSolNetlink = 270;
+constexpr int kNetlinkRoute = 0, kNetlinkDiag = 4, kNetlinkUevent = 15, kSolNetlink = 270;
+
+constexpr size_t kMaxRest = 4096;  // packets of an answer that a slow reader leaves, and complaints
 
 // sockaddr_nl.
 struct Address {
@@ -40,8 +46,8 @@ Result<Address> Parse(std::string_view text) {
 
 class NetlinkSocket final : public Socket {
  public:
-  NetlinkSocket(const Caller& caller, int type, uint32_t flags, abi::Ucred owner, Ref<Side> side)
-      : Socket(abi::kAfNetlink, type, kNetlinkRoute, flags, side, caller), owner_(owner), rx_(MakeRef<PacketQueue>(std::move(side), kDefaultBuffer)) {}
+  NetlinkSocket(const Caller& caller, int type, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side)
+      : Socket(abi::kAfNetlink, type, protocol, flags, side, caller), owner_(owner), rx_(MakeRef<PacketQueue>(std::move(side), kDefaultBuffer)) {}
 
   Result<void> Bind(const vfs::Walk&, std::string_view text) override {
     const Address a = TRY(Parse(text));
@@ -62,6 +68,7 @@ class NetlinkSocket final : public Socket {
     RecvResult result;
     bool end = false;
     Packet packet = TRY(rx_->Take((flags & abi::kMsgPeek) != 0, end));
+    if ((flags & abi::kMsgPeek) == 0) ContinueDump();
     result.from = packet.from;
     TRY(GivePacket(std::move(packet), dst, result));
     return result;
@@ -78,6 +85,7 @@ class NetlinkSocket final : public Socket {
     absl::MutexLock lock(&mu_);
     return BytesOf(Address{static_cast<uint16_t>(abi::kAfNetlink), 0, port_, groups_});
   }
+  void Report(SocketReport& report) const override;
   Result<std::string> PeerName() const override { return BytesOf(Address{static_cast<uint16_t>(abi::kAfNetlink), 0, 0, 0}); }
   Result<size_t> Readable() const override { return rx_->state().first_bytes; }
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
@@ -119,12 +127,16 @@ class NetlinkSocket final : public Socket {
     return Ok();
   }
   Result<void> Answer(std::string_view request);
+  // The rest of a long answer, as far as there is room for it.
+  void ContinueDump();
 
   const abi::Ucred owner_;
   const Ref<PacketQueue> rx_;
   mutable absl::Mutex mu_;
   uint32_t port_ ABSL_GUARDED_BY(mu_) = 0;
   uint32_t groups_ ABSL_GUARDED_BY(mu_) = 0;
+  bool feeding_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<std::string> rest_ ABSL_GUARDED_BY(mu_);  // of an answer: what is not yet in the queue; its reader makes the room
 };
 
 Result<void> NetlinkSocket::Answer(std::string_view request) {
@@ -134,14 +146,52 @@ Result<void> NetlinkSocket::Answer(std::string_view request) {
     if (port_ == 0) TRY(TakePort(0));
     port = port_;
   }
-  for (std::string& bytes : AnswerRoute(request, port, owner_.uid == 0)) {
-    if (!Give(std::move(bytes)).ok()) {
-      side().SetError(Errno::kENOBUFS);
-      side().Notify(abi::kPollErr);
-      break;
+  if (protocol() == kNetlinkUevent) return Errno::kECONNREFUSED;  // the kernel listens to nobody there
+  std::vector<std::string> answers = protocol() == kNetlinkDiag ? AnswerDiag(request, port) : AnswerRoute(request, port, owner_.uid);
+  {
+    absl::MutexLock lock(&mu_);
+    if (!rest_.empty()) {
+      // Another answer is still under way: as Linux tells of a second dump.
+      NetlinkHeader header{};
+      std::memcpy(&header, request.data(), sizeof(header));
+      answers.assign(1, ErrorMessage(header, request.substr(sizeof(header)), port, Errno::kEBUSY));
+      rest_.push_back(std::move(answers[0]));
+      if (rest_.size() > kMaxRest) rest_.pop_back(), side().SetError(Errno::kENOBUFS);
+    } else {
+      rest_.assign(std::make_move_iterator(answers.begin()), std::make_move_iterator(answers.end()));
     }
   }
+  ContinueDump();
   return Ok();
+}
+
+void NetlinkSocket::ContinueDump() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (feeding_) return;  // whoever does it looks again
+    feeding_ = true;
+  }
+  while (true) {
+    std::string next;
+    {
+      absl::MutexLock lock(&mu_);
+      if (rest_.empty() || !rx_->HasRoom(PacketQueue::kNoMaximum, nullptr)) {
+        feeding_ = false;
+        return;
+      }
+      next = std::move(rest_.front());
+      rest_.pop_front();
+    }
+    if (!Give(std::move(next)).ok()) side().SetError(Errno::kENOBUFS);
+  }
+}
+
+void NetlinkSocket::Report(SocketReport& report) const {
+  Socket::Report(report);
+  report.peer.clear();
+  report.state = SocketReport::kClose;
+  absl::MutexLock lock(&mu_);
+  report.groups = groups_;
 }
 
 Result<size_t> NetlinkSocket::Send(const SendRequest& request) {
@@ -167,8 +217,8 @@ Result<size_t> NetlinkSocket::Send(const SendRequest& request) {
 
 Result<Ref<Socket>> NewNetlinkSocket(const Caller& caller, abi::Ucred owner, int type, int protocol, uint32_t flags) {
   if (type != abi::kSockRaw && type != abi::kSockDgram) return Errno::kESOCKTNOSUPPORT;
-  if (protocol != kNetlinkRoute) return Errno::kEPROTONOSUPPORT;
-  return Ref<Socket>(MakeRef<NetlinkSocket>(caller, type, flags, owner, MakeRef<Side>()));
+  if (protocol != kNetlinkRoute && protocol != kNetlinkDiag && protocol != kNetlinkUevent) return Errno::kEPROTONOSUPPORT;
+  return Ref<Socket>(MakeRef<NetlinkSocket>(caller, type, protocol, flags, owner, MakeRef<Side>()));
 }
 
 Result<void> SendFromKernel(Socket& socket, std::string bytes) {

@@ -1,5 +1,6 @@
-// AF_NETLINK, of which there is NETLINK_ROUTE, and of that what asks (RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH, RTM_GETRULE): the answers tell
-// of the one interface, lo. Requests that would change something are EPERM. Nothing ever changes, so that no group has any news.
+// AF_NETLINK. NETLINK_ROUTE tells of the one interface, lo (links, addresses, routes, rules, queueing disciplines; requests that would change something
+// are EPERM or EOPNOTSUPP); NETLINK_SOCK_DIAG of the sockets that there are; NETLINK_KOBJECT_UEVENT has no news. Nothing ever changes by itself, so that no
+// group has any.
 // Thread safety: any thread.
 #pragma once
 
@@ -7,7 +8,7 @@
 
 namespace rampart::net {
 
-// EPROTONOSUPPORT: another protocol than NETLINK_ROUTE; ESOCKTNOSUPPORT.
+// EPROTONOSUPPORT: another protocol than those; ESOCKTNOSUPPORT.
 Result<Ref<Socket>> NewNetlinkSocket(const Caller& caller, abi::Ucred owner, int type, int protocol, uint32_t flags);
 
 // The kernel sends `bytes` as one packet to a netlink socket: the notices of mq_notify(2). EINVAL: not a netlink socket; EAGAIN: no room.

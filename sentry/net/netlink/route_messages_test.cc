@@ -30,7 +30,7 @@ std::string Attribute(const std::string& message, size_t at, uint16_t type) {
 }
 
 TEST(RouteMessages, AddressesLastForEver) {
-  const auto answers = AnswerRoute(Request(22, kNlmFRequest | kNlmFDump, std::string(1, '\2')), 55, true);
+  const auto answers = AnswerRoute(Request(22, kNlmFRequest | kNlmFDump, std::string(1, '\2')), 55, 0);
   ASSERT_EQ(answers.size(), 2u);
   EXPECT_EQ(HeadOf(answers[0]).type, 20);
   EXPECT_EQ(HeadOf(answers[0]).port, 55u);
@@ -47,14 +47,37 @@ TEST(RouteMessages, ChangesAndStrangersAreErrors) {
     std::memcpy(&number, message.data() + sizeof(NetlinkHeader), sizeof(number));
     return HeadOf(message).type == kNlmsgError ? -number : 0;
   };
-  EXPECT_EQ(error(AnswerRoute(Request(16, kNlmFRequest, std::string(16, '\0')), 1, false)[0]), 1);
-  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, std::string(3, '\0')), 1, false)[0]), 22);
+  EXPECT_EQ(error(AnswerRoute(Request(16, kNlmFRequest, std::string(16, '\0')), 1, 1000)[0]), 1);
+  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, std::string(3, '\0')), 1, 1000)[0]), 22);
   std::string wrong(16, '\0');
   wrong += std::string("\x0a\0\3\0eth0\0\0\0\0", 12);
-  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, wrong), 1, false)[0]), 19);
+  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, wrong), 1, 1000)[0]), 19);
   std::string torn(16, '\0');
   torn += std::string("\xff\xff\3\0lo", 6);
-  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, torn), 1, false)[0]), 22);
+  EXPECT_EQ(error(AnswerRoute(Request(18, kNlmFRequest, torn), 1, 1000)[0]), 22);
+}
+
+TEST(RouteMessages, OneRouteIsFound) {
+  const auto ask = [](const std::string& address) {
+    std::string body(12, '\0');
+    body[0] = address.size() == 4 ? '\2' : '\x0a';
+    const uint16_t head[2] = {static_cast<uint16_t>(4 + address.size()), 1};
+    body += std::string(reinterpret_cast<const char*>(head), 4) + address;  // SAFETY: as above
+    return AnswerRoute(Request(26, kNlmFRequest, body), 1, 1000);
+  };
+  const auto here = ask(std::string("\x7f\3\4\5", 4));
+  ASSERT_EQ(here.size(), 1u);
+  EXPECT_EQ(HeadOf(here[0]).type, 24);
+  EXPECT_EQ(Attribute(here[0], 28, 1), std::string("\x7f\3\4\5", 4));
+  EXPECT_EQ(Attribute(here[0], 28, 7), std::string("\x7f\0\0\1", 4));
+  EXPECT_EQ(HeadOf(ask(std::string("\x08\x08\x08\x08", 4))[0]).type, kNlmsgError);
+  EXPECT_EQ(HeadOf(ask(std::string(15, '\0') + '\1')[0]).type, 24);
+  EXPECT_EQ(HeadOf(ask("odd")[0]).type, kNlmsgError);
+}
+
+TEST(RouteMessages, RulesAndQueuesAreListed) {
+  EXPECT_EQ(AnswerRoute(Request(34, kNlmFRequest | kNlmFDump, std::string(12, '\2')), 1, 1000)[0].size(), 52u + 60 + 60);
+  EXPECT_EQ(AnswerRoute(Request(38, kNlmFRequest | kNlmFDump, std::string(20, '\0')), 1, 1000)[0].size(), 148u);
 }
 
 }  // namespace

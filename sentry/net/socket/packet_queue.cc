@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/time.h"
 #include "sentry/net/socket/in_flight.h"
 
 namespace rampart::net {
@@ -40,6 +41,7 @@ Result<void> PacketQueue::Put(Packet& packet, size_t maximum, const RefPtr<Side>
       with_files_.fetch_add(1, std::memory_order_release);
     }
     used_ += packet.bytes.size() + kOverhead;
+    packet.time = RealtimeNow();
     packets_.push_back(std::move(packet));
     packet = Packet{};
   }

@@ -24,6 +24,7 @@ struct Packet {
   std::string to;
   int32_t hops = 0;             // IP: time to live, traffic class
   int32_t traffic_class = 0;
+  Nanos time = 0;               // when it came into the queue
   Ancillary ancillary;
 };
 

@@ -20,8 +20,12 @@ class Side final : public RefCounted {
   void SetError(Errno error) { error_.store(static_cast<int32_t>(error), std::memory_order_release); }
   Errno TakeError() { return Errno{error_.exchange(0, std::memory_order_acq_rel)}; }
   bool has_error() const { return error_.load(std::memory_order_acquire) != 0; }
+  // Of the socket whose side it is; 0: none yet (a connection that was not accepted).
+  uint64_t inode() const { return inode_.load(std::memory_order_relaxed); }
+  void set_inode(uint64_t inode) { inode_.store(inode, std::memory_order_relaxed); }
 
  private:
+  std::atomic<uint64_t> inode_{0};
   std::atomic<int32_t> error_{0};
   wait::WaitQueue queue_;
 };

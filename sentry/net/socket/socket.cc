@@ -4,6 +4,8 @@
 
 #include "abi/ioctl.h"
 #include "sentry/net/socket/interface.h"
+#include "sentry/net/socket/packet_queue.h"
+#include "sentry/net/socket/socket_list.h"
 
 namespace rampart::net {
 namespace {
@@ -17,7 +19,28 @@ vfs::Path NewPath(const Caller& caller) {
 
 Socket::Socket(int family, int type, int protocol, uint32_t flags, Ref<Side> side, const Caller& caller)
     : FileDescription(NewPath(caller), abi::kORdWr | (flags & abi::kONonblock)),
-      family_(family), type_(type), protocol_(protocol), side_(std::move(side)) {}
+      family_(family), type_(type), protocol_(protocol), uid_(caller.creds().fsuid), side_(std::move(side)) {
+  side_->set_inode(inode_number());
+}
+
+void Socket::OnLastRef() {
+  SocketList::Get().Remove(*this);
+  FileDescription::OnLastRef();
+}
+
+void Socket::Report(SocketReport& report) const {
+  report.family = family_, report.type = type_, report.protocol = protocol_;
+  report.inode = inode_number();
+  report.uid = uid_;
+  report.local = LocalName();
+  if (Result<std::string> peer = PeerName(); peer.ok()) {
+    report.peer = std::move(peer).value();
+    report.state = SocketReport::kEstablished;
+  }
+  if (const Result<size_t> bytes = Readable(); bytes.ok()) report.receive_queue = bytes.value();
+  report.send_queue = Unsent();
+  report.receive_buffer = receive_buffer.load(), report.send_buffer = send_buffer.load();
+}
 
 Result<void> Socket::Listen(Caller&, int) { return Errno::kEOPNOTSUPP; }
 Result<Ref<Socket>> Socket::Accept(const Caller&, uint32_t) { return Errno::kEOPNOTSUPP; }
@@ -31,6 +54,18 @@ int32_t Socket::Remembered(int level, int name, int32_t initial) const {
   absl::MutexLock lock(&remembered_mu_);
   const auto it = remembered_.find({level, name});
   return it == remembered_.end() ? initial : it->second;
+}
+
+void Socket::AddTimestamp(const Packet& packet, RecvResult& result) const {
+  constexpr int kTimestamp = 29, kTimestampNanos = 35;
+  struct Pair {
+    int64_t seconds, part;
+  };
+  if (Remembered(abi::kSolSocket, kTimestampNanos, 0) != 0) {
+    result.controls.push_back({abi::kSolSocket, kTimestampNanos, BytesOf(Pair{packet.time / kNanosPerSecond, packet.time % kNanosPerSecond})});
+  } else if (Remembered(abi::kSolSocket, kTimestamp, 0) != 0) {
+    result.controls.push_back({abi::kSolSocket, kTimestamp, BytesOf(Pair{packet.time / kNanosPerSecond, packet.time % kNanosPerSecond / 1000})});
+  }
 }
 
 Result<int32_t> IntegerIn(std::string_view value) {

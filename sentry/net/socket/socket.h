@@ -17,6 +17,9 @@
 
 namespace rampart::net {
 
+struct Packet;
+struct SocketReport;
+
 inline constexpr int32_t kDefaultBuffer = 212992;     // net.core.rmem_default, wmem_default
 inline constexpr int32_t kMaximumBuffer = 4194304;    // rmem_max, wmem_max: what may be asked for; twice that is set
 inline constexpr int kMaxBacklog = 4096;              // net.core.somaxconn
@@ -28,6 +31,7 @@ class Socket : public vfs::FileDescription {
   int family() const { return family_; }
   int type() const { return type_; }
   int protocol() const { return protocol_; }
+  abi::Uid uid() const { return uid_; }  // who made it
   Side& side() const { return *side_; }
 
   // `address`: a sockaddr as the application gave it. EINVAL, EAFNOSUPPORT, EADDRINUSE, EADDRNOTAVAIL, …
@@ -48,6 +52,10 @@ class Socket : public vfs::FileDescription {
   virtual Result<size_t> Readable() const = 0;
   virtual size_t Unsent() const { return 0; }
   virtual Result<bool> AtMark() const { return Errno::kENOTTY; }
+  // What sock_diag(7) and /proc/net tell of it; the default fills in what all sockets have (socket_list.h).
+  virtual void Report(SocketReport& report) const;
+  // A TCP listener: the connections that wait to be accepted, which are no sockets yet.
+  virtual void ReportWaiting(std::vector<SocketReport>& /*reports*/) const {}
   // Called when SO_RCVBUF or SO_SNDBUF has changed.
   virtual void BuffersChanged() {}
 
@@ -79,13 +87,19 @@ class Socket : public vfs::FileDescription {
 
  protected:
   ~Socket() override = default;
+  void OnLastRef() override;  // leaves the list of sockets
   const Ref<Side>& shared_side() const { return side_; }
+  // SO_TIMESTAMP, SO_TIMESTAMPNS.
+  void AddTimestamp(const Packet& packet, RecvResult& result) const;
   // Integer options that are kept and told again, with no other effect. Unset: `initial`.
   void Remember(int level, int name, int32_t value);
   int32_t Remembered(int level, int name, int32_t initial) const;
 
  private:
+  friend class SocketList;
   const int family_, type_, protocol_;
+  const abi::Uid uid_;
+  uint64_t list_key_ = 0;  // 0: not in the list; guarded by the list's lock
   const Ref<Side> side_;
   mutable absl::Mutex remembered_mu_;
   std::map<std::pair<int, int>, int32_t> remembered_ ABSL_GUARDED_BY(remembered_mu_);

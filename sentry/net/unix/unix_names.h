@@ -78,6 +78,7 @@ class UnixName {
   // The next free of 2^20: ENOSPC.
   Result<void> TakeAutomatic(UnixNode& node);
   void TakePath(UnixNode& node, vfs::Path path, std::string_view shown);
+  const std::optional<vfs::Path>& path() const { return path_; }
 
  private:
   std::string abstract_;             // as the table has it

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "sentry/net/socket/socket_list.h"
 #include "sentry/net/unix/unix_socket_impl.h"
 
 namespace rampart::net {
@@ -207,6 +208,31 @@ Result<std::string> UnixSocket::PeerName() const {
   absl::MutexLock lock(&mu_);
   if (!link_) return Errno::kENOTCONN;
   return link_.peer_name;
+}
+
+void UnixSocket::Report(SocketReport& report) const {
+  Socket::Report(report);
+  {
+    absl::MutexLock lock(&bind_mu_);
+    if (name_.path()) {
+      report.path_inode = name_.path()->dentry->inode()->ino();
+      report.path_device = name_.path()->dentry->inode()->device();
+    }
+  }
+  const UnixLink own = link();
+  if (own.peer) report.peer_inode = own.peer->inode();
+  RefPtr<UnixNode> peer;
+  {
+    absl::MutexLock lock(&node_->mu);
+    peer = node_->peer;
+    if (node_->listening) {
+      report.state = SocketReport::kListen;
+      report.receive_queue = node_->backlog.size();
+      report.send_queue = node_->backlog_limit;
+      for (const UnixPending& p : node_->backlog) report.waiting.push_back(static_cast<uint32_t>(p.link.peer->inode()));
+    }
+  }
+  if (peer) report.peer_inode = peer->side->inode();
 }
 
 bool UnixSocket::listening() const {

@@ -23,6 +23,7 @@ class UnixSocket final : public Socket {
   abi::Ucred peer_credentials() const override;
   Result<size_t> Readable() const override;
   size_t Unsent() const override;
+  void Report(SocketReport& report) const override;
   void BuffersChanged() override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override;
   Result<std::string> GetOption(const Caller& caller, int level, int name, size_t room) override;
@@ -57,7 +58,7 @@ class UnixSocket final : public Socket {
 
   const abi::Ucred owner_;
   const Ref<UnixNode> node_;
-  absl::Mutex bind_mu_;
+  mutable absl::Mutex bind_mu_;
   UnixName name_ ABSL_GUARDED_BY(bind_mu_);
   mutable absl::Mutex mu_;
   UnixLink link_ ABSL_GUARDED_BY(mu_);
