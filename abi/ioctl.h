@@ -6,7 +6,8 @@
 namespace rampart::abi {
 
 // Terminals (ioctl_tty(2)).
-inline constexpr uint32_t kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcSbrk = 0x5409, kTcXonc = 0x540a,
+inline constexpr uint32_t kTcGets = 0x5401, kTcSets = 0x5402, kTcSetsW = 0x5403, kTcSetsF = 0x5404, kTcGeta = 0x5405, kTcSeta = 0x5406,
+                          kTcSetaW = 0x5407, kTcSetaF = 0x5408, kTiocGlcktrmios = 0x5456, kTiocSlcktrmios = 0x5457, kTcSbrk = 0x5409, kTcXonc = 0x540a,
                           kTcFlsh = 0x540b, kTiocExcl = 0x540c, kTiocNxcl = 0x540d, kTiocSctty = 0x540e, kTiocGpgrp = 0x540f,
                           kTiocSpgrp = 0x5410, kTiocOutq = 0x5411, kTiocSti = 0x5412, kTiocGwinsz = 0x5413, kTiocSwinsz = 0x5414,
                           kTiocInq = 0x541b, kTiocNotty = 0x5422, kTiocGsid = 0x5429, kTcSbrkp = 0x5425, kTiocGptn = 0x80045430,
@@ -42,6 +43,17 @@ struct Termios2 {
   uint32_t ospeed;
 };
 static_assert(sizeof(Termios2) == 44);
+// struct termio, System V's: the low halves of the flags, and of the characters the first eight. The last byte is padding.
+struct Termio {
+  uint16_t iflag;
+  uint16_t oflag;
+  uint16_t cflag;
+  uint16_t lflag;
+  uint8_t line;
+  uint8_t cc[8];
+  uint8_t pad;
+};
+static_assert(sizeof(Termio) == 18);
 struct Winsize {
   uint16_t rows;
   uint16_t cols;

@@ -151,6 +151,19 @@ Result<abi::Pid> TerminalSession(Task& task, RefCounted& terminal) {
   return TerminalOps::SessionOf(task.group()).id();
 }
 
+abi::Pid ForegroundOfTerminal(Kernel& kernel, const RefCounted& terminal) {
+  absl::ReaderMutexLock lock(&kernel.state().tree_mu);
+  Session* session = TerminalOps::ControlledBy(kernel.state(), terminal);
+  return session == nullptr ? 0 : TerminalOps::Foreground(*session);
+}
+
+Result<abi::Pid> SessionOfTerminal(Kernel& kernel, const RefCounted& terminal) {
+  absl::ReaderMutexLock lock(&kernel.state().tree_mu);
+  Session* session = TerminalOps::ControlledBy(kernel.state(), terminal);
+  if (session == nullptr) return Errno::kENOTTY;
+  return session->id();
+}
+
 Result<void> SetForegroundGroup(Task& task, RefCounted& terminal, abi::Pid pgid) {
   TRY(CheckTerminalAccess(task, terminal, TerminalAccess::kControl));
   Kernel::State& state = task.kernel().state();

@@ -70,6 +70,9 @@ void HangUpTerminal(Kernel& kernel, RefCounted& terminal);
 Result<abi::Pid> ForegroundGroup(Task& task, RefCounted& terminal);
 Result<void> SetForegroundGroup(Task& task, RefCounted& terminal, abi::Pid pgid);
 Result<abi::Pid> TerminalSession(Task& task, RefCounted& terminal);
+// The same for whoever holds the terminal's other side: 0 when it controls no session; ENOTTY.
+abi::Pid ForegroundOfTerminal(Kernel& kernel, const RefCounted& terminal);
+Result<abi::Pid> SessionOfTerminal(Kernel& kernel, const RefCounted& terminal);
 // A signal typed at the terminal (^C, ^Z, window size) to its foreground group. False: the terminal controls no session.
 bool SignalForeground(Kernel& kernel, RefCounted& terminal, int signo);
 // What a process in the background may do. kRead: SIGTTIN, or EIO when that is blocked, ignored or the group is orphaned. kWrite (only with

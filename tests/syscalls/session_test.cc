@@ -178,6 +178,82 @@ TEST(Terminal, OnlyALeaderMayAcquireAndOnlyOnce) {
             0);
 }
 
+TEST(Terminal, TheMasterTellsOfTheSessionOnTheOtherSide) {
+  Pty pty;
+  pid_t group = 1;
+  ASSERT_EQ(ioctl(pty.master, TIOCGPGRP, &group), 0);
+  EXPECT_EQ(group, 0);
+  EXPECT_EQ(ioctl(pty.master, TIOCGSID, &group), -1);
+  EXPECT_EQ(errno, ENOTTY);
+  EXPECT_EQ(tcgetpgrp(pty.slave), -1);
+  const pid_t leader = Fork([&] {
+    setsid();
+    ioctl(pty.slave, TIOCSCTTY, 0);
+    if (write(pty.slave, "!", 1) != 1) return 1;
+    while (true) pause();
+    return 0;
+  });
+  char c = 0;
+  ASSERT_EQ(read(pty.master, &c, 1), 1);
+  ASSERT_EQ(ioctl(pty.master, TIOCGPGRP, &group), 0);
+  EXPECT_EQ(group, leader);
+  ASSERT_EQ(ioctl(pty.master, TIOCGSID, &group), 0);
+  EXPECT_EQ(group, leader);
+  EXPECT_EQ(ioctl(pty.master, TIOCSPGRP, &group), -1);  // it is not this process's terminal
+  EXPECT_EQ(errno, ENOTTY);
+  Reap(leader);
+}
+
+// struct termio of System V; glibc has no name for the calls.
+struct OldSettings {
+  uint16_t iflag, oflag, cflag, lflag;
+  uint8_t line, cc[8];
+};
+constexpr unsigned long kGetOld = 0x5405, kSetOld = 0x5406, kSetOldAndFlush = 0x5408;
+
+TEST(Terminal, OldSettingsAreTheLowHalves) {
+  Pty pty;
+  termios before{}, after{};
+  ASSERT_EQ(tcgetattr(pty.slave, &before), 0);
+  OldSettings old{};
+  ASSERT_EQ(ioctl(pty.slave, kGetOld, &old), 0);
+  EXPECT_EQ(old.lflag, static_cast<uint16_t>(before.c_lflag));
+  EXPECT_EQ(old.cc[VINTR], before.c_cc[VINTR]);
+  old.lflag = static_cast<uint16_t>(old.lflag & ~static_cast<uint16_t>(ECHO));
+  old.cc[VINTR] = 7;
+  ASSERT_EQ(ioctl(pty.slave, kSetOld, &old), 0);
+  ASSERT_EQ(tcgetattr(pty.slave, &after), 0);
+  EXPECT_EQ(after.c_lflag, before.c_lflag & ~static_cast<tcflag_t>(ECHO));
+  EXPECT_EQ(after.c_cc[VINTR], 7);
+  EXPECT_EQ(after.c_cc[VSUSP], before.c_cc[VSUSP]);
+  ASSERT_EQ(write(pty.master, "gone\n", 5), 5);
+  ASSERT_EQ(ioctl(pty.slave, kSetOldAndFlush, &old), 0);
+  int waiting = -1;
+  ASSERT_EQ(ioctl(pty.slave, FIONREAD, &waiting), 0);
+  EXPECT_EQ(waiting, 0);
+}
+
+TEST(Terminal, LockedSettingsStay) {
+  Pty pty;
+  termios locked{}, settings{};
+  ASSERT_EQ(ioctl(pty.slave, TIOCGLCKTRMIOS, &locked), 0);
+  EXPECT_EQ(locked.c_lflag, 0u);
+  locked.c_lflag = ECHO;
+  locked.c_cc[VINTR] = 1;
+  if (ioctl(pty.slave, TIOCSLCKTRMIOS, &locked) != 0) {
+    ASSERT_EQ(errno, EPERM);
+    GTEST_SKIP() << "no CAP_SYS_ADMIN here";
+  }
+  ASSERT_EQ(tcgetattr(pty.slave, &settings), 0);
+  const termios before = settings;
+  settings.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON);
+  settings.c_cc[VINTR] = 9;
+  ASSERT_EQ(tcsetattr(pty.slave, TCSANOW, &settings), 0);
+  ASSERT_EQ(tcgetattr(pty.slave, &settings), 0);
+  EXPECT_EQ(settings.c_lflag, before.c_lflag & ~static_cast<tcflag_t>(ICANON));
+  EXPECT_EQ(settings.c_cc[VINTR], before.c_cc[VINTR]);
+}
+
 TEST(Tcsetpgrp, MovesTheForeground) {
   Pty pty;
   EXPECT_EQ(InSession(pty, [&] {

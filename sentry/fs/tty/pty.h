@@ -52,8 +52,9 @@ class Pty final : public vfs::Terminal {
   void SetReopen(Reopen reopen);
 
  private:
-  Result<uint64_t> ChangeSettings(Caller& caller, const abi::Termios& settings, bool flush);
-  Result<uint64_t> SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument);
+  Result<uint64_t> SettingsIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument);
+  Result<uint64_t> TermiosIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument);
+  Result<uint64_t> SetTermios(Caller& caller, abi::Termios settings, bool flush);
   Result<uint64_t> SessionIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master);
   Result<uint64_t> MasterIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument);
   void SendSignals(const std::vector<int>& signals);
@@ -65,6 +66,7 @@ class Pty final : public vfs::Terminal {
   absl::Mutex mu_;
   LineDiscipline discipline_ ABSL_GUARDED_BY(mu_);
   Reopen reopen_ ABSL_GUARDED_BY(mu_);
+  abi::Termios locked_settings_ ABSL_GUARDED_BY(mu_){};   // TIOCSLCKTRMIOS: bits that are set do not change
   abi::Winsize winsize_ ABSL_GUARDED_BY(mu_){};
   bool locked_ ABSL_GUARDED_BY(mu_) = true;          // TIOCSPTLCK
   bool exclusive_ ABSL_GUARDED_BY(mu_) = false;

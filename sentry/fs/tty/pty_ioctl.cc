@@ -10,18 +10,6 @@ namespace {
 
 constexpr uint32_t kTiocGpkt = 0x80045438,
                    kTiocGexcl = 0x80045440, kTiocSig = 0x40045436, kTiocGetd = 0x5424, kTiocSetd = 0x5423;
-constexpr uint32_t kTcGetA = 0x5405, kTcSetA = 0x5406, kTcSetAW = 0x5407, kTcSetAF = 0x5408;
-// struct termio: what System V had.
-struct Termio {
-  uint16_t iflag;
-  uint16_t oflag;
-  uint16_t cflag;
-  uint16_t lflag;
-  uint8_t line;
-  uint8_t cc[8];
-  uint8_t pad;
-};
-static_assert(sizeof(Termio) == 18);
 constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;
 
 Result<uint64_t> PutInt(mm::UserMemory& memory, uint64_t argument, int32_t value) {
@@ -34,10 +22,39 @@ Result<kernel::Task*> TaskOf(Caller& caller) {
   return caller.task();
 }
 
+abi::Termio OldFormat(const abi::Termios& t) {
+  abi::Termio old{static_cast<uint16_t>(t.iflag), static_cast<uint16_t>(t.oflag), static_cast<uint16_t>(t.cflag), static_cast<uint16_t>(t.lflag), t.line, {}, 0};
+  std::copy_n(t.cc, sizeof(old.cc), old.cc);
+  return old;
+}
+
+abi::Termios Merge(abi::Termios t, const abi::Termio& old) {
+  const auto low = [](uint32_t flags, uint16_t given) { return (flags & 0xffff0000) | given; };
+  t.iflag = low(t.iflag, old.iflag), t.oflag = low(t.oflag, old.oflag), t.cflag = low(t.cflag, old.cflag), t.lflag = low(t.lflag, old.lflag);
+  t.line = old.line;
+  std::copy_n(old.cc, sizeof(old.cc), t.cc);
+  return t;
+}
+
+// What is locked stays as it was.
+void KeepLocked(abi::Termios& settings, const abi::Termios& before, const abi::Termios& locked) {
+  const auto keep = [](uint32_t& flags, uint32_t old, uint32_t mask) { flags = (flags & ~mask) | (old & mask); };
+  keep(settings.iflag, before.iflag, locked.iflag);
+  keep(settings.oflag, before.oflag, locked.oflag);
+  keep(settings.cflag, before.cflag, locked.cflag);
+  keep(settings.lflag, before.lflag, locked.lflag);
+  if (locked.line != 0) settings.line = before.line;
+  for (size_t i = 0; i < sizeof(settings.cc); ++i) {
+    if (locked.cc[i] != 0) settings.cc[i] = before.cc[i];
+  }
+}
+
 }  // namespace
 
 Result<uint64_t> Pty::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master) {
-  Result<uint64_t> done = SettingsIoctl(caller, memory, command, argument);
+  Result<uint64_t> done = SettingsIoctl(memory, command, argument);
+  if (done.ok() || done.error() != Errno::kENOTTY) return done;
+  done = TermiosIoctl(caller, memory, command, argument);
   if (done.ok() || done.error() != Errno::kENOTTY) return done;
   if (master) {
     done = MasterIoctl(memory, command, argument);
@@ -54,12 +71,13 @@ Result<uint64_t> Pty::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t com
   return SessionIoctl(caller, memory, command, argument, master);
 }
 
-Result<uint64_t> Pty::ChangeSettings(Caller& caller, const abi::Termios& settings, bool flush) {
+Result<uint64_t> Pty::SetTermios(Caller& caller, abi::Termios settings, bool flush) {
   kernel::Task* task = TRY(TaskOf(caller));
   TRY(kernel::CheckTerminalAccess(*task, *this, kernel::TerminalAccess::kControl));
   {
     absl::MutexLock lock(&mu_);
     if (flush) discipline_.FlushInput();
+    KeepLocked(settings, discipline_.termios(), locked_settings_);
     discipline_.SetTermios(settings);
     if (packet_mode_) packet_status_ = (settings.iflag & abi::kIxOn) != 0 ? abi::kPktDoStop : abi::kPktNoStop;
   }
@@ -67,52 +85,37 @@ Result<uint64_t> Pty::ChangeSettings(Caller& caller, const abi::Termios& setting
   return uint64_t{0};
 }
 
-Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+Result<uint64_t> Pty::TermiosIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+  abi::Termios2 now{};
+  abi::Termios locked;
+  {
+    absl::MutexLock lock(&mu_);
+    now.base = discipline_.termios();
+    locked = locked_settings_;
+  }
+  now.ispeed = now.ospeed = 38400;
   switch (command) {
-    case abi::kTcGets:
-    case abi::kTcGets2: {
-      abi::Termios2 out{};
-      {
-        absl::MutexLock lock(&mu_);
-        out.base = discipline_.termios();
-      }
-      out.ispeed = out.ospeed = 38400;
-      if (command == abi::kTcGets) {
-        TRY(memory.CopyOut(UserOut<abi::Termios>(argument), out.base));
-      } else {
-        TRY(memory.CopyOut(UserOut<abi::Termios2>(argument), out));
-      }
+    case abi::kTcGets: TRY(memory.CopyOut(UserOut<abi::Termios>(argument), now.base)); return uint64_t{0};
+    case abi::kTcGets2: TRY(memory.CopyOut(UserOut<abi::Termios2>(argument), now)); return uint64_t{0};
+    case abi::kTcGeta: TRY(memory.CopyOut(UserOut<abi::Termio>(argument), OldFormat(now.base))); return uint64_t{0};
+    case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case abi::kTcSets2: case abi::kTcSetsW2: case abi::kTcSetsF2:
+      return SetTermios(caller, TRY(memory.CopyIn(UserIn<abi::Termios>(argument))), command == abi::kTcSetsF || command == abi::kTcSetsF2);
+    case abi::kTcSeta: case abi::kTcSetaW: case abi::kTcSetaF:
+      return SetTermios(caller, Merge(now.base, TRY(memory.CopyIn(UserIn<abi::Termio>(argument)))), command == abi::kTcSetaF);
+    case abi::kTiocGlcktrmios: TRY(memory.CopyOut(UserOut<abi::Termios>(argument), locked)); return uint64_t{0};
+    case abi::kTiocSlcktrmios: {
+      if (!caller.creds().HasCapability(abi::Capability::kSysAdmin)) return Errno::kEPERM;
+      const abi::Termios wanted = TRY(memory.CopyIn(UserIn<abi::Termios>(argument)));
+      absl::MutexLock lock(&mu_);
+      locked_settings_ = wanted;
       return uint64_t{0};
     }
-    case abi::kTcSets: case abi::kTcSetsW: case abi::kTcSetsF: case abi::kTcSets2: case abi::kTcSetsW2: case abi::kTcSetsF2: {
-      const abi::Termios settings = TRY(memory.CopyIn(UserIn<abi::Termios>(argument)));
-      return ChangeSettings(caller, settings, command == abi::kTcSetsF || command == abi::kTcSetsF2);
-    }
-    case kTcGetA: {
-      abi::Termios now{};
-      {
-        absl::MutexLock lock(&mu_);
-        now = discipline_.termios();
-      }
-      Termio out{static_cast<uint16_t>(now.iflag), static_cast<uint16_t>(now.oflag), static_cast<uint16_t>(now.cflag),
-                      static_cast<uint16_t>(now.lflag), now.line, {}, 0};
-      std::copy_n(now.cc, sizeof(out.cc), out.cc);
-      TRY(memory.CopyOut(UserOut<Termio>(argument), out));
-      return uint64_t{0};
-    }
-    case kTcSetA: case kTcSetAW: case kTcSetAF: {
-      const Termio old = TRY(memory.CopyIn(UserIn<Termio>(argument)));
-      abi::Termios settings{};
-      {
-        absl::MutexLock lock(&mu_);
-        settings = discipline_.termios();
-      }
-      const auto low = [](uint32_t& word, uint16_t bits) { word = (word & 0xffff0000) | bits; };
-      low(settings.iflag, old.iflag), low(settings.oflag, old.oflag), low(settings.cflag, old.cflag), low(settings.lflag, old.lflag);
-      settings.line = old.line;
-      std::copy_n(old.cc, sizeof(old.cc), settings.cc);
-      return ChangeSettings(caller, settings, command == kTcSetAF);
-    }
+    default: return Errno::kENOTTY;
+  }
+}
+
+Result<uint64_t> Pty::SettingsIoctl(mm::UserMemory& memory, uint32_t command, uint64_t argument) {
+  switch (command) {
     case abi::kTiocGwinsz: {
       abi::Winsize size;
       {
@@ -184,7 +187,11 @@ Result<uint64_t> Pty::SettingsIoctl(Caller& caller, mm::UserMemory& memory, uint
 
 Result<uint64_t> Pty::SessionIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument, bool master) {
   kernel::Task* task = TRY(TaskOf(caller));
-  if (master && command == abi::kTiocSctty) return Errno::kENOTTY;
+  if (master) {  // whoever holds it asks of the session on the other side
+    if (command == abi::kTiocSctty) return Errno::kENOTTY;
+    if (command == abi::kTiocGpgrp) return PutInt(memory, argument, kernel::ForegroundOfTerminal(kernel_, *this));
+    if (command == abi::kTiocGsid) return PutInt(memory, argument, TRY(kernel::SessionOfTerminal(kernel_, *this)));
+  }
   return kernel::TerminalSessionIoctl(*task, *this, memory, command, argument);
 }
 
