@@ -2,11 +2,15 @@
 #include <cpuid.h>
 #include <unistd.h>
 
+#include <array>
+#include <cmath>
 #include <cstring>
+#include <memory>
 
 #include "base/host.h"
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/introspect.h"
 #include "sentry/vfs/filesystem_types.h"
 
 namespace rampart::fs::proc {
@@ -137,9 +141,11 @@ Text MemInfo(kernel::Kernel& kernel) {
 
 Nanos Uptime(kernel::Kernel& kernel) { return MonotonicNow() - kernel.boot_time(); }
 
+// Of all threads that there are and were.
 Nanos BusyTime(kernel::Kernel& kernel, Nanos* system) {
-  Nanos user = 0;
-  *system = 0;
+  const kernel::ResourceTotals gone = kernel::UsageOfTheGone(kernel);
+  Nanos user = gone.user_time;
+  *system = gone.system_time;
   for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
     for (const Ref<kernel::Task>& task : group->Tasks()) {
       user += task->user_time();
@@ -147,6 +153,42 @@ Nanos BusyTime(kernel::Kernel& kernel, Nanos* system) {
     }
   }
   return user;
+}
+
+// How many processors were busy, averaged over one, five and fifteen minutes with exponential decay, as Linux averages the number of runnable tasks. It is
+// brought up to date by whoever reads it: what lies between two readings counts with its mean.
+class LoadAverage {
+ public:
+  std::array<double, 3> At(Nanos now, Nanos busy) {
+    absl::MutexLock lock(&mu_);
+    const double elapsed = static_cast<double>(now - time_);
+    if (elapsed >= static_cast<double>(kNanosPerSecond) / 100) {
+      const double mean = static_cast<double>(std::max<Nanos>(0, busy - busy_)) / elapsed;
+      for (size_t i = 0; i < averages_.size(); ++i) {
+        const double keep = std::exp(-elapsed / (kMinutes[i] * 60 * static_cast<double>(kNanosPerSecond)));
+        averages_[i] = averages_[i] * keep + mean * (1 - keep);
+      }
+      time_ = now, busy_ = busy;
+    }
+    return averages_;
+  }
+
+ private:
+  static constexpr double kMinutes[] = {1, 5, 15};
+  absl::Mutex mu_;
+  Nanos time_ ABSL_GUARDED_BY(mu_) = 0, busy_ ABSL_GUARDED_BY(mu_) = 0;
+  std::array<double, 3> averages_ ABSL_GUARDED_BY(mu_){};
+};
+
+size_t Running(kernel::Kernel& kernel, size_t* all) {
+  size_t running = 0;
+  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
+    for (const Ref<kernel::Task>& task : group->Tasks()) {
+      ++*all;
+      running += !group->exited() && task->StateLetter() == 'R' ? 1 : 0;
+    }
+  }
+  return running;
 }
 
 Text StatFile(kernel::Kernel& kernel) {
@@ -162,20 +204,23 @@ Text StatFile(kernel::Kernel& kernel) {
   };
   line("cpu ", 1);
   for (uint32_t i = 0; i < kernel.cpus(); ++i) line(("cpu" + std::to_string(i)).c_str(), kernel.cpus());
-  Append(out, "intr 0\nctxt 0\nbtime %lld\nprocesses %llu\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-         static_cast<long long>((RealtimeNow() - Uptime(kernel)) / kNanosPerSecond), static_cast<unsigned long long>(kernel.forks()));
+  size_t tasks = 0;
+  const size_t running = Running(kernel, &tasks);
+  Append(out, "intr 0\nctxt 0\nbtime %lld\nprocesses %llu\nprocs_running %zu\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+         static_cast<long long>((RealtimeNow() - Uptime(kernel)) / kNanosPerSecond), static_cast<unsigned long long>(kernel.forks()), running);
   return out;
 }
 
-Text LoadAvg(kernel::Kernel& kernel) {
+Text LoadAvg(kernel::Kernel& kernel, LoadAverage& load) {
   size_t tasks = 0;
+  const size_t running = Running(kernel, &tasks);
   abi::Pid last = 0;
-  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
-    tasks += group->Tasks().size();
-    last = std::max(last, group->pid());
-  }
+  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) last = std::max(last, group->pid());
+  Nanos system = 0;
+  const Nanos user = BusyTime(kernel, &system);
+  const std::array<double, 3> averages = load.At(Uptime(kernel), user + system);
   std::string out;
-  Append(out, "0.00 0.00 0.00 1/%zu %d\n", tasks, last);
+  Append(out, "%.2f %.2f %.2f %zu/%zu %d\n", averages[0], averages[1], averages[2], running, tasks, last);
   return out;
 }
 
@@ -203,7 +248,8 @@ void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs) {
   add("cpuinfo", CpuInfo);
   add("meminfo", MemInfo);
   add("stat", StatFile);
-  add("loadavg", LoadAvg);
+  auto load = std::make_shared<LoadAverage>();
+  root.Add("loadavg", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel, load](Caller&) { return LoadAvg(kernel, *load); }));
   add("uptime", UptimeFile);
   fixed("version", "Linux version 6.12.0-rampart (rampart@rampart) (c++) #1 SMP PREEMPT_DYNAMIC\n");
   std::string types;

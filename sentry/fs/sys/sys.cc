@@ -180,7 +180,9 @@ Ref<vfs::Inode> SysFilesystem::root() {
   classes->Add("net", net);
   for (const char* name : {"block", "tty", "mem", "misc", "power_supply", "thermal"}) classes->Add(name, b.Directory());
   root->Add("class", classes);
-  root->Add("dev", b.Directory());
+  auto dev = b.Directory();
+  for (const char* name : {"block", "char"}) dev->Add(name, b.Directory());
+  root->Add("dev", dev);
   root->Add("devices", Devices(b, cpus_, memory_));
   root->Add("firmware", b.Directory());
   auto fs = b.Directory();
