@@ -14,6 +14,7 @@
 #include "platform/registry/registry.h"
 #include "sentry/boot/control_channel.h"
 #include "sentry/boot/control_server.h"
+#include "sentry/boot/filesystems.h"
 #include "sentry/boot/mounts.h"
 #include "sentry/boot/program_starter.h"
 #include "sentry/fs/dev/memory_devices.h"
@@ -22,6 +23,7 @@
 #include "sentry/fs/pipe/pipe_file.h"
 #include "sentry/fs/tty/devpts.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/session.h"
 #include "sentry/loader/vdso.h"
 #include "sentry/kernel/introspect.h"
@@ -118,13 +120,14 @@ bool Sandbox::MakeKernel(Failure& failure) {
   Result<std::unique_ptr<kernel::Kernel>> kernel = kernel::Kernel::Create(std::move(kernel_config));
   if (!kernel.ok()) return failure.text = With("the kernel cannot be made", kernel.error()), false;
   kernel_ = std::move(*kernel);
-  if (!config_.domainname.empty()) kernel_->SetDomainname(config_.domainname);
+  if (!config_.domainname.empty()) kernel_->namespaces().uts->SetDomainname(config_.domainname);
   return true;
 }
 
 bool Sandbox::MakeFiles(Failure& failure) {
   fs::RegisterMemoryDevices();
   fs::RegisterPipes();
+  RegisterFilesystems(*kernel_);
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 0, 1, &fs::tty::OpenDevTty, nullptr);
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 2, 1, &fs::tty::OpenDevPtmx, nullptr);
   if (const Result<void> poller = fs::StartHostPoller(); !poller.ok()) return failure.text = With("the poller thread", poller.error()), false;

@@ -7,7 +7,7 @@
 #include "sentry/fs/sys/sys.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/fs/tty/devpts.h"
-#include "sentry/ipc/namespace.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::sentry::boot {
@@ -52,7 +52,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
   }
   if (mount.type == "proc") return Made{fs::proc::NewProc(context.kernel)};
   if (mount.type == "mqueue") {
-    const vfs::Path& queues = context.kernel.ipc().mq_root();
+    const vfs::Path& queues = context.kernel.namespaces().ipc->mq_root();
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
   }
   if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus(), context.kernel.memory_file())};
@@ -103,6 +103,8 @@ Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<v
   const bool directory = mount.type != "gofer" || mount.attach_is_directory;
   const vfs::Path where = TRY(FindOrMake(walk, mount.destination, directory));
   const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, made.root, flags, mount.type));
+  // What of the host may only be read stays so, whatever rights a program inside has.
+  if (mount.type == "gofer" && !mount.overlay && mount.readonly) attached->LockReadOnly();
   if (mount.type == "devtmpfs") {
     const RefPtr<vfs::Inode> inode = attached->root()->inode();
     TRY(fs::PopulateDev(*inode));

@@ -3,6 +3,11 @@
 namespace rampart::ipc {
 namespace {
 
+uint64_t NextId() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
 vfs::Path MountQueues(const Ref<MqAccounts>& accounts) {
   const Ref<MqFilesystem> fs = MakeRef<MqFilesystem>();
   const Ref<vfs::Dentry> root = vfs::Dentry::NewRoot(fs->MakeRoot(accounts));
@@ -12,7 +17,7 @@ vfs::Path MountQueues(const Ref<MqAccounts>& accounts) {
 }  // namespace
 
 Namespace::Namespace(Ref<mm::MemoryFile> memory_file)
-    : shm_(MakeRef<ShmTable>(std::move(memory_file))), mq_(MakeRef<MqAccounts>()), mq_root_(MountQueues(mq_)) {}
+    : id_(NextId()), shm_(MakeRef<ShmTable>(std::move(memory_file))), mq_(MakeRef<MqAccounts>()), mq_root_(MountQueues(mq_)) {}
 
 Namespace::~Namespace() { shm_->Clear(); }
 

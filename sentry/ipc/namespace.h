@@ -1,5 +1,5 @@
-// Namespace: all System V objects and POSIX message queues of a sandbox (ipc_namespaces(7)); the Kernel owns the only one.
-// Thread safety: any thread.
+// Namespace: System V objects and POSIX message queues that belong together (ipc_namespaces(7)).
+// Thread safety: any thread. Ownership: counted; the objects go with it.
 #pragma once
 
 #include "sentry/ipc/mqueue_fs.h"
@@ -9,11 +9,11 @@
 
 namespace rampart::ipc {
 
-class Namespace {
+class Namespace final : public RefCounted {
  public:
   explicit Namespace(Ref<mm::MemoryFile> memory_file);
-  ~Namespace();
 
+  uint64_t id() const { return id_; }  // never used twice
   ShmTable& shm() { return *shm_; }
   SemTable& sem() { return sem_; }
   MsgTable& msg() { return msg_; }
@@ -22,6 +22,11 @@ class Namespace {
   const vfs::Path& mq_root() const { return mq_root_; }
 
  private:
+  template <class T, class... A>
+  friend Ref<T> rampart::MakeRef(A&&...);
+  ~Namespace() override;
+
+  const uint64_t id_;
   const Ref<ShmTable> shm_;
   SemTable sem_;
   MsgTable msg_;

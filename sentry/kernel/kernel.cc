@@ -31,8 +31,6 @@ Result<std::unique_ptr<Kernel>> Kernel::Create(KernelConfig config) {
   wait::Runner::SetProcessors(std::min(config.limits.cpus, host_cpus));
   auto kernel = std::unique_ptr<Kernel>(new Kernel());
   kernel->state_ = std::make_unique<State>(std::move(config));
-  absl::MutexLock lock(&kernel->state_->names_mu);
-  kernel->state_->hostname = kernel->state_->config.hostname;
   return kernel;
 }
 
@@ -55,6 +53,7 @@ Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
     absl::MutexLock lock(&task->mu_);
     task->fds_ = args.fds;
     task->fs_ = args.fs;
+    task->namespaces_ = state_->namespaces;
     task->creds_ = args.creds;
     task->fds_users_ = MakeRef<UseCount>();
     task->signal_mask_.store(args.blocked_signals & ~abi::kUnblockable, std::memory_order_relaxed);
@@ -111,14 +110,14 @@ int Kernel::WaitForInit() {
 }
 
 void Kernel::SetStopObserver(std::function<void(int)> observer) {
-  absl::MutexLock lock(&state_->names_mu);
+  absl::MutexLock lock(&state_->observer_mu);
   state_->stop_observer = std::move(observer);
 }
 
 void Kernel::ReportInitStop(int signo) {
   std::function<void(int)> observer;
   {
-    absl::MutexLock lock(&state_->names_mu);
+    absl::MutexLock lock(&state_->observer_mu);
     observer = state_->stop_observer;
   }
   if (observer) observer(signo);
@@ -206,22 +205,7 @@ Result<void> Kernel::SignalEach(const std::vector<Ref<ThreadGroup>>& targets, co
   return error;
 }
 
-std::string Kernel::hostname() const {
-  absl::MutexLock lock(&state_->names_mu);
-  return state_->hostname;
-}
-std::string Kernel::domainname() const {
-  absl::MutexLock lock(&state_->names_mu);
-  return state_->domainname;
-}
-void Kernel::SetHostname(std::string name) {
-  absl::MutexLock lock(&state_->names_mu);
-  state_->hostname = std::move(name);
-}
-void Kernel::SetDomainname(std::string name) {
-  absl::MutexLock lock(&state_->names_mu);
-  state_->domainname = std::move(name);
-}
+const Namespaces& Kernel::namespaces() const { return *state_->namespaces; }
 
 FutexManager& Kernel::futexes() const { return state_->futexes; }
 time::TimerQueue& Kernel::timers() const { return state_->timers; }
@@ -231,7 +215,6 @@ Kernel::State::~State() = default;
 
 keys::Registry& Kernel::keys() const { return *state_->keys; }
 Kernel::AioLimits& Kernel::aio_limits() const { return state_->aio_limits; }
-ipc::Namespace& Kernel::ipc() const { return state_->ipc; }
 
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
 Nanos Kernel::boot_time() const { return state_->boot_time; }

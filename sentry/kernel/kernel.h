@@ -23,10 +23,6 @@ namespace rampart::time {
 class TimerQueue;
 }  // namespace rampart::time
 
-namespace rampart::ipc {
-class Namespace;
-}  // namespace rampart::ipc
-
 namespace rampart::keys {
 class Registry;
 }  // namespace rampart::keys
@@ -120,17 +116,13 @@ class Kernel {
   // A signal to a process group (kill(-pgid), terminals). ESRCH when empty. `sender` null: the kernel.
   Result<void> SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info, const Task* sender);
 
-  // uname(2).
-  std::string hostname() const;
-  std::string domainname() const;
-  void SetHostname(std::string name);
-  void SetDomainname(std::string name);
+  // Those that the first process is in; a task's own: Task::namespaces().
+  const Namespaces& namespaces() const;
 
   // Services. All live as long as the Kernel; KernelConfig::vdso is needed for vdso().
   FutexManager& futexes() const;
   time::TimerQueue& timers() const;
   loader::Vdso& vdso() const;
-  ipc::Namespace& ipc() const;
   keys::Registry& keys() const;
   // Events of all asynchronous I/O contexts together, and how many there may be (fs.aio-nr, fs.aio-max-nr).
   struct AioLimits {

@@ -14,6 +14,7 @@
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/kernel_threads.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/pid_table.h"
 #include "sentry/kernel/task_usage.h"
 #include "sentry/loader/vdso_keeper.h"
@@ -35,7 +36,9 @@ struct Kernel::State {
   std::atomic<uint64_t> forks{0};
   std::atomic<uint64_t> out_of_memory_kills{0};
   FutexManager futexes;
-  ipc::Namespace ipc{config.memory_file};
+  // Those that the first process is in.
+  const Ref<const Namespaces> namespaces =
+      MakeRef<Namespaces>(MakeRef<UtsNamespace>(config.hostname, "(none)"), MakeRef<ipc::Namespace>(config.memory_file));
   const std::unique_ptr<keys::Registry> keys;
   AioLimits aio_limits;
   time::TimerQueue timers;
@@ -54,10 +57,8 @@ struct Kernel::State {
   absl::Mutex gone_mu;
   ResourceTotals gone ABSL_GUARDED_BY(gone_mu);        // of every thread that has ended
 
-  absl::Mutex names_mu;
-  std::string hostname ABSL_GUARDED_BY(names_mu);
-  std::string domainname ABSL_GUARDED_BY(names_mu) = "(none)";
-  std::function<void(int)> stop_observer ABSL_GUARDED_BY(names_mu);
+  absl::Mutex observer_mu;
+  std::function<void(int)> stop_observer ABSL_GUARDED_BY(observer_mu);
 
   WorkerPool workers;                                  // last: its threads stop before the rest goes
 };

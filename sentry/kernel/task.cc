@@ -62,11 +62,6 @@ Result<void> Task::UnshareFds() {
   return Ok();
 }
 
-Result<void> Task::UnshareFs() {
-  SetFs(fs_->Clone());
-  return Ok();
-}
-
 RefPtr<keys::Key> Task::thread_keyring() const {
   absl::MutexLock lock(&mu_);
   return thread_keyring_;

@@ -69,6 +69,13 @@ struct WaitRequest;
 class VforkGate;
 struct ExecImage;
 struct InitArgs;
+struct Namespaces;
+
+// What clone(2) and unshare(2) put in the place of a task's own.
+struct NewNamespaces {
+  Ref<const Namespaces> namespaces;
+  RefPtr<vfs::FsContext> fs;  // null: as it was
+};
 
 class Task final : public RefCounted, public Caller {
  public:
@@ -94,10 +101,13 @@ class Task final : public RefCounted, public Caller {
   RefPtr<vfs::FdTable> GetFds() const;
   RefPtr<vfs::FsContext> GetFs() const;
   Ref<const auth::Credentials> GetCreds() const;
+  const Namespaces& namespaces() const { return *namespaces_; }
+  RefPtr<const Namespaces> GetNamespaces() const;
   // Task thread: replace (credential changes, unshare, exec).
   void SetCreds(Ref<const auth::Credentials> creds);
   void SetFds(Ref<vfs::FdTable> fds);
   void SetFs(Ref<vfs::FsContext> fs);
+  void SetNamespaces(Ref<const Namespaces> namespaces);
 
   // --- registers, task thread. Valid between Switches.
   abi::UserRegs& regs() { return context_->regs(); }
@@ -162,9 +172,9 @@ class Task final : public RefCounted, public Caller {
   void PrepareGroupExit(int status);
   // ECHILD, EINVAL, kERESTARTSYS. (task_wait.cc)
   Result<WaitAnswer> Wait(const WaitRequest& request);
-  // unshare(2) of descriptors and of root, cwd and umask.
+  // unshare(2) of descriptors, of root, cwd and umask, of System V adjustments, and of namespaces (task_namespaces.cc). EPERM, EINVAL, ENOSPC.
+  Result<void> Unshare(uint64_t flags);
   Result<void> UnshareFds();
-  Result<void> UnshareFs();
   // The adjustments of SEM_UNDO, made on first use; shared by CLONE_SYSVSEM. unshare(CLONE_SYSVSEM) applies them, if nobody shares them.
   Ref<ipc::UndoList> EnsureSemUndo();
   void DropSemUndo();
@@ -308,6 +318,10 @@ class Task final : public RefCounted, public Caller {
   void WithdrawUnstarted(Task& child);
   bool WaitForVfork(VforkGate& gate);
 
+  // task_namespaces.cc
+  Result<void> CheckNamespaceFlags(uint64_t flags) const;
+  Result<NewNamespaces> MakeNamespaces(uint64_t flags) const;
+
   // task_seccomp.cc
   void SetSeccompFilter(RefPtr<const appfilter::Filter> filter);
   void InheritSeccomp(const Task& parent);
@@ -337,9 +351,10 @@ class Task final : public RefCounted, public Caller {
   const Nanos start_time_;
   wait::Sleeper sleeper_;
   mutable absl::Mutex mu_;
-  RefPtr<mm::MemoryManager> mm_;                               // this and the next five: written under mu_ by the task thread
+  RefPtr<mm::MemoryManager> mm_;                               // this and the next six: written under mu_ by the task thread
   RefPtr<vfs::FdTable> fds_;
   RefPtr<vfs::FsContext> fs_;
+  RefPtr<const Namespaces> namespaces_;
   RefPtr<const auth::Credentials> creds_;
   RefPtr<UseCount> mm_users_;
   RefPtr<UseCount> fds_users_;

@@ -22,8 +22,8 @@ Result<void> CheckFlags(uint64_t flags) {
   if (has(abi::kCloneThread) && has(abi::kCloneNewuser | abi::kCloneNewpid)) return Errno::kEINVAL;
   if (has(abi::kCloneSighand) && has(abi::kCloneClearSighand)) return Errno::kEINVAL;
   if (has(abi::kClonePidfd) && has(abi::kCloneDetached)) return Errno::kEINVAL;
-  // No namespaces can be made inside: as for a container without CAP_SYS_ADMIN.
-  if (has(abi::kCloneNamespaces) || has(abi::kCloneIntoCgroup)) return Errno::kEPERM;
+  if (has(abi::kCloneNewipc) && has(abi::kCloneSysvsem)) return Errno::kEINVAL;
+  if (has(abi::kCloneIntoCgroup)) return Errno::kEPERM;
   return Ok();
 }
 
@@ -71,6 +71,7 @@ Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, abi::P
 
 Result<void> Task::CopyResources(const CloneRequest& request, Task& child) {
   const auto has = [&request](uint64_t f) { return (request.flags & f) != 0; };
+  NewNamespaces made = TRY(MakeNamespaces(request.flags));
   RefPtr<mm::MemoryManager> mm = mm_;
   RefPtr<UseCount> mm_users = mm_users_;
   if (has(abi::kCloneVm)) {
@@ -92,7 +93,8 @@ Result<void> Task::CopyResources(const CloneRequest& request, Task& child) {
     child.fds_ = fds_->Clone();
     child.fds_users_ = MakeRef<UseCount>();
   }
-  child.fs_ = has(abi::kCloneFs) ? fs_ : RefPtr<vfs::FsContext>(fs_->Clone());
+  child.fs_ = has(abi::kCloneFs) ? fs_ : made.fs != nullptr ? std::move(made.fs) : RefPtr<vfs::FsContext>(fs_->Clone());
+  child.namespaces_ = std::move(made.namespaces);
   child.creds_ = creds_;
   return Ok();
 }
@@ -206,6 +208,7 @@ bool Task::WaitForVfork(VforkGate& gate) {
 Result<abi::Pid> Task::Clone(const CloneRequest& request) {
   const auto has = [&request](uint64_t f) { return (request.flags & f) != 0; };
   TRY(CheckFlags(request.flags));
+  TRY(CheckNamespaceFlags(request.flags));
   if (Interrupted()) return Errno::kERESTARTNOINTR;  // signals first, as Linux: they would be the child's as well
   abi::Pid pid = 0;
   Kernel::State& state = kernel_.state();

@@ -35,14 +35,17 @@ void Task::Exit() {
   ReleaseRobustFutexes();
   ReleaseVforkParent();
   DropSemUndo();
-  kernel_.ipc().shm().ThreadGone(tid());
+  namespaces_->ipc->shm().ThreadGone(tid());
   ReleaseFds();
   RefPtr<vfs::FsContext> fs;
+  RefPtr<const Namespaces> namespaces;
   {
     absl::MutexLock lock(&mu_);
     fs = std::exchange(fs_, nullptr);
+    namespaces = std::exchange(namespaces_, nullptr);
   }
   fs = nullptr;
+  namespaces = nullptr;
   const bool last_of_init = group_->pid() == 1 && [this] {
     absl::MutexLock lock(&group_->signal_mu_);
     return group_->tasks_.size() == 1;

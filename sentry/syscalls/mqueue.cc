@@ -5,6 +5,7 @@
 #include "sentry/ipc/namespace.h"
 #include "sentry/kernel/cpu_clock.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/net/netlink/netlink_socket.h"
 #include "sentry/syscalls/socket_common.h"
@@ -93,7 +94,7 @@ Result<Word> SysMqOpen(Task& task, UserPath user_name, uint32_t flags, uint32_t 
   std::optional<abi::MqAttr> asked;
   if (attributes) asked = TRY(task.CopyIn(attributes));
   const std::string name = TRY(task.CopyInPath(user_name));
-  const Ref<vfs::FileDescription> file = TRY(ipc::OpenQueue(task, *task.fs().mounts(), task.kernel().ipc().mq_root(), name,
+  const Ref<vfs::FileDescription> file = TRY(ipc::OpenQueue(task, *task.fs().mounts(), task.namespaces().ipc->mq_root(), name,
                                                             flags & (abi::kOAccMode | abi::kOCreat | abi::kOExcl | abi::kONonblock), mode,
                                                             asked ? &*asked : nullptr));
   const Fd fd = TRY(task.fds().Install(file, /*close_on_exec=*/true, task.limit(abi::Resource::kNofile)));
@@ -102,7 +103,7 @@ Result<Word> SysMqOpen(Task& task, UserPath user_name, uint32_t flags, uint32_t 
 
 Result<Word> SysMqUnlink(Task& task, UserPath user_name) {
   const std::string name = TRY(task.CopyInPath(user_name));
-  TRY(ipc::UnlinkQueue(task, *task.fs().mounts(), task.kernel().ipc().mq_root(), name));
+  TRY(ipc::UnlinkQueue(task, *task.fs().mounts(), task.namespaces().ipc->mq_root(), name));
   return Word{0};
 }
 

@@ -140,12 +140,9 @@ Result<Word> SysUnshare(Task& task, uint64_t flags) {
   constexpr uint64_t kKnown = abi::kCloneThread | abi::kCloneFs | abi::kCloneNewns | abi::kCloneSighand | abi::kCloneVm | abi::kCloneFiles |
                               abi::kCloneSysvsem | abi::kCloneNamespaces;
   if ((flags & ~kKnown) != 0) return Errno::kEINVAL;
-  if ((flags & abi::kCloneNamespaces) != 0) return Errno::kEPERM;
   // Threads cannot be separated from their process; alone, there is nothing to separate.
   if ((flags & (abi::kCloneThread | abi::kCloneSighand | abi::kCloneVm)) != 0 && task.group().Tasks().size() > 1) return Errno::kEINVAL;
-  if ((flags & abi::kCloneSysvsem) != 0) task.DropSemUndo();
-  if ((flags & abi::kCloneFs) != 0) TRY(task.UnshareFs());
-  if ((flags & abi::kCloneFiles) != 0) TRY(task.UnshareFds());
+  TRY(task.Unshare(flags));
   return Word{0};
 }
 

@@ -206,14 +206,14 @@ Result<Word> SysNewfstatat(Task& task, Fd dirfd, UserPath path, UserOut<UserStat
 
 Result<Word> SysStatx(Task& task, Fd dirfd, UserPath path, uint32_t flags, uint32_t mask, UserOut<UserStatx> out) {
   constexpr uint32_t kSyncTypes = static_cast<uint32_t>(abi::kAtStatxForceSync | abi::kAtStatxDontSync), kReserved = 0x80000000;
-  constexpr uint32_t kBasic = 0x7ff, kBtime = 0x800, kMntId = 0x1000;
+  constexpr uint32_t kBasic = 0x7ff, kBtime = 0x800, kMntId = 0x1000, kMntIdUnique = 0x4000;
   if ((mask & kReserved) != 0 || (flags & kSyncTypes) == kSyncTypes) return Errno::kEINVAL;
   if ((flags & ~(kNofollow | kEmpty | kNoAutomount | kSyncTypes)) != 0) return Errno::kEINVAL;
   const vfs::Path found = TRY(FindAt(task, dirfd, path, flags));
   const vfs::Inode& inode = *found.dentry->inode();
   const vfs::Attr a = TRY(vfs::GetAttr(task, found));
   UserStatx x{};
-  x.mask = (kBasic) | (a.btime ? kBtime : 0) | kMntId;
+  x.mask = (kBasic) | (a.btime ? kBtime : 0) | ((mask & kMntIdUnique) != 0 ? kMntIdUnique : kMntId);
   x.blksize = a.block_size;
   constexpr uint64_t kMountRoot = 0x2000;
   x.attributes = a.attributes | (found.dentry == found.mount->root() ? kMountRoot : 0);
@@ -233,7 +233,7 @@ Result<Word> SysStatx(Task& task, Fd dirfd, UserPath path, uint32_t flags, uint3
   x.rdev_minor = abi::DevMinor(a.rdev);
   x.dev_major = abi::DevMajor(inode.device());
   x.dev_minor = abi::DevMinor(inode.device());
-  x.mnt_id = found.mount->id();
+  x.mnt_id = (mask & kMntIdUnique) != 0 ? found.mount->unique_id() : found.mount->id();
   TRY(task.CopyOut(out, x));
   return Word{0};
 }

@@ -13,6 +13,7 @@
 
 #include "sentry/kernel/cpu_clock.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/kernel/version.h"
 
@@ -39,24 +40,24 @@ Result<std::string> ReadName(kernel::Task& task, UserIn<char> from, int32_t leng
 Result<Word> SysUname(kernel::Task& task, UserOut<Utsname> out) {
   Utsname u{};
   Fill(u.sysname, kernel::kUnameSysname);
-  Fill(u.nodename, task.kernel().hostname());
+  Fill(u.nodename, task.namespaces().uts->hostname());
   Fill(u.release, kernel::kUnameRelease);
   Fill(u.version, kernel::kUnameVersion);
   Fill(u.machine, kernel::kUnameMachine);
-  Fill(u.domainname, task.kernel().domainname());
+  Fill(u.domainname, task.namespaces().uts->domainname());
   TRY(task.CopyOut(out, u));
   return Word{0};
 }
 
 Result<Word> SysSethostname(kernel::Task& task, UserIn<char> from, int32_t length) {
   std::string name = TRY(ReadName(task, from, length));
-  task.kernel().SetHostname(std::move(name));
+  task.namespaces().uts->SetHostname(std::move(name));
   return Word{0};
 }
 
 Result<Word> SysSetdomainname(kernel::Task& task, UserIn<char> from, int32_t length) {
   std::string name = TRY(ReadName(task, from, length));
-  task.kernel().SetDomainname(std::move(name));
+  task.namespaces().uts->SetDomainname(std::move(name));
   return Word{0};
 }
 

@@ -4,6 +4,7 @@
 
 #include "sentry/ipc/namespace.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/syscalls/sysv_common.h"
 
 namespace rampart::syscalls {
@@ -12,7 +13,7 @@ namespace {
 using kernel::Task;
 using StatBy = ipc::MsgTable::StatBy;
 
-ipc::MsgTable& Table(Task& task) { return task.kernel().ipc().msg(); }
+ipc::MsgTable& Table(Task& task) { return task.namespaces().ipc->msg(); }
 
 Result<Word> Stat(Task& task, int32_t id, StatBy by, UserAddr buffer) {
   const auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));

@@ -7,6 +7,7 @@
 #include "sentry/ipc/namespace.h"
 #include "sentry/kernel/cpu_clock.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/syscalls/sysv_common.h"
 #include "sentry/syscalls/timeouts.h"
 
@@ -17,7 +18,7 @@ using kernel::Task;
 using Ask = ipc::SemSet::Ask;
 using StatBy = ipc::SemTable::StatBy;
 
-ipc::SemTable& Table(Task& task) { return task.kernel().ipc().sem(); }
+ipc::SemTable& Table(Task& task) { return task.namespaces().ipc->sem(); }
 
 Result<Word> Stat(Task& task, int32_t id, StatBy by, UserAddr buffer) {
   const auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));

@@ -3,6 +3,7 @@
 #include "base/safe_math.h"
 #include "sentry/ipc/namespace.h"
 #include "sentry/kernel/kernel.h"
+#include "sentry/kernel/namespaces.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -11,7 +12,7 @@ using kernel::Task;
 using platform::Prot;
 using StatBy = ipc::ShmTable::StatBy;
 
-ipc::ShmTable& Table(Task& task) { return task.kernel().ipc().shm(); }
+ipc::ShmTable& Table(Task& task) { return task.namespaces().ipc->shm(); }
 
 // Where shmat(2) is to put it: a page address, or 0 for anywhere.
 Result<UserAddr> PlaceFor(UserAddr address, uint32_t flags) {

@@ -19,6 +19,7 @@
 #include "sentry/syscalls/pipe.h"
 #include "sentry/syscalls/mount.h"
 #include "sentry/syscalls/mqueue.h"
+#include "sentry/syscalls/namespace.h"
 #include "sentry/syscalls/numa.h"
 #include "sentry/syscalls/path.h"
 #include "sentry/syscalls/poll.h"
@@ -158,18 +159,18 @@ constexpr SyscallTable kAmd64({
     Full<SysListxattrat>(Sysno::listxattrat),
     Full<SysRemovexattrat>(Sysno::removexattrat),
     // --- Mounts (vfs)
-    Partial<SysMount>(Sysno::mount, "tmpfs, bind, move, remount of flags; other types are ENODEV; no propagation (MS_SHARED is EINVAL)."),
-    Partial<SysUmount2>(Sysno::umount2, "MNT_EXPIRE always answers EAGAIN."),
-    Partial<SysPivotRoot>(Sysno::pivot_root, "Moves the root and cwd of the caller only."),
-    Missing(Sysno::open_tree, "Planned."),
-    Missing(Sysno::move_mount, "Planned."),
-    Missing(Sysno::fsopen, "Planned."),
-    Missing(Sysno::fsconfig, "Planned."),
-    Missing(Sysno::fsmount, "Planned."),
-    Missing(Sysno::fspick, "Planned."),
-    Missing(Sysno::mount_setattr, "Planned."),
-    Missing(Sysno::statmount, "Planned."),
-    Missing(Sysno::listmount, "Planned."),
+    Partial<SysMount>(Sysno::mount, "Types: tmpfs, ramfs, proc (hidepid=0), sysfs, devtmpfs, devpts, mqueue; others are ENODEV. Remounting changes flags alone."),
+    Full<SysUmount2>(Sysno::umount2),
+    Full<SysPivotRoot>(Sysno::pivot_root),
+    Full<SysOpenTree>(Sysno::open_tree),
+    Partial<SysMoveMount>(Sysno::move_mount, "MOVE_MOUNT_BENEATH is EINVAL."),
+    Full<SysFsopen>(Sysno::fsopen),
+    Partial<SysFsconfig>(Sysno::fsconfig, "FSCONFIG_CMD_RECONFIGURE changes flags alone."),
+    Full<SysFsmount>(Sysno::fsmount),
+    Full<SysFspick>(Sysno::fspick),
+    Partial<SysMountSetattr>(Sysno::mount_setattr, "MOUNT_ATTR_IDMAP is EPERM: there is one user namespace."),
+    Partial<SysStatmount>(Sysno::statmount, "Mounts of the caller's own namespace; ENOENT for those of others."),
+    Partial<SysListmount>(Sysno::listmount, "Mounts of the caller's own namespace; ENOENT for those of others."),
     Full<SysQuotactl>(Sysno::quotactl),
     Full<SysQuotactlFd>(Sysno::quotactl_fd),
     // --- Memory (mm)
@@ -205,8 +206,8 @@ constexpr SyscallTable kAmd64({
     Full<SysProcessVmReadv>(Sysno::process_vm_readv),
     Full<SysProcessVmWritev>(Sysno::process_vm_writev),
     // --- Processes and threads (kernel)
-    Partial<SysClone>(Sysno::clone, "No new namespaces, no CLONE_INTO_CGROUP."),
-    Partial<SysClone3>(Sysno::clone3, "No new namespaces, no CLONE_INTO_CGROUP."),
+    Partial<SysClone>(Sysno::clone, "Namespaces as unshare; no CLONE_INTO_CGROUP."),
+    Partial<SysClone3>(Sysno::clone3, "Namespaces as unshare; no CLONE_INTO_CGROUP."),
     Full<SysFork>(Sysno::fork),
     Full<SysVfork>(Sysno::vfork),
     Partial<SysExecve>(Sysno::execve, "No file capabilities."),
@@ -224,8 +225,8 @@ constexpr SyscallTable kAmd64({
     Full<SysSetpgid>(Sysno::setpgid),
     Full<SysGetsid>(Sysno::getsid),
     Full<SysSetsid>(Sysno::setsid),
-    Partial<SysUnshare>(Sysno::unshare, "CLONE_FILES and CLONE_FS; namespaces are EPERM."),
-    Stub<Errno::kEPERM>(Sysno::setns, "There are no other namespaces."),
+    Partial<SysUnshare>(Sysno::unshare, "Mount, UTS and IPC namespaces; user namespaces are EPERM, PID, network, time and cgroup namespaces EINVAL."),
+    Partial<SysSetns>(Sysno::setns, "Mount, UTS and IPC namespaces; of the other kinds there is only the caller's own."),
     Partial<SysPidfdOpen>(Sysno::pidfd_open, "No PIDFD_THREAD."),
     Partial<SysPidfdSendSignal>(Sysno::pidfd_send_signal, "No flags."),
     Full<SysPidfdGetfd>(Sysno::pidfd_getfd),

@@ -44,7 +44,7 @@ class Dentry final : public RefCounted {
 
  private:
   friend class DentryCache;  // sentry/vfs/dentry_cache.h: the only code that changes names
-  friend class MountNamespace;
+  friend class MountTree;     // sentry/vfs/mount_tree.h
   Dentry(RefPtr<Inode> inode, RefPtr<Dentry> parent, std::string name, bool anonymous);
   void OnLastRef() override;
 

@@ -89,7 +89,7 @@ void DentryCache::Detach(Dentry& dentry, Dentry& parent) {
 }
 
 void DentryCache::Forget(Dentry& dentry, bool deleted) {
-  if (deleted) dentry.deleted_.store(true, std::memory_order_release);
+  if (deleted) dentry.deleted_.store(true);  // before a look at what is mounted on it
   if (const RefPtr<Dentry> parent = dentry.parent()) Detach(dentry, *parent);
 }
 

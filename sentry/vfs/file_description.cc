@@ -19,7 +19,10 @@ FileDescription::FileDescription(Path path, uint32_t flags) : path_(std::move(pa
 
 FileDescription::~FileDescription() {
   Inode* inode = path_.dentry->inode().get();
-  if (holds_write_access_) inode->ReleaseWriteAccess();
+  if (holds_write_access_) {
+    inode->ReleaseWriteAccess();
+    path_.mount->ReleaseWrite();
+  }
   if (counts_as_reader_) inode->RemoveReader();
   if (InodeExtras* extras = inode->extras_if_any()) {
     extras->locks.ReleaseAll(this);

@@ -120,7 +120,7 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   AsyncOwner async_owner() const { return async_owner_.load(std::memory_order_acquire); }
   void set_async_owner(AsyncOwner owner) { async_owner_.store(owner, std::memory_order_release); }
 
-  // For the core, at open: this description counts among the inode's writers until it goes.
+  // For the core, at open: this description counts among the inode's and the mount's writers until it goes.
   void AdoptWriteAccess() { holds_write_access_ = true; }
   // Likewise for one that only reads a regular file; leases ask for the number of those.
   void AdoptReadCount();

@@ -68,7 +68,7 @@ bool AtimeIsStale(const FileDescription& file, Nanos atime, Nanos mtime, Nanos c
   }
   if ((file.flags() & abi::kONoatime) != 0) return false;
   const MountFlags flags = file.path().mount->flags();
-  if (flags.no_atime || flags.read_only) return false;
+  if (flags.no_atime || file.path().mount->read_only()) return false;
   if (flags.no_dir_atime && file.path().dentry->IsDirectory()) return false;
   if (!flags.relatime) return true;
   return atime <= mtime || atime <= ctime || now - atime >= kDay;

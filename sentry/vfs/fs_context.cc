@@ -43,6 +43,13 @@ void FsContext::SetCwd(Path cwd) {
   std::swap(cwd_, cwd);
 }
 
+void FsContext::Replace(const Path& old_root, const Path& new_root) {
+  Path root = new_root, cwd = new_root;
+  absl::MutexLock lock(&mu_);
+  if (root_ == old_root) std::swap(root_, root);
+  if (cwd_ == old_root) std::swap(cwd_, cwd);
+}
+
 void FsContext::SetMounts(Ref<MountNamespace> ns, Path root, Path cwd) {
   absl::MutexLock lock(&mu_);
   std::swap(mounts_, ns);

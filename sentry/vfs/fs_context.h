@@ -30,6 +30,8 @@ class FsContext final : public RefCounted {
   View view() const;
   void SetRoot(Path root);
   void SetCwd(Path cwd);
+  // pivot_root(2): whoever stands on the old root comes to stand on the new one.
+  void Replace(const Path& old_root, const Path& new_root);
   void SetMounts(Ref<MountNamespace> ns, Path root, Path cwd);  // unshare(CLONE_NEWNS), setns
   uint32_t umask() const { return umask_.load(std::memory_order_relaxed); }
   uint32_t ExchangeUmask(uint32_t mask) { return umask_.exchange(mask & 0777); }

@@ -1,6 +1,7 @@
 #include "sentry/vfs/inode.h"
 
 #include "sentry/vfs/file_description.h"
+#include "sentry/vfs/fs_registry.h"
 #include "sentry/vfs/inode_extras.h"
 
 namespace rampart::vfs {
@@ -23,6 +24,8 @@ uint64_t NextInodeNumber() {
 }
 
 Filesystem::Filesystem(const char* type) : type_(type), device_(NewAnonymousDevice()) {}
+
+Result<void> Filesystem::Reconfigure(const std::vector<FsOption>& options) { return options.empty() ? Result<void>(Ok()) : Errno::kEINVAL; }
 
 Inode::Inode(Ref<Filesystem> fs, uint64_t ino, FileType type) : fs_(std::move(fs)), ino_(ino), type_(type) {}
 

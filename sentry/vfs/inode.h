@@ -29,6 +29,7 @@ namespace rampart::vfs {
 class Dentry;
 class FileDescription;
 class Inode;
+struct FsOption;
 struct InodeExtras;
 struct Path;
 
@@ -51,12 +52,22 @@ class Filesystem : public RefCounted {
   virtual std::string Options() const { return ""; }
   // The source column of /proc/mounts.
   virtual std::string Source() const { return type_; }
+  // mount(MS_REMOUNT) and fsconfig(FSCONFIG_CMD_RECONFIGURE) with options of the filesystem's own. Default: EINVAL for any.
+  virtual Result<void> Reconfigure(const std::vector<FsOption>& options);
+
+  // The superblock's flags: kSb…. What is not read-only can become so only while nobody writes: EBUSY.
+  uint32_t flags() const { return flags_.load(std::memory_order_acquire); }
+  Result<void> SetFlags(uint32_t flags);
+  bool read_only() const { return (flags() & kSbReadOnly) != 0; }
+  static constexpr uint32_t kSbReadOnly = 1, kSbSynchronous = 16, kSbMandatoryLocks = 64, kSbDirSync = 128, kSbLazyTime = 1 << 25;
 
  private:
   friend class DentryCache;
   friend class Mount;
   const char* const type_;
   const uint64_t device_;
+  std::atomic<uint32_t> flags_{0};
+  std::atomic<int> writers_{0};   // open files that write, through any mount
   absl::Mutex rename_mu_;         // held while a name moves from one directory to another
   std::atomic<int> mounts_{0};    // Mount objects; its cached dentries go with the last
 };

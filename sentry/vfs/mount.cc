@@ -1,20 +1,34 @@
 #include "sentry/vfs/mount.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "sentry/vfs/dentry_cache.h"
+#include "sentry/vfs/mount_tree.h"
 #include "sentry/vfs/path_text.h"
+#include "sentry/vfs/watches.h"
 
 namespace rampart::vfs {
 namespace {
 
-// Guards every tree of mounts: which mount hangs where.
-absl::Mutex g_mount_mu(absl::kConstInit);
-
 uint64_t NextMountId() {
   static std::atomic<uint64_t> next{1};
   return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+uint64_t NextNamespaceId() {
+  static std::atomic<uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+// The path of a mount's root within its filesystem, as mountinfo shows it.
+std::string RootText(const Mount& mount) {
+  const Ref<Dentry>& root = mount.root();
+  if (root->IsAnonymous()) return root->name();
+  std::string text;
+  for (RefPtr<Dentry> at = root; at->parent() != nullptr; at = at->parent()) text = "/" + at->name() + text;
+  if (text.empty()) text = "/";
+  if (root->IsDeleted()) text += "//deleted";
+  return text;
 }
 
 }  // namespace
@@ -25,19 +39,38 @@ Mount::Mount(Ref<Filesystem> fs, Ref<Dentry> root, MountFlags flags, std::string
 }
 
 Mount::~Mount() {
+  {
+    absl::MutexLock lock(&MountTree::mu());
+    if (peers_ != nullptr || master_ != nullptr) MountTree::SetPropagation(*this, Propagation::kPrivate);
+  }
   if (fs_->mounts_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   Ref<Dentry> top = root_;
   while (RefPtr<Dentry> parent = top->parent()) top = std::move(parent).ToRef();
+  NotifyUnmount(*fs_);
   DentryCache::PruneBelow(*top);
+}
+
+Result<void> Mount::AcquireWrite() {
+  // The count first: whoever makes it read-only looks at the count last.
+  writers_.fetch_add(1);
+  fs_->writers_.fetch_add(1);
+  if (!read_only()) return Ok();
+  ReleaseWrite();
+  return Errno::kEROFS;
+}
+
+void Mount::ReleaseWrite() {
+  writers_.fetch_sub(1);
+  fs_->writers_.fetch_sub(1);
 }
 
 uint8_t Mount::Pack(MountFlags f) {
   return static_cast<uint8_t>((f.read_only ? 1 : 0) | (f.no_suid ? 2 : 0) | (f.no_dev ? 4 : 0) | (f.no_exec ? 8 : 0) | (f.no_atime ? 16 : 0) |
-                              (f.no_dir_atime ? 32 : 0) | (f.relatime ? 64 : 0));
+                              (f.no_dir_atime ? 32 : 0) | (f.relatime ? 64 : 0) | (f.no_symfollow ? 128 : 0));
 }
 
 MountFlags Mount::Unpack(uint8_t b) {
-  return {(b & 1) != 0, (b & 2) != 0, (b & 4) != 0, (b & 8) != 0, (b & 16) != 0, (b & 32) != 0, (b & 64) != 0};
+  return {(b & 1) != 0, (b & 2) != 0, (b & 4) != 0, (b & 8) != 0, (b & 16) != 0, (b & 32) != 0, (b & 64) != 0, (b & 128) != 0};
 }
 
 std::string MountFlags::Text() const {
@@ -48,239 +81,159 @@ std::string MountFlags::Text() const {
   if (no_atime) text += ",noatime";
   if (no_dir_atime) text += ",nodiratime";
   if (relatime && !no_atime) text += ",relatime";
+  if (no_symfollow) text += ",nosymfollow";
   return text;
 }
 
+MountFlags MountChange::Apply(MountFlags f) const {
+  const auto one = [&](bool MountFlags::* flag) { f.*flag = (f.*flag && !(clear.*flag)) || set.*flag; };
+  for (bool MountFlags::* flag : {&MountFlags::read_only, &MountFlags::no_suid, &MountFlags::no_dev, &MountFlags::no_exec,
+                                  &MountFlags::no_dir_atime, &MountFlags::no_symfollow}) {
+    one(flag);
+  }
+  if (atime) {
+    f.no_atime = set.no_atime;
+    f.relatime = set.relatime;
+  }
+  return f;
+}
+
+Result<void> Filesystem::SetFlags(uint32_t flags) {
+  const uint32_t old = flags_.exchange(flags);
+  if ((flags & ~old & kSbReadOnly) != 0 && writers_.load() > 0) {
+    flags_.store(old);
+    return Errno::kEBUSY;
+  }
+  return Ok();
+}
+
+MountNamespace::MountNamespace(bool detached) : id_(NextNamespaceId()), detached_(detached) {}
+
+MountNamespace::~MountNamespace() { Dissolve(); }
+
+void MountNamespace::Dissolve() {
+  Drop drop;
+  absl::MutexLock lock(&MountTree::mu());
+  if (root_ == nullptr) return;
+  MountTree::Discard(*root_, drop);
+  drop.mounts.push_back(std::move(root_));
+  root_ = nullptr;
+}
+
 Ref<MountNamespace> MountNamespace::Create(Ref<Filesystem> root_fs, MountFlags flags, std::string source) {
-  Ref<MountNamespace> ns = Ref<MountNamespace>::Adopt(new MountNamespace);
+  Ref<MountNamespace> ns = Ref<MountNamespace>::Adopt(new MountNamespace(false));
   Ref<Dentry> root = Dentry::NewRoot(root_fs->root());
-  ns->root_ = MakeRef<Mount>(std::move(root_fs), std::move(root), flags, std::move(source));
+  const Ref<Mount> mount = MakeRef<Mount>(std::move(root_fs), std::move(root), flags, std::move(source));
+  absl::MutexLock lock(&MountTree::mu());
+  ns->root_ = mount;
+  MountTree::SetNamespace(*mount, ns.get());
   return ns;
 }
 
-MountNamespace::~MountNamespace() {
-  absl::flat_hash_map<Key, Ref<Mount>> mounts;
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  mounts.swap(mounts_);
-  for (auto& [key, mount] : mounts) {
-    mount->mountpoint_->mounts_here_.fetch_sub(1, std::memory_order_acq_rel);
-    drop.push_back(std::move(mount->parent_));
-    drop.push_back(std::move(mount->mountpoint_));
-    mount->parent_ = nullptr;
-    mount->mountpoint_ = nullptr;
-  }
+Ref<MountNamespace> MountNamespace::NewDetached(Ref<Mount> mount) {
+  Ref<MountNamespace> ns = Ref<MountNamespace>::Adopt(new MountNamespace(true));
+  absl::MutexLock lock(&MountTree::mu());
+  ns->root_ = mount;
+  MountTree::SetNamespace(*mount, ns.get());
+  return ns;
 }
 
-Path MountNamespace::root() const {
-  absl::ReaderMutexLock lock(&g_mount_mu);
-  return {root_.ToRef(), root_->root()};
-}
-
-void MountNamespace::Hang(Ref<Mount> mount, const Path& at) {
-  at.dentry->mounts_here_.fetch_add(1, std::memory_order_acq_rel);
-  mount->parent_ = at.mount;
-  mount->mountpoint_ = at.dentry;
-  mounts_.insert_or_assign(Key(at.mount.get(), at.dentry.get()), std::move(mount));
-}
-
-void MountNamespace::Unhang(Mount& mount, std::vector<RefPtr<RefCounted>>& drop) {
-  mount.mountpoint_->mounts_here_.fetch_sub(1, std::memory_order_acq_rel);
-  auto it = mounts_.find(Key(mount.parent_.get(), mount.mountpoint_.get()));
-  CHECK(it != mounts_.end() && it->second.get() == &mount);
-  drop.push_back(std::move(it->second));
-  mounts_.erase(it);
-  drop.push_back(std::move(mount.parent_));
-  drop.push_back(std::move(mount.mountpoint_));
-  mount.parent_ = nullptr;
-  mount.mountpoint_ = nullptr;
-}
-
-std::vector<Mount*> MountNamespace::ChildrenOf(const Mount& mount) const {
-  std::vector<Mount*> children;
-  for (const auto& [key, child] : mounts_) {
-    if (key.first == &mount) children.push_back(child.get());
-  }
-  std::sort(children.begin(), children.end(), [](const Mount* a, const Mount* b) { return a->id() < b->id(); });
-  return children;
-}
-
-bool MountNamespace::Contains(const Mount& mount) const {
-  absl::ReaderMutexLock lock(&g_mount_mu);
-  return ContainsLocked(mount);
-}
-
-bool MountNamespace::ContainsLocked(const Mount& mount) const {
-  if (root_.get() == &mount) return true;
-  if (mount.parent_ == nullptr) return false;
-  auto it = mounts_.find(Key(mount.parent_.get(), mount.mountpoint_.get()));
-  return it != mounts_.end() && it->second.get() == &mount;
-}
-
-Ref<MountNamespace> MountNamespace::Clone(std::vector<Path*> translate) {
-  Ref<MountNamespace> copy = Ref<MountNamespace>::Adopt(new MountNamespace);
-  absl::flat_hash_map<const Mount*, Ref<Mount>> copies;
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  auto duplicate = [&](const Mount& m) { return MakeRef<Mount>(m.fs_, m.root_, m.flags(), m.source_); };
-  std::vector<Mount*> todo{root_.get()};
-  copies.emplace(root_.get(), duplicate(*root_));
-  copy->root_ = copies.at(root_.get());
-  while (!todo.empty()) {
-    Mount* parent = todo.back();
-    todo.pop_back();
-    for (Mount* child : ChildrenOf(*parent)) {
-      Ref<Mount> twin = duplicate(*child);
-      copies.emplace(child, twin);
-      copy->Hang(std::move(twin), Path{copies.at(parent), child->mountpoint_.ToRef()});
-      todo.push_back(child);
-    }
-  }
+Result<Ref<MountNamespace>> MountNamespace::Clone(std::vector<Path*> translate) const {
+  Ref<MountNamespace> copy = Ref<MountNamespace>::Adopt(new MountNamespace(false));
+  Drop drop;
+  absl::MutexLock lock(&MountTree::mu());
+  if (root_ == nullptr) return Errno::kEINVAL;
+  MountTree::Pairs pairs;
+  copy->root_ = MountTree::Copy(*root_, root_->root(), /*recursive=*/true, /*keep_unbindable=*/true, MountTree::As::kPeer, &pairs);
+  MountTree::SetNamespace(*copy->root_, copy.get());
   for (Path* path : translate) {
-    auto it = copies.find(path->mount.get());
-    if (it == copies.end()) continue;
-    drop.emplace_back(std::move(path->mount));
-    path->mount = it->second;
+    for (const auto& [original, twin] : pairs) {
+      if (original != path->mount.get()) continue;
+      drop.mounts.emplace_back(std::move(path->mount));
+      path->mount = ShareRef(twin);
+      break;
+    }
   }
   return copy;
 }
 
-Result<Ref<Mount>> MountNamespace::Attach(const Path& at, Ref<Filesystem> fs, RefPtr<Dentry> fs_root, MountFlags flags, std::string source) {
-  Ref<Dentry> root = fs_root != nullptr ? fs_root.ToRef() : Dentry::NewRoot(fs->root());
-  if (at.dentry->IsNegative() || at.dentry->IsDeleted()) return Errno::kENOENT;
-  if (root->IsDirectory() != at.dentry->IsDirectory()) return Errno::kENOTDIR;
-  Ref<Mount> mount = MakeRef<Mount>(std::move(fs), std::move(root), flags, std::move(source));
-  absl::MutexLock lock(&g_mount_mu);
-  if (!ContainsLocked(*at.mount)) return Errno::kEINVAL;
-  if (mounts_.contains(Key(at.mount.get(), at.dentry.get()))) return Errno::kEBUSY;
-  Hang(mount, at);
-  return mount;
+Path MountNamespace::root() const {
+  absl::ReaderMutexLock lock(&MountTree::mu());
+  return {root_.ToRef(), root_->root()};
 }
 
-Result<void> MountNamespace::Detach(const Path& at, bool lazy) {
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  Mount& mount = *at.mount;
-  if (!(at.dentry == mount.root_) || !ContainsLocked(mount)) return Errno::kEINVAL;
-  if (mount.parent_ == nullptr) return lazy ? Errno::kEINVAL : Errno::kEBUSY;
-  std::vector<Mount*> below = ChildrenOf(mount);
-  if (!lazy) {
-    constexpr uint32_t kTableAndCaller = 2;
-    if (!below.empty() || mount.RefCountForTesting() > kTableAndCaller) return Errno::kEBUSY;
+Path MountNamespace::top() const {
+  Path at = root();
+  if (RefPtr<Mount> top = MountedOn(*at.mount, *at.dentry)) {
+    at.dentry = top->root();
+    at.mount = std::move(top).ToRef();
   }
-  // The whole subtree, leaves last in `order`, so taken down from its end.
-  std::vector<Mount*> order{&mount};
-  for (size_t i = 0; i < order.size(); ++i) {
-    const std::vector<Mount*> children = ChildrenOf(*order[i]);
-    order.insert(order.end(), children.begin(), children.end());
-  }
-  for (auto it = order.rbegin(); it != order.rend(); ++it) Unhang(**it, drop);
-  return Ok();
+  return at;
 }
 
-Result<Ref<Mount>> MountNamespace::Bind(const Path& from, const Path& at, bool recursive) {
-  if (at.dentry->IsDeleted() || from.dentry->IsDeleted()) return Errno::kENOENT;
-  if (from.dentry->IsDirectory() != at.dentry->IsDirectory()) return Errno::kENOTDIR;
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  if (!ContainsLocked(*at.mount) || !ContainsLocked(*from.mount)) return Errno::kEINVAL;
-  if (mounts_.contains(Key(at.mount.get(), at.dentry.get()))) return Errno::kEBUSY;
-  Ref<Mount> top = MakeRef<Mount>(from.mount->fs_, from.dentry, from.mount->flags(), from.mount->source_);
-  std::vector<std::pair<Mount*, Ref<Mount>>> todo;
-  // What hangs below the source is listed first: the copy may come to hang there too.
-  std::vector<std::pair<Ref<Mount>, Path>> hang;
-  if (recursive) todo.emplace_back(from.mount.get(), top);
-  while (!todo.empty()) {
-    auto [original, twin] = std::move(todo.back());
-    todo.pop_back();
-    for (Mount* child : ChildrenOf(*original)) {
-      if (original == from.mount.get() && !DentryCache::IsBelow(*from.dentry, *child->mountpoint_)) continue;
-      Ref<Mount> copy = MakeRef<Mount>(child->fs_, child->root_, child->flags(), child->source_);
-      hang.emplace_back(copy, Path{twin, child->mountpoint_.ToRef()});
-      todo.emplace_back(child, std::move(copy));
-    }
-  }
-  Hang(top, at);
-  for (auto& [mount, where] : hang) Hang(std::move(mount), where);
-  return top;
+bool MountNamespace::Contains(const Mount& mount) const {
+  absl::ReaderMutexLock lock(&MountTree::mu());
+  return mount.ns_ == this;
 }
 
-Result<void> MountNamespace::Move(const Path& from, const Path& to) {
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  Mount& mount = *from.mount;
-  if (!(from.dentry == mount.root_) || mount.parent_ == nullptr) return Errno::kEINVAL;
-  if (!ContainsLocked(mount) || !ContainsLocked(*to.mount)) return Errno::kEINVAL;
-  if (mount.root_->IsDirectory() != to.dentry->IsDirectory()) return Errno::kENOTDIR;
-  for (const Mount* m = to.mount.get(); m != nullptr; m = m->parent_.get()) {
-    if (m == &mount) return Errno::kELOOP;
-  }
-  if (mounts_.contains(Key(to.mount.get(), to.dentry.get()))) return Errno::kEBUSY;
-  Unhang(mount, drop);
-  Hang(from.mount, to);
-  return Ok();
+bool MountNamespace::IsDetachedRoot(const Path& path) {
+  absl::ReaderMutexLock lock(&MountTree::mu());
+  return path.mount->ns_ != nullptr && path.mount->ns_->detached_ && path.mount->parent_ == nullptr && path.dentry == path.mount->root();
 }
 
-Result<void> MountNamespace::PivotRoot(const Path& new_root, const Path& put_old) {
-  std::vector<RefPtr<RefCounted>> drop;
-  absl::MutexLock lock(&g_mount_mu);
-  Mount& mount = *new_root.mount;
-  if (!(new_root.dentry == mount.root_) || !ContainsLocked(mount)) return Errno::kEINVAL;
-  if (root_.get() == &mount || root_ == RefPtr<Mount>(put_old.mount)) return Errno::kEBUSY;
-  // put_old at or below new_root.
-  Path at = put_old;
-  while (!(at.mount == new_root.mount)) {
-    if (at.mount->parent_ == nullptr) return Errno::kEINVAL;
-    at = Path{at.mount->parent_.ToRef(), at.mount->mountpoint_.ToRef()};
-  }
-  if (!DentryCache::IsBelow(*new_root.dentry, *at.dentry)) return Errno::kEINVAL;
-  if (mounts_.contains(Key(put_old.mount.get(), put_old.dentry.get()))) return Errno::kEBUSY;
-  const Ref<Mount> old_root = root_.ToRef();
-  Unhang(mount, drop);
-  Hang(old_root, put_old);
-  root_ = new_root.mount;
-  return Ok();
-}
-
-RefPtr<Mount> MountNamespace::MountedOn(const Mount& mount, const Dentry& dentry) const {
+RefPtr<Mount> MountNamespace::MountedOn(const Mount& mount, const Dentry& dentry, bool quietly) {
   if (!dentry.IsMountpoint()) return nullptr;
-  absl::ReaderMutexLock lock(&g_mount_mu);
-  auto it = mounts_.find(Key(&mount, &dentry));
-  if (it == mounts_.end()) return nullptr;
+  absl::ReaderMutexLock lock(&MountTree::mu());
+  Mount* top = MountTree::ChildOn(mount, dentry);
+  if (top == nullptr) return nullptr;
   // The topmost of those stacked on one another.
-  Mount* top = it->second.get();
   while (top->root_->IsMountpoint()) {
-    it = mounts_.find(Key(top, top->root_.get()));
-    if (it == mounts_.end()) break;
-    top = it->second.get();
+    Mount* next = MountTree::ChildOn(*top, *top->root_);
+    if (next == nullptr) break;
+    top = next;
   }
+  if (!quietly && top->expiring_.load(std::memory_order_relaxed)) top->expiring_.store(false, std::memory_order_relaxed);
   return ShareRef(top);
 }
 
 std::optional<Path> MountNamespace::MountpointOf(const Mount& mount) {
-  absl::ReaderMutexLock lock(&g_mount_mu);
+  absl::ReaderMutexLock lock(&MountTree::mu());
   if (mount.parent_ == nullptr) return std::nullopt;
-  return Path{mount.parent_.ToRef(), mount.mountpoint_.ToRef()};
+  return Path{ShareRef(mount.parent_), mount.mountpoint_.ToRef()};
 }
 
 std::vector<MountInfo> MountNamespace::List(const Path& root) const {
-  struct Row {
-    Ref<Mount> mount;
-    uint64_t parent_id;
-  };
-  std::vector<Row> rows;
+  std::vector<MountInfo> rows;
   {
-    absl::ReaderMutexLock lock(&g_mount_mu);
-    rows.push_back({root_.ToRef(), root_->id()});
-    for (const auto& [key, mount] : mounts_) rows.push_back({mount, key.first->id()});
+    absl::ReaderMutexLock lock(&MountTree::mu());
+    rows.reserve(mounts_.size());
+    for (const auto& [id, mount] : mounts_) {
+      if (!MountTree::IsReachable(*mount, *mount->root_, root)) continue;
+      MountInfo info{.mount = ShareRef(mount), .parent_id = mount->parent_ != nullptr ? mount->parent_->id() : mount->id(), .mountpoint = "", .root = ""};
+      info.shared = MountTree::SharedId(*mount);
+      const PeerGroup* master = MountTree::MasterOf(*mount);
+      info.master = master != nullptr ? master->id() : 0;
+      info.propagate_from = MountTree::PropagateFrom(*mount, root);
+      info.unbindable = mount->unbindable_;
+      rows.push_back(std::move(info));
+    }
   }
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.mount->id() < b.mount->id(); });
   std::vector<MountInfo> list;
-  for (Row& row : rows) {
+  for (MountInfo& row : rows) {
     std::optional<std::string> where = ReachableText(root, Path{row.mount, row.mount->root()});
-    if (where) list.push_back({std::move(row.mount), row.parent_id, *std::move(where)});
+    if (!where) continue;  // moved away meanwhile
+    row.mountpoint = *std::move(where);
+    row.root = RootText(*row.mount);
+    list.push_back(std::move(row));
   }
   return list;
+}
+
+Result<MountInfo> MountNamespace::Find(uint64_t unique_id, const Path& root) const {
+  for (MountInfo& info : List(root)) {
+    if (info.mount->unique_id() == unique_id) return std::move(info);
+  }
+  return Errno::kENOENT;
 }
 
 }  // namespace rampart::vfs

@@ -1,6 +1,8 @@
 // open(2) and its kin (Linux: fs/namei.c, path_openat and do_open).
 #include <optional>
 
+#include "absl/cleanup/cleanup.h"
+
 #include "sentry/vfs/dentry_cache.h"
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/path_observer.h"
@@ -97,7 +99,13 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
       TRY(extras->leases.Break(nullptr, OpensForWriting(flags) || truncate));
     }
   }
-  if (counts) TRY(inode.AcquireWriteAccess());
+  if (counts) {
+    TRY(path.mount->AcquireWrite());
+    if (const Result<void> acquired = inode.AcquireWriteAccess(); !acquired.ok()) {
+      path.mount->ReleaseWrite();
+      return acquired.error();
+    }
+  }
   Result<Ref<FileDescription>> file = OpenByType(caller, path, flags);
   if (file.ok() && truncate && regular) {
     const Result<void> truncated = TruncateOpened(caller, path, 0);
@@ -108,6 +116,7 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
       file.value()->AdoptWriteAccess();
     } else {
       inode.ReleaseWriteAccess();
+      path.mount->ReleaseWrite();
     }
   }
   if (file.ok() && regular && file.value()->readable() && !file.value()->writable()) file.value()->AdoptReadCount();
@@ -143,7 +152,11 @@ Result<RefPtr<FileDescription>> CreateLast(const Walk& walk, Walker& walker, uin
   const Ref<Dentry> child = TRY(Walker::LookupChildLocked(walk.caller, *parent.dentry, walker.last(), ""));
   if (!child->IsNegative()) return RefPtr<FileDescription>();
   if ((resolve & kResolveCached) != 0) return Errno::kEAGAIN;
-  if (parent.mount->read_only()) return Errno::kEROFS;
+  TRY(parent.mount->AcquireWrite());
+  bool counted = true;
+  const absl::Cleanup release = [&] {
+    if (counted) parent.mount->ReleaseWrite();
+  };
   TRY(MayCreate(walk.caller, *parent.dentry));
   const CreateArgs args = TRY(NewObjectArgs(walk.caller, directory, FileType::kRegular, mode));
   const uint32_t open_flags = flags & ~abi::kOTrunc;
@@ -155,7 +168,10 @@ Result<RefPtr<FileDescription>> CreateLast(const Walk& walk, Walker& walker, uin
   Result<Ref<FileDescription>> file = directory.CreateAndOpen(walk.caller, walker.last(), args, open_flags, name_it);
   if (made != nullptr) {
     NotifyChild(directory, kInCreate, 0, walker.last());
-    if (file.ok() && OpensForWriting(flags) && made->inode()->AcquireWriteAccess().ok()) file.value()->AdoptWriteAccess();
+    if (file.ok() && OpensForWriting(flags) && made->inode()->AcquireWriteAccess().ok()) {
+      file.value()->AdoptWriteAccess();
+      counted = false;
+    }
     if (file.ok() && file.value()->readable() && !file.value()->writable()) file.value()->AdoptReadCount();
     if (file.ok()) NotifyWatches(file.value()->path(), kInOpen);
   }

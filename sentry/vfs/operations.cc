@@ -41,6 +41,7 @@ Result<Path> MakeName(const Walk& walk, std::string_view path, bool is_directory
 // After a name has gone: the cache knows that it is not there, where the cache's word counts.
 void EnterRemoved(Dentry& directory, Dentry& victim, const std::string& name) {
   DentryCache::Forget(victim, true);
+  MountNamespace::DetachAllOn(victim);  // those of other namespaces; ours would have kept it
   if (directory.inode()->cache_policy() == CachePolicy::kCache) DentryCache::Enter(directory, name, nullptr);
 }
 
@@ -130,7 +131,7 @@ Result<void> Unlink(const Walk& walk, std::string_view path) {
   victim = TRY(Walker::LookupChildLocked(walk.caller, directory, at.last, ""));
   if (victim->IsNegative()) return Errno::kENOENT;
   if (at.must_be_directory) return victim->IsDirectory() ? Errno::kEISDIR : Errno::kENOTDIR;
-  TRY(MayDelete(walk.caller, directory, *victim, false));
+  TRY(MayDelete(walk.caller, walk.mounts, directory, *victim, false));
   TRY(directory.inode()->Unlink(walk.caller, at.last, *victim->inode()));
   EnterRemoved(directory, *victim, at.last);
   NotifyRemoved(walk.caller, *directory.inode(), *victim->inode(), at.last);
@@ -150,7 +151,7 @@ Result<void> RemoveDirectory(const Walk& walk, std::string_view path) {
   absl::MutexLock lock(&DentryCache::DirMutex(directory));
   victim = TRY(Walker::LookupChildLocked(walk.caller, directory, at.last, ""));
   if (victim->IsNegative()) return Errno::kENOENT;
-  TRY(MayDelete(walk.caller, directory, *victim, true));
+  TRY(MayDelete(walk.caller, walk.mounts, directory, *victim, true));
   {
     // Nothing may be made in it between the filesystem's check for emptiness and the mark that it is gone.
     absl::MutexLock inner(&DentryCache::DirMutex(*victim));

@@ -14,6 +14,8 @@ namespace rampart::vfs {
 // openat2(2).
 inline constexpr uint64_t kResolveNoXdev = 1, kResolveNoMagiclinks = 2, kResolveNoSymlinks = 4, kResolveBeneath = 8, kResolveInRoot = 16,
                           kResolveCached = 32;
+// Ours: a walk that umount2(MNT_EXPIRE) does not take for a use of what is mounted.
+inline constexpr uint64_t kResolveQuietly = uint64_t{1} << 32;
 
 // How a path is walked.
 struct WalkArgs {

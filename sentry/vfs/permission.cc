@@ -13,7 +13,7 @@ Result<void> MayCreate(Caller& caller, const Dentry& directory) {
   return directory.inode()->CheckAccess(caller, Access::kWrite | Access::kExecute);
 }
 
-Result<void> MayDelete(Caller& caller, const Dentry& directory, const Dentry& victim, bool must_be_directory) {
+Result<void> MayDelete(Caller& caller, const MountNamespace& mounts, const Dentry& directory, const Dentry& victim, bool must_be_directory) {
   if (victim.IsNegative()) return Errno::kENOENT;
   TRY(directory.inode()->CheckAccess(caller, Access::kWrite | Access::kExecute));
   if (!caller.creds().HasCapability(abi::Capability::kFowner)) {
@@ -25,7 +25,7 @@ Result<void> MayDelete(Caller& caller, const Dentry& directory, const Dentry& vi
   }
   if (must_be_directory && !victim.IsDirectory()) return Errno::kENOTDIR;
   if (!must_be_directory && victim.IsDirectory()) return Errno::kEISDIR;
-  if (victim.IsMountpoint()) return Errno::kEBUSY;
+  if (mounts.HasMountOn(victim)) return Errno::kEBUSY;
   return Ok();
 }
 

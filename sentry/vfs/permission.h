@@ -10,7 +10,7 @@ bool IsOwnerOrCapable(const Caller& caller, const Attr& attr);
 // EACCES; ENOENT in a removed directory.
 Result<void> MayCreate(Caller& caller, const Dentry& directory);
 // EACCES, EPERM (sticky), ENOTDIR, EISDIR, EBUSY (something is mounted on it).
-Result<void> MayDelete(Caller& caller, const Dentry& directory, const Dentry& victim, bool must_be_directory);
+Result<void> MayDelete(Caller& caller, const MountNamespace& mounts, const Dentry& directory, const Dentry& victim, bool must_be_directory);
 // The owner, group and mode that a new object of this directory gets (set-group-id directories; the caller's umask is applied to `mode`).
 Result<CreateArgs> NewObjectArgs(Caller& caller, Inode& directory, FileType type, uint32_t mode);
 

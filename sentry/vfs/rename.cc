@@ -83,14 +83,14 @@ Result<void> CheckObjects(const Names& names, const Dentry& source, const Dentry
   return Ok();
 }
 
-Result<void> CheckRights(Caller& caller, const Names& names, const Dentry& source, const Dentry& target) {
+Result<void> CheckRights(Caller& caller, const MountNamespace& mounts, const Names& names, const Dentry& source, const Dentry& target) {
   const Dentry& old_dir = *names.old_at.parent.dentry;
   const Dentry& new_dir = *names.new_at.parent.dentry;
-  TRY(MayDelete(caller, old_dir, source, source.IsDirectory()));
+  TRY(MayDelete(caller, mounts, old_dir, source, source.IsDirectory()));
   if (target.IsNegative()) {
     TRY(MayCreate(caller, new_dir));
   } else {
-    TRY(MayDelete(caller, new_dir, target, names.exchange() ? target.IsDirectory() : source.IsDirectory()));
+    TRY(MayDelete(caller, mounts, new_dir, target, names.exchange() ? target.IsDirectory() : source.IsDirectory()));
   }
   // A directory that changes its parent has its ".." rewritten.
   if (&old_dir != &new_dir) {
@@ -138,6 +138,7 @@ Result<void> Perform(Caller& caller, const Names& names, Dentry& source, Dentry&
     return Ok();
   }
   DentryCache::Forget(target, !target.IsNegative());
+  MountNamespace::DetachAllOn(target);
   DentryCache::Move(source, new_dir, names.new_at.last);
   if (old_dir.inode()->cache_policy() == CachePolicy::kCache && (names.flags & abi::kRenameWhiteout) == 0) {
     DentryCache::Enter(old_dir, names.old_at.last, nullptr);
@@ -167,7 +168,7 @@ Result<void> Rename(const Walk& from, std::string_view old_path, const Walk& to,
   target = TRY(Walker::LookupChildLocked(caller, new_dir, names.new_at.last, ""));
   TRY(CheckObjects(names, *source, *target));
   if (source->inode() == target->inode()) return Ok();  // two names of one object: nothing happens
-  TRY(CheckRights(caller, names, *source, *target));
+  TRY(CheckRights(caller, from.mounts, names, *source, *target));
   const RefPtr<Inode> replaced = target->inode();
   TRY(Perform(caller, names, *source, *target));
   Notify(caller, names, *source->inode(), replaced.get());

@@ -85,7 +85,7 @@ Result<void> Walker::Step(std::string_view name, std::string_view rest) {
 }
 
 Result<void> Walker::FollowMounts() {
-  if (RefPtr<Mount> top = walk_.mounts.MountedOn(*current_.mount, *current_.dentry)) {
+  if (RefPtr<Mount> top = MountNamespace::MountedOn(*current_.mount, *current_.dentry, (resolve_ & kResolveQuietly) != 0)) {
     if ((resolve_ & kResolveNoXdev) != 0) return Errno::kEXDEV;
     current_.dentry = top->root();
     current_.mount = std::move(top).ToRef();
@@ -117,6 +117,7 @@ Result<void> Walker::StepUp() {
 
 Result<void> Walker::FollowLink() {
   if (++links_ > kMaxLinks || (resolve_ & kResolveNoSymlinks) != 0) return Errno::kELOOP;
+  if (link_mount_->flags().no_symfollow) return Errno::kELOOP;
   const RefPtr<Inode> link = current_.dentry->inode();
   if (link->IsMagicLink()) {
     if ((resolve_ & kResolveNoMagiclinks) != 0) return Errno::kELOOP;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
+
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/operations.h"
 #include "sentry/vfs/path_observer.h"
@@ -16,6 +18,26 @@ std::atomic<size_t> g_observer_count{0};
 std::vector<PathObserver*>& Observers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(g_observers_mu) {
   static auto* const all = new std::vector<PathObserver*>;
   return *all;
+}
+
+// All that are in some list: for events about whole filesystems.
+struct AllWatches {
+  absl::Mutex mu;
+  absl::flat_hash_set<Watch*> set ABSL_GUARDED_BY(mu);
+};
+AllWatches& TheWatches() {
+  static AllWatches* const all = new AllWatches;
+  return *all;
+}
+void Enter(Watch* watch) {
+  AllWatches& all = TheWatches();
+  absl::MutexLock lock(&all.mu);
+  all.set.insert(watch);
+}
+void Leave(Watch* watch) {
+  AllWatches& all = TheWatches();
+  absl::MutexLock lock(&all.mu);
+  all.set.erase(watch);
 }
 }  // namespace
 
@@ -35,6 +57,7 @@ void PathObserver::Remove(PathObserver& observer) {
 
 void WatchList::Add(Ref<Watch> watch) {
   absl::MutexLock lock(&mu_);
+  Enter(watch.get());
   watches_.push_back(std::move(watch));
   g_watches.fetch_add(1, std::memory_order_release);
 }
@@ -45,6 +68,7 @@ void WatchList::Remove(const Watch* watch) {
   for (size_t i = 0; i < watches_.size(); ++i) {
     if (watches_[i].get() != watch) continue;
     dropped = watches_[i];
+    Leave(dropped.get());
     watches_.erase(watches_.begin() + static_cast<std::ptrdiff_t>(i));
     g_watches.fetch_sub(1, std::memory_order_release);
     return;
@@ -56,7 +80,10 @@ void WatchList::Notify(uint32_t mask, uint32_t cookie, std::string_view name, bo
   for (const Ref<Watch>& w : watches_) w->OnEvent(mask, cookie, name, unlinked);
 }
 
-WatchList::~WatchList() { g_watches.fetch_sub(static_cast<int>(watches_.size()), std::memory_order_release); }
+WatchList::~WatchList() {
+  for (const Ref<Watch>& watch : watches_) Leave(watch.get());
+  g_watches.fetch_sub(static_cast<int>(watches_.size()), std::memory_order_release);
+}
 
 bool AnyWatches() { return g_watches.load(std::memory_order_acquire) != 0; }
 
@@ -69,6 +96,22 @@ void NotifySelf(Inode& inode, uint32_t mask) {
   if (!AnyWatches()) return;
   if (inode.IsDirectory() && (mask & (kInDeleteSelf | kInMoveSelf)) == 0) mask |= kInIsDir;
   if (InodeExtras* extras = inode.extras_if_any()) extras->watches.Notify(mask, 0, "", false);
+}
+
+void NotifyUnmount(Filesystem& fs) {
+  if (!AnyWatches()) return;
+  std::vector<Ref<Inode>> inodes;
+  {
+    AllWatches& all = TheWatches();
+    absl::MutexLock lock(&all.mu);
+    for (const Watch* watch : all.set) {
+      Inode& inode = watch->inode();
+      if (&inode.fs() == &fs && std::none_of(inodes.begin(), inodes.end(), [&](const Ref<Inode>& i) { return i.get() == &inode; })) {
+        inodes.push_back(ShareRef(&inode));
+      }
+    }
+  }
+  for (const Ref<Inode>& inode : inodes) inode->extras().watches.Notify(kInUnmount, 0, "", false);
 }
 
 uint32_t NextMoveCookie() { return g_cookie.fetch_add(1, std::memory_order_relaxed) + 1; }

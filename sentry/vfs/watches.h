@@ -1,6 +1,6 @@
 // WatchList: the inotify watches on one inode (inotify(7)). sentry/fs/inotify implements Watch; the core and file implementations tell of events
 // through NotifyWatches (operations.h) and the functions below.
-// Thread safety: any thread. Lock order: WatchList::mu_ → what OnEvent takes (an inotify instance's queue lock), nothing else.
+// Thread safety: any thread. Lock order: WatchList::mu_ → what OnEvent takes (an inotify instance's queue lock), or the list of all watches.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 
 namespace rampart::vfs {
 
+class Filesystem;
 class Inode;
 class Dentry;
 
@@ -26,6 +27,8 @@ class Watch : public virtual RefCounted {
   // `name`: the child that the event is about, or empty for the watched object itself. `unlinked`: the object has lost its last name
   // (IN_EXCL_UNLINK). Called with the list's lock held: must not block or touch the list.
   virtual void OnEvent(uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked) = 0;
+  // What it watches, and keeps alive.
+  virtual Inode& inode() const = 0;
 };
 
 class WatchList {
@@ -55,6 +58,8 @@ bool AnyWatches();
 void NotifyChild(Inode& directory, uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked = false);
 // Tells the watches of `inode` itself.
 void NotifySelf(Inode& inode, uint32_t mask);
+// The last mount of a filesystem has gone: tells every watch in it (IN_UNMOUNT).
+void NotifyUnmount(Filesystem& fs);
 // For IN_MOVED_FROM and IN_MOVED_TO.
 uint32_t NextMoveCookie();
 

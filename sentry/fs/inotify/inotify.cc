@@ -23,7 +23,7 @@ constexpr uint32_t kKeptFlags = abi::kInAllEvents | abi::kInOneshot | abi::kInEx
 
 class InotifyWatch final : public vfs::Watch {
  public:
-  InotifyWatch(Inotify& owner, vfs::Path path, int32_t wd, uint32_t mask) : owner_(owner), path_(std::move(path)), wd_(wd), mask_(mask) {}
+  InotifyWatch(Inotify& owner, Ref<vfs::Dentry> name, int32_t wd, uint32_t mask) : owner_(owner), name_(std::move(name)), wd_(wd), mask_(mask) {}
 
   void OnEvent(uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked) override {
     const uint32_t wanted = mask_.load(std::memory_order_acquire);
@@ -32,10 +32,10 @@ class InotifyWatch final : public vfs::Watch {
     if ((mask & (wanted | kEnding) & ~vfs::kInIsDir) == 0) return;
     owner_.Deliver(*this, mask, cookie, name);
   }
-  vfs::Inode& inode() const { return *path_.dentry->inode(); }
+  vfs::Inode& inode() const override { return *name_->inode(); }
 
   Inotify& owner_;  // takes this watch out of its list before it dies
-  const vfs::Path path_;
+  const Ref<vfs::Dentry> name_;  // keeps the inode; not the mount, which may be unmounted
   const int32_t wd_;
   std::atomic<uint32_t> mask_;      // written under owner_.mu_
   std::atomic<bool> ended_{false};  // written under owner_.mu_
@@ -91,7 +91,7 @@ Result<int32_t> Inotify::AddWatch(const vfs::Path& path, uint32_t mask) {
     }
     if (watches_.size() >= kMaxWatches || last_wd_ == INT32_MAX) return Errno::kENOSPC;
     wd = ++last_wd_;
-    made = MakeRef<InotifyWatch>(*this, path, wd, kept);
+    made = MakeRef<InotifyWatch>(*this, path.dentry, wd, kept);
     watches_.emplace(wd, made.ToRef());
     by_inode_[inode.get()] = wd;
   }

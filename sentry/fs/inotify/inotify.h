@@ -1,6 +1,6 @@
 // Inotify: an instance of inotify(7): watches on inodes, and the queue of events that they made.
 //
-// Model. A watch sits in its inode's WatchList and keeps the Path (and so the inode) alive. Events come in under the list's lock; a watch that ends
+// Model. A watch sits in its inode's WatchList and keeps a name (and so the inode) alive. Events come in under the list's lock; a watch that ends
 // there (one-shot, object deleted) is only marked, and taken out of the list by the next call on the instance.
 // Thread safety: any thread. Lock order: WatchList's lock → mu_; the wait queue is told without mu_.
 #pragma once

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "sentry/fs/proc/internal.h"
-#include "sentry/ipc/namespace.h"
+#include "sentry/kernel/namespaces.h"
 
 namespace rampart::fs::proc {
 namespace {
@@ -31,32 +31,39 @@ Result<std::vector<T>> ParseNumbers(std::string_view text, size_t most) {
   return numbers;
 }
 
+// The namespace of whoever reads or writes: each file shows the reader's.
+ipc::Namespace& Current(const ProcFilesystem& fs, Caller& caller) {
+  return caller.task() != nullptr ? *caller.task()->namespaces().ipc : *fs.kernel().namespaces().ipc;
+}
+
 // One number of `limits()`, which `store` puts back; in [low, high].
 template <class Limits, class T>
-Ref<vfs::Inode> Number(const Ref<ProcFilesystem>& fs, std::function<Limits()> load, std::function<void(const Limits&)> store, T Limits::*field,
+Ref<vfs::Inode> Number(const Ref<ProcFilesystem>& fs, std::function<Limits(Caller&)> load, std::function<void(Caller&, const Limits&)> store, T Limits::*field,
                        T low = 0, T high = std::numeric_limits<T>::max()) {
   return MakeRef<pseudo::FunctionFile>(
-      fs, 0644, [load, field](Caller&) -> Text { return std::to_string(load().*field) + "\n"; },
-      [load, store, field, low, high](Caller&, std::string_view text) -> Result<void> {
+      fs, 0644, [load, field](Caller& caller) -> Text { return std::to_string(load(caller).*field) + "\n"; },
+      [load, store, field, low, high](Caller& caller, std::string_view text) -> Result<void> {
         const std::vector<T> numbers = TRY(ParseNumbers<T>(text, 1));
         if (numbers[0] < low || numbers[0] > high) return Errno::kEINVAL;
-        Limits limits = load();
+        Limits limits = load(caller);
         limits.*field = numbers[0];
-        store(limits);
+        store(caller, limits);
         return Ok();
       });
 }
 
-Ref<vfs::Inode> SemFile(const Ref<ProcFilesystem>& fs, ipc::SemTable& table) {
+Ref<vfs::Inode> SemFile(const Ref<ProcFilesystem>& fs) {
   return MakeRef<pseudo::FunctionFile>(
       fs, 0644,
-      [&table](Caller&) -> Text {
+      [fs](Caller& caller) -> Text {
+        ipc::SemTable& table = Current(*fs, caller).sem();
         const ipc::SemLimits l = table.limits();
         std::string out;
         Append(out, "%d\t%d\t%d\t%d\n", l.per_set, l.all, l.per_operation, l.sets);
         return out;
       },
-      [&table](Caller&, std::string_view text) -> Result<void> {
+      [fs](Caller& caller, std::string_view text) -> Result<void> {
+        ipc::SemTable& table = Current(*fs, caller).sem();
         const std::vector<int32_t> numbers = TRY(ParseNumbers<int32_t>(text, 4));
         ipc::SemLimits l = table.limits();
         int32_t* const fields[] = {&l.per_set, &l.all, &l.per_operation, &l.sets};
@@ -68,10 +75,11 @@ Ref<vfs::Inode> SemFile(const Ref<ProcFilesystem>& fs, ipc::SemTable& table) {
       });
 }
 
-Ref<vfs::Inode> RemoveForcedFile(const Ref<ProcFilesystem>& fs, ipc::ShmTable& table) {
+Ref<vfs::Inode> RemoveForcedFile(const Ref<ProcFilesystem>& fs) {
   return MakeRef<pseudo::FunctionFile>(
-      fs, 0644, [&table](Caller&) -> Text { return table.limits().remove_forced ? "1\n" : "0\n"; },
-      [&table](Caller&, std::string_view text) -> Result<void> {
+      fs, 0644, [fs](Caller& caller) -> Text { return Current(*fs, caller).shm().limits().remove_forced ? "1\n" : "0\n"; },
+      [fs](Caller& caller, std::string_view text) -> Result<void> {
+        ipc::ShmTable& table = Current(*fs, caller).shm();
         const std::vector<int32_t> numbers = TRY(ParseNumbers<int32_t>(text, 1));
         if (numbers[0] != 0 && numbers[0] != 1) return Errno::kEINVAL;
         ipc::ShmLimits limits = table.limits();
@@ -84,16 +92,15 @@ Ref<vfs::Inode> RemoveForcedFile(const Ref<ProcFilesystem>& fs, ipc::ShmTable& t
 }  // namespace
 
 void AddIpcSettings(pseudo::PseudoDirectory& directory, const Ref<ProcFilesystem>& fs) {
-  ipc::Namespace& ipc = fs->kernel().ipc();
-  const std::function<ipc::ShmLimits()> shm = [&ipc] { return ipc.shm().limits(); };
-  const std::function<void(const ipc::ShmLimits&)> set_shm = [&ipc](const ipc::ShmLimits& l) { ipc.shm().SetLimits(l); };
+  const std::function<ipc::ShmLimits(Caller&)> shm = [fs](Caller& c) { return Current(*fs, c).shm().limits(); };
+  const std::function<void(Caller&, const ipc::ShmLimits&)> set_shm = [fs](Caller& c, const ipc::ShmLimits& l) { Current(*fs, c).shm().SetLimits(l); };
   directory.Add("shmmax", Number(fs, shm, set_shm, &ipc::ShmLimits::max));
   directory.Add("shmall", Number(fs, shm, set_shm, &ipc::ShmLimits::all));
   directory.Add("shmmni", Number(fs, shm, set_shm, &ipc::ShmLimits::count, 0, ipc::kMaxIds));
-  directory.Add("shm_rmid_forced", RemoveForcedFile(fs, ipc.shm()));
-  directory.Add("sem", SemFile(fs, ipc.sem()));
-  const std::function<ipc::MsgLimits()> msg = [&ipc] { return ipc.msg().limits(); };
-  const std::function<void(const ipc::MsgLimits&)> set_msg = [&ipc](const ipc::MsgLimits& l) { ipc.msg().SetLimits(l); };
+  directory.Add("shm_rmid_forced", RemoveForcedFile(fs));
+  directory.Add("sem", SemFile(fs));
+  const std::function<ipc::MsgLimits(Caller&)> msg = [fs](Caller& c) { return Current(*fs, c).msg().limits(); };
+  const std::function<void(Caller&, const ipc::MsgLimits&)> set_msg = [fs](Caller& c, const ipc::MsgLimits& l) { Current(*fs, c).msg().SetLimits(l); };
   directory.Add("msgmax", Number(fs, msg, set_msg, &ipc::MsgLimits::message));
   directory.Add("msgmnb", Number(fs, msg, set_msg, &ipc::MsgLimits::queue));
   directory.Add("msgmni", Number(fs, msg, set_msg, &ipc::MsgLimits::queues, 0, ipc::kMaxIds));
@@ -105,9 +112,8 @@ void AddIpcSettings(pseudo::PseudoDirectory& directory, const Ref<ProcFilesystem
 }
 
 Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs) {
-  ipc::MqAccounts& mq = fs->kernel().ipc().mq();
-  const std::function<ipc::MqLimits()> load = [&mq] { return mq.limits(); };
-  const std::function<void(const ipc::MqLimits&)> store = [&mq](const ipc::MqLimits& l) { mq.SetLimits(l); };
+  const std::function<ipc::MqLimits(Caller&)> load = [fs](Caller& c) { return Current(*fs, c).mq().limits(); };
+  const std::function<void(Caller&, const ipc::MqLimits&)> store = [fs](Caller& c, const ipc::MqLimits& l) { Current(*fs, c).mq().SetLimits(l); };
   auto d = MakeRef<pseudo::PseudoDirectory>(fs);
   d->Add("msg_default", Number(fs, load, store, &ipc::MqLimits::default_messages, 1, ipc::kMqHardMessages));
   d->Add("msg_max", Number(fs, load, store, &ipc::MqLimits::messages, 1, ipc::kMqHardMessages));
@@ -118,11 +124,10 @@ Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs) {
 }
 
 Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs) {
-  ipc::Namespace& ipc = fs->kernel().ipc();
   auto d = MakeRef<pseudo::PseudoDirectory>(fs);
-  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [&ipc](Caller&) -> Text { return ipc.msg().ProcText(); }));
-  d->Add("sem", MakeRef<pseudo::FunctionFile>(fs, 0444, [&ipc](Caller&) -> Text { return ipc.sem().ProcText(); }));
-  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [&ipc](Caller&) -> Text { return ipc.shm().ProcText(); }));
+  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).msg().ProcText(); }));
+  d->Add("sem", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).sem().ProcText(); }));
+  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).shm().ProcText(); }));
   return d;
 }
 

@@ -5,6 +5,7 @@
 #include "sentry/fs/proc/internal.h"
 #include "sentry/kernel/exec_file.h"
 #include "sentry/kernel/introspect.h"
+#include "sentry/kernel/namespace_file.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/vfs/operations.h"
 
@@ -368,16 +369,35 @@ class WholeProcessDirectory final : public ProcessDirectory, public kernel::Proc
   Ref<kernel::ThreadGroup> process() const override { return Ref<kernel::ThreadGroup>::Share(&task_->group()); }
 };
 
-Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const kernel::Task& task) {
-  auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0511, ProcInode(task.tid(), Kind::kNs));
-  static constexpr const char* kNames[] = {"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"};
-  uint64_t number = 4026531834;
-  for (const char* name : kNames) {
-    std::string kind = name;
-    if (const size_t at = kind.find("_for_children"); at != std::string::npos) kind.resize(at), --number;
-    ++number;
-    directory->Add(name, MakeRef<pseudo::PseudoSymlink>(fs, [text = kind + ":[" + std::to_string(number) + "]"](const Caller&) -> Text { return text; }));
+// ns/mnt and its like: links to the files that mean namespaces.
+class NamespaceLink final : public pseudo::PseudoInode {
+ public:
+  NamespaceLink(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, kernel::NamespaceKind kind)
+      : PseudoInode(std::move(fs), vfs::FileType::kSymlink, 0777), task_(std::move(task)), kind_(kind) {}
+  bool IsMagicLink() const override { return true; }
+  Result<vfs::Path> FollowMagic(Caller& caller) override {
+    if (!MayInspect(caller, *task_)) return Errno::kEACCES;
+    return kernel::NamespaceFile(*task_, kind_);
   }
+  Text ReadLink(const Caller& caller) override {
+    if (!MayInspect(caller, *task_)) return Errno::kEACCES;
+    return TRY(kernel::NamespaceFile(*task_, kind_)).dentry->name();
+  }
+
+ private:
+  const Ref<kernel::Task> task_;
+  const kernel::NamespaceKind kind_;
+};
+
+Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const Ref<kernel::Task>& task) {
+  using kernel::NamespaceKind;
+  auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0511, ProcInode(task->tid(), Kind::kNs));
+  static constexpr std::pair<const char*, NamespaceKind> kLinks[] = {
+      {"cgroup", NamespaceKind::kCgroup}, {"ipc", NamespaceKind::kIpc},   {"mnt", NamespaceKind::kMnt},
+      {"net", NamespaceKind::kNet},       {"pid", NamespaceKind::kPid},   {"pid_for_children", NamespaceKind::kPid},
+      {"time", NamespaceKind::kTime},     {"time_for_children", NamespaceKind::kTime},
+      {"user", NamespaceKind::kUser},     {"uts", NamespaceKind::kUts}};
+  for (const auto& [name, kind] : kLinks) directory->Add(name, MakeRef<NamespaceLink>(fs, task, kind));
   return directory;
 }
 
@@ -401,7 +421,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
   directory->Add("mem", MakeRef<MemFile>(fs, task, next()));
   directory->Add("fd", NewFdDirectory(fs, task, false));
   directory->Add("fdinfo", NewFdDirectory(fs, task, true));
-  directory->Add("ns", NewNamespaceDirectory(fs, *task));
+  directory->Add("ns", NewNamespaceDirectory(fs, task));
   directory->Add("net", NewNetDirectory(fs, id, thread_directory));
   if (thread_directory) {
     directory->Add("children", MakeRef<ProcessFile>(fs, task, true, 0444, next(), Children, nullptr));

@@ -1,5 +1,6 @@
 // /proc/sys: what programs read of the kernel's settings. Fixed values are those that the Sentry really works by.
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/namespaces.h"
 
 #include <charconv>
 #include <cstdio>
@@ -26,15 +27,19 @@ std::string Uuid() {
   return text;
 }
 
-Ref<vfs::Inode> HostnameFile(const Ref<ProcFilesystem>& fs) {
-  kernel::Kernel& kernel = fs->kernel();
+// Each file shows the reader's namespace.
+kernel::UtsNamespace& Uts(const ProcFilesystem& fs, Caller& caller) {
+  return caller.task() != nullptr ? *caller.task()->namespaces().uts : *fs.kernel().namespaces().uts;
+}
+
+Ref<vfs::Inode> UtsFile(const Ref<ProcFilesystem>& fs, std::string (kernel::UtsNamespace::*get)() const, void (kernel::UtsNamespace::*set)(std::string)) {
   return MakeRef<pseudo::FunctionFile>(
-      fs, 0644, [&kernel](Caller&) -> Text { return kernel.hostname() + "\n"; },
-      [&kernel](Caller& caller, std::string_view text) -> Result<void> {
+      fs, 0644, [fs, get](Caller& caller) -> Text { return (Uts(*fs, caller).*get)() + "\n"; },
+      [fs, set](Caller& caller, std::string_view text) -> Result<void> {
         if (!caller.creds().HasCapability(abi::Capability::kSysAdmin)) return Errno::kEPERM;
         while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
         if (text.size() > 64) return Errno::kEINVAL;
-        kernel.SetHostname(std::string(text));
+        (Uts(*fs, caller).*set)(std::string(text));
         return Ok();
       });
 }
@@ -45,9 +50,8 @@ Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   d->Add("osrelease", Fixed(fs, kernel::kUnameRelease));
   d->Add("version", Fixed(fs, kernel::kUnameVersion));
   d->Add("tainted", Fixed(fs, "0"));
-  d->Add("hostname", HostnameFile(fs));
-  kernel::Kernel& kernel = fs->kernel();
-  d->Add("domainname", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel](Caller&) -> Text { return kernel.domainname() + "\n"; }));
+  d->Add("hostname", UtsFile(fs, &kernel::UtsNamespace::hostname, &kernel::UtsNamespace::SetHostname));
+  d->Add("domainname", UtsFile(fs, &kernel::UtsNamespace::domainname, &kernel::UtsNamespace::SetDomainname));
   d->Add("pid_max", Fixed(fs, "4194304"));
   d->Add("threads-max", Fixed(fs, "127519"));
   d->Add("cap_last_cap", Fixed(fs, "40"));

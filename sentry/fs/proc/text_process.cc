@@ -252,31 +252,51 @@ std::string LimitsText(kernel::ThreadGroup& group) {
   return out;
 }
 
+namespace {
+
+// "shared:2 master:1 propagate_from:4", as mountinfo has it, each with a space behind.
+std::string PropagationText(const vfs::MountInfo& info) {
+  std::string text;
+  if (info.shared != 0) text += "shared:" + std::to_string(info.shared) + " ";
+  if (info.master != 0) text += "master:" + std::to_string(info.master) + " ";
+  if (info.propagate_from != 0) text += "propagate_from:" + std::to_string(info.propagate_from) + " ";
+  if (info.unbindable) text += "unbindable ";
+  return text;
+}
+
+std::string SuperFlags(const vfs::Filesystem& fs) {
+  std::string text;
+  if ((fs.flags() & vfs::Filesystem::kSbSynchronous) != 0) text += ",sync";
+  if ((fs.flags() & vfs::Filesystem::kSbDirSync) != 0) text += ",dirsync";
+  if ((fs.flags() & vfs::Filesystem::kSbMandatoryLocks) != 0) text += ",mand";
+  if ((fs.flags() & vfs::Filesystem::kSbLazyTime) != 0) text += ",lazytime";
+  return text;
+}
+
+}  // namespace
+
 std::string MountsText(kernel::Task& task, MountTable format) {
   const RefPtr<vfs::FsContext> fs = task.GetFs();
   if (!fs) return "";
   std::string out;
   for (const vfs::MountInfo& info : fs->mounts()->List(fs->root())) {
     const vfs::Mount& mount = *info.mount;
-    const vfs::MountFlags flags = mount.flags();
-    std::string options = flags.read_only ? "ro" : "rw";
-    if (flags.no_suid) options += ",nosuid";
-    if (flags.no_dev) options += ",nodev";
-    if (flags.no_exec) options += ",noexec";
-    if (flags.no_atime) options += ",noatime";
-    if (flags.relatime && !flags.no_atime) options += ",relatime";
-    const std::string own = mount.fs().Options();
-    const std::string source = mount.source().empty() ? "none" : mount.source();
+    const std::string source = Mangle(mount.source().empty() ? "none" : mount.source());
     const std::string where = Mangle(info.mountpoint);
+    const char* const type = mount.fs().type();
+    const std::string super = SuperFlags(mount.fs());
+    std::string own = mount.fs().Options();
+    if (!own.empty()) own.insert(0, ",");
     if (format == MountTable::kMounts) {
-      out += Mangle(source) + " " + where + " " + mount.fs().type() + " " + options + (own.empty() ? "" : "," + own) + " 0 0\n";
+      // One list for both: read-only if either is.
+      out += source + " " + where + " " + type + " " + (mount.read_only() ? "ro" : "rw") + super + mount.flags().Text().substr(2) + own + " 0 0\n";
     } else if (format == MountTable::kMountStats) {
-      out += "device " + Mangle(source) + " mounted on " + where + " with fstype " + mount.fs().type() + "\n";
+      out += "device " + source + " mounted on " + where + " with fstype " + type + "\n";
     } else {
-      Append(out, "%llu %llu %u:%u / ", static_cast<ULL>(mount.id()), static_cast<ULL>(info.parent_id), abi::DevMajor(mount.fs().device()),
+      Append(out, "%llu %llu %u:%u ", static_cast<ULL>(mount.id()), static_cast<ULL>(info.parent_id), abi::DevMajor(mount.fs().device()),
              abi::DevMinor(mount.fs().device()));
-      out += where + " " + options + " - " + mount.fs().type() + " " + Mangle(source) + " " + (flags.read_only ? "ro" : "rw") +
-             (own.empty() ? "" : "," + own) + "\n";
+      out += Mangle(info.root) + " " + where + " " + mount.flags().Text() + " " + PropagationText(info) + "- " + type + " " + source + " " +
+             (mount.fs().read_only() ? "ro" : "rw") + super + own + "\n";
     }
   }
   return out;

@@ -109,6 +109,7 @@ Result<Ref<vfs::FileDescription>> NewMemfd(Caller& caller, const Ref<mm::MemoryF
   const vfs::Path path = vfs::NewAnonymousPath(inode, "/memfd:" + std::string(name) + " (deleted)");
   Ref<vfs::FileDescription> description = TRY(inode->Open(caller, path, abi::kORdWr));
   TRY(inode->AcquireWriteAccess());
+  TRY(description->path().mount->AcquireWrite());
   description->AdoptWriteAccess();
   return description;
 }

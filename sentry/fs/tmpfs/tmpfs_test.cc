@@ -156,7 +156,7 @@ TEST_F(Tree, MountsHideAndComeOff) {
   EXPECT_EQ(Find("/m/x/../../m/x"), Errno{});
   EXPECT_EQ(Err(vfs::RemoveDirectory(W(), "/m")), Errno::kEBUSY);
   EXPECT_EQ(ns->List(root).size(), 2u);
-  EXPECT_EQ(Err(ns->Detach(vfs::Lookup(W(), "/m", {}).value(), false)), Errno{});
+  EXPECT_EQ(Err(ns->Detach(vfs::Lookup(W(), "/m", {}).value(), vfs::Umount::kIfUnused)), Errno{});
   EXPECT_EQ(Find("/m/below"), Errno{});
 }
 
