@@ -47,6 +47,7 @@ Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
     }
   }
   const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, pid, actions);
+  group->container_.store(args.container, std::memory_order_relaxed);
   for (size_t i = 0; i < args.limits.size(); ++i) group->SetLimit(static_cast<abi::Resource>(i), args.limits[i]);
   const Ref<Task> task = MakeRef<Task>(*this, group, pid);
   {

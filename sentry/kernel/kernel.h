@@ -69,6 +69,7 @@ struct InitArgs {
   abi::SigSet ignored_signals = 0, blocked_signals = 0;   // inherited from the caller (nohup)
   RefPtr<RefCounted> terminal = {};       // a vfs::Terminal: becomes the controlling terminal of its session
   std::vector<abi::SockFilter> filter = {};  // a seccomp filter that it has from the start; empty: none
+  uint32_t container = 0;                 // ThreadGroup::container()
 
   static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
     std::array<abi::Rlimit, abi::kResourceCount> all{};
@@ -90,6 +91,8 @@ class Kernel {
   // Makes a process that enters from outside, as setns(2) into a PID namespace does: it has no parent (getppid() is 0), leads a session of its
   // own, and its number lives until Reap. EAGAIN (limits), ESRCH (PID 1 has gone); else as execve. (kernel_join.cc)
   Result<Ref<ThreadGroup>> StartProcess(InitArgs args);
+  // SIGKILL to every process of a container, until none is left that has not exited; for 10 s at most (false).
+  bool KillContainer(uint32_t container);
   // Lets go of a process of StartProcess. False: it has not exited yet. Idempotent.
   bool Reap(ThreadGroup& group);
 

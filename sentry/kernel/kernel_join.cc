@@ -60,6 +60,22 @@ bool Kernel::Reap(ThreadGroup& group) {
   return true;
 }
 
+bool Kernel::KillContainer(uint32_t container) {
+  constexpr int kLooks = 10'000;  // one a millisecond; who was about to fork at one look is there at the next
+  for (int look = 0; look < kLooks; ++look) {
+    bool alive = false;
+    for (const Ref<ThreadGroup>& group : Groups()) {
+      if (group->container() != container || group->exited()) continue;
+      alive = true;
+      group->Kill(abi::KilledStatus(abi::kSigKill, false));
+    }
+    if (!alive) return true;
+    const timespec pause{0, 1'000'000};
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+  }
+  return false;
+}
+
 bool Kernel::Pause() {
   paused_.store(true, std::memory_order_seq_cst);
   constexpr int kLooks = 1000;  // one a millisecond

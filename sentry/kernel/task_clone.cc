@@ -61,6 +61,7 @@ Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, abi::P
   child->oom_score_adj = group_->oom_score_adj.load();
   child->oom_score_adj_min = group_->oom_score_adj_min.load();
   child->core_filter = group_->core_filter.load();
+  child->container_.store(group_->container(), std::memory_order_relaxed);
   for (int r = 0; r < abi::kResourceCount; ++r) child->SetLimit(static_cast<abi::Resource>(r), group_->Limit(static_cast<abi::Resource>(r)));
   child->exit_signal_ = request.exit_signal;
   child->dumpable.store(group_->dumpable.load());

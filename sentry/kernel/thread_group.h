@@ -86,6 +86,9 @@ class ThreadGroup final : public RefCounted {
   RefPtr<keys::Key> process_keyring() const;
   void SetProcessKeyring(RefPtr<keys::Key> keyring);
 
+  // Which container of the sandbox it belongs to: 0, or what a pod's further container was given. Inherited; never changes once it can be found.
+  uint32_t container() const { return container_.load(std::memory_order_relaxed); }
+
   // --- prctl
   std::atomic<bool> child_subreaper{false};
   std::atomic<int> dumpable{1};
@@ -117,6 +120,7 @@ class ThreadGroup final : public RefCounted {
 
   ThreadGroup(Kernel& kernel, abi::Pid pid, Ref<SignalActions> actions);
   ~ThreadGroup() override;
+  std::atomic<uint32_t> container_{0};
 
   // tree_mu_ held (…TreeLocked), signal_mu_ held (…Locked).
   void JoinProcessGroupTreeLocked(Ref<ProcessGroup> group);
