@@ -22,7 +22,7 @@ struct Counter {
 
 struct State {
   std::atomic<uint32_t> features{0};
-  strace::TraceSet traced;  // written before tasks start
+  std::array<std::atomic<bool>, abi::kMaxSysno + 1> traced{};
   std::array<Counter, abi::kMaxSysno + 1> counters;
   std::array<std::atomic<bool>, abi::kMaxSysno + 1> reported{};  // missing calls: said once
 };
@@ -62,7 +62,7 @@ void Count(uint32_t number, const Result<Word>& result, Nanos spent) {
 }
 
 Result<Word> DispatchObserved(kernel::Task& task, const SyscallEntry* entry, uint32_t number, uint32_t features) {
-  const bool traced = (features & kStrace) != 0 && (number > abi::kMaxSysno || g_state.traced.test(number));
+  const bool traced = (features & kStrace) != 0 && (number > abi::kMaxSysno || g_state.traced[number].load(std::memory_order_relaxed));
   // The mm may be replaced by the call (execve): arguments that are read after it are then those of the new program, as for any tracer.
   strace::Line line(task.tid(), number, task.regs());
   if (traced) line.PrintEntry(task.mm(), entry != nullptr ? entry->print : nullptr);
@@ -80,8 +80,17 @@ Result<Word> DispatchObserved(kernel::Task& task, const SyscallEntry* entry, uin
 }  // namespace
 
 void ConfigureDispatch(const DispatchOptions& options) {
-  g_state.traced = options.traced;
-  g_state.features.store((options.stats ? kStats : 0u) | (options.strace ? kStrace : 0u), std::memory_order_release);
+  g_state.features.store(options.stats ? kStats : 0u, std::memory_order_relaxed);
+  if (options.strace) SetTraced(options.traced);
+}
+
+void SetTraced(const strace::TraceSet& traced) {
+  for (size_t i = 0; i < g_state.traced.size(); ++i) g_state.traced[i].store(traced.test(i), std::memory_order_relaxed);
+  if (traced.any()) {
+    g_state.features.fetch_or(kStrace, std::memory_order_release);
+  } else {
+    g_state.features.fetch_and(~kStrace, std::memory_order_release);
+  }
 }
 
 Result<Word> Dispatch(kernel::Task& task, uint32_t number) {

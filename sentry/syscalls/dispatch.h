@@ -1,7 +1,7 @@
 // Dispatch: the entry point of every system call of every task: finds the handler and calls it; counts, times and traces when asked to.
 // With neither statistics nor tracing on, nothing is added to a call but one load of a flag.
 //
-// Thread safety: any task thread. ConfigureDispatch is called once, before the first task starts. State is global: one Sentry, one kernel.
+// Thread safety: any thread. ConfigureDispatch is called once, before the first task starts. State is global: one Sentry, one kernel.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,8 @@ struct DispatchOptions {
   strace::TraceSet traced;              // with strace
 };
 void ConfigureDispatch(const DispatchOptions& options);
+// Which calls are traced from now on; none: tracing is off. Any thread, at any time: a call that is under way is traced wholly or not at all.
+void SetTraced(const strace::TraceSet& traced);
 
 // For kernel::SyscallHooks::dispatch: carries out the call `number` with the arguments in task.regs(). ENOSYS for a number that Linux does not
 // have (x32's among them). Errors may be internal restart codes.
