@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "runner/namespaces/privileges.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 
@@ -147,13 +148,14 @@ absl::Status EnterEmptyRoot() {
   return SealRoot();
 }
 
-absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>& exports) {
+absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>& exports, bool become_root) {
   TRY_STATUS(LeavePropagation());
   const std::string info = TRY_STATUS(ReadSmallFile("/proc/self/mountinfo"));
   const std::vector<MountInfo> host_mounts = ParseMountInfo(info);
   // Copied before the scaffold can hide any of them, or show in a copy.
   std::vector<UniqueFd> trees;
   for (const Export& tree : exports) trees.push_back(TRY_STATUS(CopyTree(tree.path)));
+  if (become_root) TRY_STATUS(BecomeUser(0, 0, /*drop_groups=*/true));
   const std::string place = TRY_STATUS(MountScaffold());
   UniqueFd empty(::open((place + kEmptyFile).c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0444));
   if (!empty.valid()) return SystemError("make an empty file");

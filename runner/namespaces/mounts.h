@@ -22,7 +22,7 @@ struct Export {
 // Leaves this process with a root that holds the exported trees and nothing else, under names that nobody needs, and returns for each export,
 // in order, an O_PATH descriptor of its root. Host mounts below a tree come along, read-only where it is; kernel filesystems (proc, sysfs, devpts,
 // cgroup, …) are covered by empty directories: the sandbox has its own. All mounts are nosuid and nodev.
-absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>& exports);
+absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>& exports, bool become_root = false);
 
 // One line of /proc/self/mountinfo.
 struct MountInfo {

@@ -119,6 +119,7 @@ struct Mount {
   std::string source;
   std::vector<std::string> options;
   bool has_id_mappings = false;  // uidMappings or gidMappings: idmapped mounts
+  std::string shared = {};       // not in JSON: one tmpfs for all mounts of a sandbox that have this name
 };
 
 struct Namespace {

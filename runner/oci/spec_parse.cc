@@ -55,6 +55,11 @@ static void ReadMembers(const JsonReader& in, Process& out) {
   out.has_io_priority = in.Has("ioPriority");
   out.has_scheduler = in.Has("scheduler");
   if (out.args.empty()) in.Fail("args must name a program");
+  for (size_t i = 0; i < out.rlimits.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) {
+      if (out.rlimits[i].type == out.rlimits[k].type) in.Fail(absl::StrCat("rlimits: ", out.rlimits[i].type, " is there twice"));
+    }
+  }
   RequireAbsolute(in, "cwd", out.cwd);
 }
 

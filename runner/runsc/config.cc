@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "runner/sandbox/plan.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -17,33 +20,76 @@ namespace {
 // What an image's author may say of his own container: nothing that opens the sandbox.
 constexpr const char* kSafeFlags[] = {"debug", "strace", "strace-syscalls", "overlay2", "oci-seccomp", "file-access", "file-access-mounts", "platform"};
 
-void DeclareIgnored(Flags& flags) {
-  flags.Ignored("log-packets", true, "there is no network stack yet");
-  flags.Ignored("gso", true, "there is no network stack yet");
-  flags.Ignored("software-gso", true, "there is no network stack yet");
-  flags.Ignored("tx-checksum-offload", true, "there is no network stack yet");
-  flags.Ignored("rx-checksum-offload", true, "there is no network stack yet");
-  flags.Ignored("qdisc", false, "there is no network stack yet");
-  flags.Ignored("num-network-channels", false, "there is no network stack yet");
-  flags.Ignored("fdlimit", false, "the gofer's descriptors are limited by RLIMIT_NOFILE of whoever starts runsc");
-  flags.Ignored("dcache", false, "cached names follow the container's memory limit");
-  flags.Ignored("directfs", true, "files that may be donated are always opened once and then used without the gofer");
-  flags.Ignored("watchdog-action", false, "there is no watchdog: tasks are host threads");
-  flags.Ignored("panic-signal", false, "the processes end by their own signals");
-  flags.Ignored("panic-log", false, "what ends a process is in --debug-log and --log");
-  flags.Ignored("debug-log-format", false, "there is one format");
-  flags.Ignored("debug-to-user-log", true, "there is no user log");
-  flags.Ignored("strace-log-size", false, "arguments are shortened as strace(1) does");
-  flags.Ignored("strace-event", true, "there are no events");
-  flags.Ignored("alsologtostderr", true, "errors always go to standard error too");
-  flags.Ignored("cpu-num-from-quota", true, "the number of processors inside always follows the quota");
-  flags.Ignored("profile", true, "use perf(1) on the sentry");
-  flags.Ignored("ref-leak-mode", false, "for gVisor's developers");
-  flags.Ignored("vfs2", true, "deprecated by gVisor");
-  flags.Ignored("fuse", true, "deprecated by gVisor");
-  flags.Ignored("lisafs", true, "deprecated by gVisor");
-  flags.Ignored("cgroupfs", true, "deprecated by gVisor");
-  flags.Ignored("buffer-pooling", true, "deprecated by gVisor");
+// gVisor's flags that have nothing to do here, each with the reason: a configuration that was written for it works unchanged.
+struct IgnoredFlag {
+  const char* name;
+  bool is_bool;
+  const char* why;
+};
+constexpr char kNoNetwork[] = "there is no network stack yet";
+constexpr char kUsePerf[] = "use perf(1) on the sentry";
+constexpr char kNoMetrics[] = "there is no metrics server: use runsc events";
+constexpr char kDeprecated[] = "deprecated by gVisor";
+constexpr char kForDevelopers[] = "for gVisor's developers";
+constexpr IgnoredFlag kIgnored[] = {
+    {"log-packets", true, kNoNetwork}, {"pcap-log", false, kNoNetwork}, {"gso", true, kNoNetwork}, {"software-gso", true, kNoNetwork},
+    {"gvisor-gro", true, kNoNetwork}, {"tx-checksum-offload", true, kNoNetwork}, {"rx-checksum-offload", true, kNoNetwork}, {"qdisc", false, kNoNetwork},
+    {"qdisc-tbf-rate", false, kNoNetwork}, {"qdisc-tbf-burst", false, kNoNetwork}, {"num-network-channels", false, kNoNetwork},
+    {"network-processors-per-channel", false, kNoNetwork}, {"EXPERIMENTAL-xdp", false, kNoNetwork}, {"reproduce-nat", true, kNoNetwork},
+    {"reproduce-nftables", true, kNoNetwork}, {"net-disconnect-ok", true, kNoNetwork}, {"pause-external-networking", true, kNoNetwork},
+    {"allow-packet-socket-write", true, kNoNetwork}, {"gofer-network-namespace", false, "the gofer's network namespace is always a new, empty one"},
+    {"allow-connected-on-save", true, "sandboxes cannot be saved yet"}, {"allow-live-tcp-migration", true, "sandboxes cannot be saved yet"},
+    {"restore-spec-validation", false, "sandboxes cannot be saved yet"},
+    {"fdlimit", false, "the gofer's descriptors are limited by RLIMIT_NOFILE of whoever starts runsc"},
+    {"dcache", false, "cached names follow the container's memory limit"},
+    {"directfs", true, "files that may be donated are always opened once and then used without the gofer"},
+    {"host-fifo", false, "FIFOs of the host cannot be used"}, {"iouring", true, "applications have no io_uring"},
+    {"mount-cgroup-v2", true, "containers are shown no cgroups of their own yet"}, {"shared-root", true, "states are always shared between versions"},
+    {"watchdog-action", false, "there is no watchdog: tasks are host threads"},
+    {"panic-signal", false, "the processes end by their own signals"}, {"panic-log", false, "what ends a process is in --debug-log and --log"},
+    {"traceback", false, "what ends a process is in --debug-log and --log"}, {"debug-command", false, "only the sandbox's processes write debug logs"},
+    {"debug-log-format", false, "there is one format"}, {"debug-to-user-log", true, "there is no user log"}, {"coverage-report", false, kForDevelopers},
+    {"strace-log-size", false, "arguments are shortened as strace(1) does"}, {"strace-event", true, "there are no events"},
+    {"alsologtostderr", true, "errors always go to standard error too"},
+    {"cpu-num-from-quota", true, "the number of processors inside always follows the quota"},
+    {"platform_device_path", false, "KVM is always /dev/kvm"}, {"systrap-disable-syscall-patching", true, "that platform is not there yet"},
+    {"systrap-disable-fast-path", true, "that platform is not there yet"}, {"kvm-use-cpu-nums", true, "virtual processors follow the threads"},
+    {"enable-core-tags", true, "core scheduling is not there yet"}, {"app-huge-pages", true, "the host decides about huge pages"},
+    {"control-rpc-stop-timeout", false, "a sandbox is given ten seconds to answer"},
+    {"gvisor-marker-file", true, "nothing inside says gVisor"}, {"override-procs", false, "nothing in /proc can be replaced"},
+    {"character-device-policy", false, "only devices of the kernel inside can be opened"}, {"pod-init-config", false, "there are no trace sessions"},
+    {"allow-rootfs-tar-annotation", true, "a root is a directory"}, {"host-settings", false, "no settings of the host are changed"},
+    {"sidecar-release-enforcement-policy", false, "gVisor's own releases"},
+    {"profile", true, kUsePerf}, {"profile-block", false, kUsePerf}, {"profile-cpu", false, kUsePerf}, {"profile-heap", false, kUsePerf},
+    {"profile-mutex", false, kUsePerf}, {"profile-gc-interval", false, kUsePerf}, {"trace", false, kUsePerf},
+    {"metric-server", false, kNoMetrics}, {"final-metrics-log", false, kNoMetrics}, {"profiling-metrics", false, kNoMetrics},
+    {"profiling-metrics-log", false, kNoMetrics}, {"profiling-metrics-rate-us", false, kNoMetrics}, {"ref-leak-mode", false, kForDevelopers},
+    {"nvproxy", true, "devices of the host cannot be used"}, {"tpuproxy", true, "devices of the host cannot be used"},
+    {"rdmaproxy", true, "devices of the host cannot be used"},
+    {"vfs2", true, kDeprecated}, {"fuse", true, kDeprecated}, {"lisafs", true, kDeprecated}, {"cgroupfs", true, kDeprecated},
+    {"buffer-pooling", true, kDeprecated}, {"fsgofer-host-uds", true, kDeprecated}, {"save-restore-netstack", true, kDeprecated}};
+
+// "all:memory,size=2g" → what of it is carried out. Nothing when it is not understood.
+struct OverlayChoice {
+  bool root = false;
+  bool binds = false;
+  uint64_t size = 0;
+};
+std::optional<OverlayChoice> ParseOverlay(const std::string& text) {
+  OverlayChoice out;
+  if (text == "none") return out;
+  std::vector<std::string> parts = absl::StrSplit(text, ',');
+  const std::vector<std::string> choice = absl::StrSplit(parts[0], absl::MaxSplits(':', 1));
+  if (choice.size() != 2 || (choice[0] != "root" && choice[0] != "all") || (choice[1] != "memory" && choice[1] != "self")) return std::nullopt;
+  out.root = true;
+  out.binds = choice[0] == "all";
+  for (size_t i = 1; i < parts.size(); ++i) {
+    if (!absl::StartsWith(parts[i], "size=")) return std::nullopt;
+    const auto size = ParseSize(parts[i].substr(5));
+    if (!size.ok()) return std::nullopt;
+    out.size = *size;
+  }
+  return out;
 }
 
 }  // namespace
@@ -57,12 +103,13 @@ Flags GlobalFlags(Config& config) {
   flags.String("debug-log", &config.debug_log, "file, or directory when it ends in '/', for the processes' log; %ID%, %COMMAND% and %TIMESTAMP% are filled in");
   flags.Bool("strace", &config.strace, "log system calls, to --debug-log");
   flags.String("strace-syscalls", &config.strace_syscalls, "only these, comma-separated");
-  flags.String("platform", &config.platform, "ptrace, kvm, or auto: the first that works here");
+  flags.String("platform", &config.platform, "ptrace, kvm, or auto: the best that works here; systrap is taken for auto");
   flags.String("network", &config.network, "none: loopback inside only. sandbox and host are not there yet");
   flags.String("file-access", &config.file_access, "exclusive: nobody else changes the root while the container lives; shared: look each time");
   flags.String("file-access-mounts", &config.file_access_mounts, "the same for bind mounts");
   flags.Bool("overlay", &config.overlay, "as --overlay2=all:memory");
-  flags.String("overlay2", &config.overlay2, "none: writes go to the host's root; root:memory: they stay in memory; all:memory: those to bind mounts too");
+  flags.String("overlay2", &config.overlay2, "none: writes go to the host's root; root:memory: they stay in memory; all:memory: those to bind mounts too; ,size=N: at most so many "
+               "bytes each. self means memory here; dir= is not there yet");
   flags.String("host-uds", &config.host_uds, "none: sockets of the host cannot be used. Others are not there yet");
   flags.Bool("rootless", &config.rootless, "run as an ordinary user (found out by itself)");
   flags.Bool("ignore-cgroups", &config.ignore_cgroups, "make no cgroups: memory and tasks are limited inside only");
@@ -75,7 +122,7 @@ Flags GlobalFlags(Config& config) {
   flags.Alias("v");
   flags.Bool("help", &config.show_help, "print this");
   flags.Alias("h");
-  DeclareIgnored(flags);
+  for (const IgnoredFlag& one : kIgnored) flags.Ignored(one.name, one.is_bool, one.why);
   return flags;
 }
 
@@ -94,11 +141,8 @@ absl::Status CheckConfig(const Config& config) {
   }
   TRY_STATUS(one_of("network", config.network, {"none"}));
   if (config.host_uds != "none") return UsageError(absl::StrCat("--host-uds=", config.host_uds, " is not there yet: only none is"));
-  if (config.overlay2 == "root:self" || config.overlay2 == "all:self" || absl::StrContains(config.overlay2, "dir=") ||
-      absl::StrContains(config.overlay2, "size=")) {
-    return UsageError(absl::StrCat("--overlay2=", config.overlay2, " is not there yet: use root:memory (the default), all:memory, or none"));
-  }
-  return one_of("overlay2", config.overlay2, {"none", "root:memory", "all:memory"});
+  if (ParseOverlay(config.overlay2).has_value()) return absl::OkStatus();
+  return UsageError(absl::StrCat("--overlay2=", config.overlay2, ": none, root:memory or all:memory is expected, the latter two with ,size=N or without (dir= is not there yet)"));
 }
 
 absl::StatusOr<std::string> ChooseRoot(const Config& config, uint32_t uid) {
@@ -128,9 +172,11 @@ absl::Status ApplyAnnotations(const oci::Spec& spec, Config& config) {
 
 SandboxOptions OptionsOf(const Config& config, const std::string& id, const std::string& command) {
   SandboxOptions options;
-  options.platform = config.platform == "auto" ? "" : config.platform;
-  options.overlay_root = config.overlay2 != "none" || config.overlay;
-  options.overlay_binds = config.overlay2 == "all:memory" || config.overlay;
+  options.platform = config.platform == "auto" || config.platform == "systrap" ? "" : config.platform;
+  const OverlayChoice overlay = ParseOverlay(config.overlay2).value_or(OverlayChoice{.root = true});
+  options.overlay_root = overlay.root || config.overlay;
+  options.overlay_binds = overlay.binds || config.overlay;
+  options.overlay_size = overlay.size;
   options.root_is_shared = config.file_access == "shared";
   options.binds_are_exclusive = config.file_access_mounts == "exclusive";
   options.root_is_nosuid = !config.allow_suid;

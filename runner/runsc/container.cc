@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pwd.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -10,12 +11,16 @@
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/log.h"
 #include "runner/oci/spec_json.h"
+#include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
+#include "sentry/boot/control_api.pb.h"
 
 namespace rampart::runner {
 namespace {
@@ -109,6 +114,69 @@ absl::Status WritePidFile(const std::string& path, pid_t pid) {
   return absl::OkStatus();
 }
 
+void FillProgram(const sentry::boot::Program& program, control::ExecRequest& out) {
+  for (const std::string& arg : program.argv) out.add_args(arg);
+  for (const std::string& variable : program.environment) out.add_env(variable);
+  out.set_cwd(program.cwd);
+  out.set_umask(program.umask);
+  out.set_uid(program.identity.uid);
+  out.set_gid(program.identity.gid);
+  for (const uint32_t gid : program.identity.groups) out.add_groups(gid);
+  out.set_no_new_privs(program.identity.no_new_privs);
+  control::Capabilities& sets = *out.mutable_capabilities();
+  sets.set_effective(program.identity.capabilities.effective);
+  sets.set_permitted(program.identity.capabilities.permitted);
+  sets.set_inheritable(program.identity.capabilities.inheritable);
+  sets.set_bounding(program.identity.capabilities.bounding);
+  sets.set_ambient(program.identity.capabilities.ambient);
+  for (const sentry::boot::Rlimit& limit : program.rlimits) {
+    control::Rlimit& to = *out.add_rlimits();
+    to.set_soft(limit.soft);
+    to.set_hard(limit.hard);
+  }
+  out.set_terminal(program.terminal_is_controlling);
+}
+
+// Another container of ours, in whose PID or IPC namespace the container is to be: its sandbox. "": none.
+static std::string SandboxByPath(const Invocation& invocation, const oci::Spec& spec) {
+  for (const oci::Namespace& ns : spec.linux_config.namespaces) {
+    const std::vector<std::string> parts = absl::StrSplit(ns.path, '/');  // "/proc/PID/ns/ipc"
+    pid_t pid = 0;
+    const bool shares = ns.type == "pid" || ns.type == "ipc";
+    if (!shares || parts.size() != 5 || parts[1] != "proc" || parts[3] != "ns" || !absl::SimpleAtoi(parts[2], &pid) || pid <= 0) continue;
+    const auto names = ListContainers(invocation.root);
+    if (!names.ok()) continue;
+    for (const std::string& id : *names) {
+      const auto found = FindContainer(invocation, id, /*lock=*/false);
+      if (found.ok() && found->status != Status::kStopped && found->state.pid == pid) return found->state.sandbox.empty() ? id : found->state.sandbox;
+    }
+  }
+  return "";
+}
+
+static absl::Status OpenNamespaces(const oci::LinuxConfig& config, std::vector<ForeignNamespace>& out) {
+  for (size_t i = 0; i < config.namespaces.size(); ++i) {
+    const oci::Namespace& ns = config.namespaces[i];
+    if (ns.path.empty()) continue;
+    auto opened = OpenNamespace(ns.type, ns.path);
+    if (!opened.ok()) return absl::Status(opened.status().code(), absl::StrCat("$.linux.namespaces[", i, "].path: ", opened.status().message()));
+    out.push_back(*std::move(opened));
+  }
+  return absl::OkStatus();
+}
+
+// The sandbox that the container joins, and what its annotations say about mounts; its own where it has a sandbox of its own.
+static absl::Status JoinSandbox(const Invocation& invocation, oci::Spec& spec, std::string& sandbox) {
+  sandbox = TRY_STATUS(SandboxToJoin(spec));
+  if (sandbox.empty()) sandbox = SandboxByPath(invocation, spec);
+  if (sandbox.empty()) return ApplyMountHints(spec.annotations, spec);
+  const Found found = TRY_STATUS(FindContainer(invocation, sandbox, /*lock=*/false));
+  if (const absl::Status running = ConnectToRunning(found).status(); !running.ok()) {
+    return absl::Status(running.code(), absl::StrCat("the sandbox '", sandbox, "': ", running.message()));
+  }
+  return ApplyMountHints(found.state.annotations, spec);
+}
+
 absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, CreateRequest request, const char* command) {
   Preparation out;
   TRY_STATUS(CheckId(request.id));
@@ -121,6 +189,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   const auto in_file = [&](const absl::Status& status) { return absl::Status(status.code(), absl::StrCat(file, ": ", status.message())); };
   if (const absl::Status checked = CheckSpec(*spec); !checked.ok()) return in_file(checked);
   ResolvePaths(request.bundle, *spec);
+  if (const absl::Status joined = JoinSandbox(invocation, *spec, out.sandbox); !joined.ok()) return in_file(joined);
   Config config = invocation.config;
   if (const absl::Status applied = ApplyAnnotations(*spec, config); !applied.ok()) return in_file(applied);
   if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "create") == 0) {
@@ -128,6 +197,9 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   }
   if (!spec->process->terminal && !request.console_socket.empty()) {
     return UsageError("--console-socket is given, and $.process.terminal is not true: one of the two must change");
+  }
+  if (out.sandbox.empty()) {
+    if (const absl::Status opened = OpenNamespaces(spec->linux_config, out.namespaces); !opened.ok()) return in_file(opened);
   }
   out.options = OptionsOf(config, request.id, "boot");
   for (int64_t fd = 3; fd < 3 + request.preserve_fds; ++fd) out.options.pass_fds.push_back(static_cast<int>(fd));
@@ -158,6 +230,7 @@ absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Prepara
   state.created = Timestamp();
   state.owner = OwnerName(invocation.caller.uid);
   state.annotations = preparation.spec.annotations;
+  state.sandbox = preparation.sandbox;
   state.memory_limit = preparation.plan.boot.limits.memory_bytes;
   for (const ContainerGroup& group : preparation.groups) state.cgroups.push_back(group.directory);
   absl::Status status = directory.StoreSpec(preparation.spec_text);
@@ -171,12 +244,16 @@ absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Prepara
 
 absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparation& preparation, ContainerSetting setting) {
   TRY_STATUS(EnterGroups(preparation));
+  for (const ForeignNamespace& ns : preparation.namespaces) {
+    if (ns.type != CLONE_NEWPID) TRY_STATUS(EnterNamespace(ns));
+  }
   if (const auto score = preparation.spec.process->oom_score_adj; score.has_value()) {
     // Who has no right to a lower one keeps his own, as under other runtimes without root.
     const absl::Status written = WriteSmallFile("/proc/self/oom_score_adj", absl::StrCat(*score));
     if (!written.ok() && invocation.caller.IsRoot() && !absl::IsPermissionDenied(written)) return written;
   }
   setting.id_maps = preparation.id_maps;
+  if (!preparation.sandbox.empty()) return RunPodContainer(invocation, preparation, setting);
   return RunContainer(std::move(preparation.plan), preparation.options, invocation.caller, setting);
 }
 

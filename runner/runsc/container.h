@@ -9,10 +9,15 @@
 #include "absl/status/statusor.h"
 #include "runner/cgroup/container_cgroup.h"
 #include "runner/monitor/supervisor.h"
+#include "runner/namespaces/join.h"
 #include "runner/oci/spec.h"
 #include "runner/runsc/command.h"
 #include "runner/sandbox/launcher.h"
 #include "runner/sandbox/plan.h"
+
+namespace rampart::control {
+class ExecRequest;
+}  // namespace rampart::control
 
 namespace rampart::runner {
 
@@ -33,6 +38,8 @@ struct Preparation {
   SandboxOptions options;
   std::vector<ContainerGroup> groups;
   IdMaps id_maps;
+  std::vector<ForeignNamespace> namespaces;  // to be joined by the container's process on the host
+  std::string sandbox;  // another container, whose sandbox it joins (pod.h); "": its own
   bool cgroups_required = false;  // a limit is asked for that only they can hold
 };
 // Reads and checks the bundle. Errors name the place in config.json.
@@ -53,6 +60,9 @@ absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparati
 absl::Status CreateContainer(const Invocation& invocation, CreateRequest request, const char* command);
 // What `start` does. Errors: why the program could not be started.
 absl::Status StartContainer(const Invocation& invocation, const std::string& id);
+
+// A program as the control protocol has it, without descriptors.
+void FillProgram(const sentry::boot::Program& program, control::ExecRequest& out);
 
 // Whole or not at all.
 absl::Status WritePidFile(const std::string& path, pid_t pid);

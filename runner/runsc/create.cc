@@ -1,5 +1,6 @@
 // create, start, run.
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -62,6 +63,7 @@ struct MonitorFds {
 [[noreturn]] void RunMonitor(const Invocation& invocation, Preparation& preparation, const MonitorFds& fds) {
   ::prctl(PR_SET_NAME, "runsc-monitor");
   std::vector<int> keep = {fds.report, fds.listener};
+  for (const ForeignNamespace& ns : preparation.namespaces) keep.push_back(ns.fd.get());
   keep.insert(keep.end(), preparation.options.pass_fds.begin(), preparation.options.pass_fds.end());
   if (fds.console >= 0) {
     if (const absl::Status taken = TakeConsole(fds.console); !taken.ok()) {
@@ -146,8 +148,13 @@ absl::Status CreateContainer(const Invocation& invocation, CreateRequest request
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return undo(SystemError("make a socket pair"));
   const UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
-  const auto monitor = CloneChild(0, [&] { RunMonitor(invocation, preparation, {theirs.get(), begun.listener.get(), console.get()}); });
-  if (!monitor.ok()) return undo(monitor.status());
+  const auto pid_namespace = std::find_if(preparation.namespaces.begin(), preparation.namespaces.end(), [](const ForeignNamespace& ns) { return ns.type == CLONE_NEWPID; });
+  absl::StatusOr<Child> monitor = absl::UnknownError("");
+  const absl::Status cloned = InPidNamespace(pid_namespace == preparation.namespaces.end() ? nullptr : &*pid_namespace, [&] {
+    monitor = CloneChild(0, [&] { RunMonitor(invocation, preparation, {theirs.get(), begun.listener.get(), console.get()}); });
+    return monitor.status();
+  });
+  if (!cloned.ok()) return undo(cloned);
   theirs.Reset();
   console.Reset();
   begun.listener.Reset();

@@ -134,25 +134,7 @@ absl::StatusOr<control::Request> RequestFor(const Invocation& invocation, const 
   const sentry::boot::Program& program = plan.boot;
   control::Request request;
   control::ExecRequest& exec = *request.mutable_exec();
-  for (const std::string& arg : program.argv) exec.add_args(arg);
-  for (const std::string& variable : program.environment) exec.add_env(variable);
-  exec.set_cwd(program.cwd);
-  exec.set_umask(program.umask);
-  exec.set_uid(program.identity.uid);
-  exec.set_gid(program.identity.gid);
-  for (const uint32_t gid : program.identity.groups) exec.add_groups(gid);
-  exec.set_no_new_privs(program.identity.no_new_privs);
-  control::Capabilities& sets = *exec.mutable_capabilities();
-  sets.set_effective(program.identity.capabilities.effective);
-  sets.set_permitted(program.identity.capabilities.permitted);
-  sets.set_inheritable(program.identity.capabilities.inheritable);
-  sets.set_bounding(program.identity.capabilities.bounding);
-  sets.set_ambient(program.identity.capabilities.ambient);
-  for (const sentry::boot::Rlimit& limit : program.rlimits) {
-    control::Rlimit& out = *exec.add_rlimits();
-    out.set_soft(limit.soft);
-    out.set_hard(limit.hard);
-  }
+  FillProgram(program, exec);
   exec.set_terminal(process.terminal);
   for (int64_t fd = 0; fd < 3 + options.preserve_fds; ++fd) exec.add_fds(static_cast<int>(fd));
   return request;

@@ -11,7 +11,7 @@ void Flags::Add(const char* name, Kind kind, void* value, const char* help) {
   Flag flag{name, "", kind, value, help, ""};
   if (kind == Kind::kBool) flag.default_text = *static_cast<bool*>(value) ? "true" : "false";
   if (kind == Kind::kString && !static_cast<std::string*>(value)->empty()) flag.default_text = *static_cast<std::string*>(value);
-  if (kind == Kind::kInt) flag.default_text = absl::StrCat(*static_cast<int64_t*>(value));
+  if (kind == Kind::kInt && *static_cast<int64_t*>(value) != INT64_MIN) flag.default_text = absl::StrCat(*static_cast<int64_t*>(value));
   flags_.push_back(std::move(flag));
 }
 

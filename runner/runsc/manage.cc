@@ -191,22 +191,80 @@ CommandResult ResumeCommand(Invocation& invocation) {
   return SimpleCall(invocation, "resume", Status::kPaused, Status::kRunning, std::move(request));
 }
 
-CommandResult UpdateCommand(Invocation& invocation) {
-  std::string file;
-  Flags flags;
-  flags.String("resources", &file, "JSON of linux.resources; - for standard input");
-  flags.Alias("r");
-  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "update", flags));
-  const std::string id = TRY_STATUS(OnlyId(words, "update"));
-  if (file.empty()) return UsageError("update: --resources is needed (see runsc help update)");
+// What `update` is told by runc's flags; kNotAsked: nothing.
+struct UpdateFlags {
+  static constexpr int64_t kNotAsked = INT64_MIN;
+  int64_t memory = kNotAsked, reservation = kNotAsked, swap = kNotAsked;
+  int64_t quota = kNotAsked, period = kNotAsked, shares = kNotAsked;
+  int64_t pids = kNotAsked, weight = kNotAsked;
+  std::string cpus, mems;
+
+  void Declare(Flags& flags) {
+    flags.Int("memory", &memory, "limit in bytes; -1: none");
+    flags.Int("memory-reservation", &reservation, "soft limit in bytes");
+    flags.Int("memory-swap", &swap, "memory and swap, in bytes; -1: none");
+    flags.Int("cpu-quota", &quota, "µs of each period; -1: none");
+    flags.Int("cpu-period", &period, "µs");
+    flags.Int("cpu-share", &shares, "relative weight");
+    flags.String("cpuset-cpus", &cpus, "processors, as 0-3,7");
+    flags.String("cpuset-mems", &mems, "memory nodes");
+    flags.Int("pids-limit", &pids, "most tasks; -1: no limit");
+    flags.Int("blkio-weight", &weight, "10 to 1000");
+  }
+  absl::StatusOr<oci::Resources> Resources() const;
+};
+
+absl::StatusOr<oci::Resources> UpdateFlags::Resources() const {
+  oci::Resources out;
+  const auto set = [](int64_t from, std::optional<int64_t>& to) {
+    if (from != kNotAsked) to = from;
+  };
+  oci::MemoryResources memory_part;
+  set(memory, memory_part.limit), set(reservation, memory_part.reservation), set(swap, memory_part.swap);
+  if (memory_part.limit || memory_part.reservation || memory_part.swap) out.memory = memory_part;
+  oci::CpuResources cpu;
+  cpu.cpus = cpus;
+  cpu.mems = mems;
+  set(quota, cpu.quota);
+  for (const int64_t one : {period, shares, weight}) {
+    if (one != kNotAsked && one < 0) return UsageError(absl::StrCat("update: ", one, " is no period, share or weight"));
+  }
+  if (period != kNotAsked) cpu.period = static_cast<uint64_t>(period);
+  if (shares != kNotAsked) cpu.shares = static_cast<uint64_t>(shares);
+  if (cpu.quota || cpu.period || cpu.shares || !cpus.empty() || !mems.empty()) out.cpu = cpu;
+  if (pids != kNotAsked) out.pids = oci::PidsResources{pids};
+  if (weight > 1000) return UsageError(absl::StrCat("--blkio-weight=", weight, ": 10 to 1000 is expected"));
+  if (weight != kNotAsked) out.block_io.emplace().weight = static_cast<uint16_t>(weight);
+  return out;
+}
+
+static absl::StatusOr<oci::Resources> ResourcesFrom(const std::string& file, const UpdateFlags& flags) {
+  if (file.empty()) {
+    oci::Resources out = TRY_STATUS(flags.Resources());
+    if (out.memory || out.cpu || out.pids || out.block_io) return out;
+    return UsageError("update: --resources, or what is to be changed, is needed (see runsc help update)");
+  }
   const std::string text = TRY_STATUS(ReadWholeFile(file == "-" ? "/proc/self/fd/0" : file, size_t{1} << 20));
   auto resources = oci::ParseResources(text);
   if (!resources.ok()) return absl::InvalidArgumentError(absl::StrCat(file, ": ", resources.status().message()));
+  return resources;
+}
+
+CommandResult UpdateCommand(Invocation& invocation) {
+  std::string file;
+  UpdateFlags changes;
+  Flags flags;
+  flags.String("resources", &file, "JSON of linux.resources; - for standard input. Instead of the other flags");
+  flags.Alias("r");
+  changes.Declare(flags);
+  const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "update", flags));
+  const std::string id = TRY_STATUS(OnlyId(words, "update"));
+  const oci::Resources resources = TRY_STATUS(ResourcesFrom(file, changes));
   const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
   if (found.status == Status::kStopped) return absl::FailedPreconditionError(absl::StrCat("container not running: '", id, "' is stopped"));
   const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
   const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, id));
-  TRY_STATUS(ApplyResources(groups, *resources));
+  TRY_STATUS(ApplyResources(groups, resources));
   return 0;
 }
 

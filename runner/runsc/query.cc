@@ -204,10 +204,19 @@ CommandResult DebugCommand(Invocation& invocation) {
   bool stacks = false;
   bool ps = false;
   std::string level;
+  std::string traced;
   Flags flags;
   flags.Bool("stacks", &stacks, "what each task inside is doing");
   flags.Bool("ps", &ps, "the processes, as ps");
   flags.String("log-level", &level, "of --debug-log from now on: debug, info, warning, error");
+  flags.String("strace", &traced, "system calls to log from now on, to --debug-log: all, off, or names and %classes, comma-separated");
+  flags.Ignored("profile-cpu", false, "use perf(1) on the sentry");
+  flags.Ignored("profile-heap", false, "use perf(1) on the sentry");
+  flags.Ignored("profile-block", false, "use perf(1) on the sentry");
+  flags.Ignored("profile-mutex", false, "use perf(1) on the sentry");
+  flags.Ignored("trace", false, "use perf(1) on the sentry");
+  flags.Ignored("duration", false, "belongs to the profiles");
+  flags.Ignored("delay", false, "belongs to the profiles");
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "debug", flags));
   const std::string id = TRY_STATUS(OnlyId(words, "debug"));
   if (ps) {
@@ -222,7 +231,10 @@ CommandResult DebugCommand(Invocation& invocation) {
     if (found == std::end(kLevels)) return UsageError(absl::StrCat("--log-level=", level, ": debug, info, warning or error is expected"));
     request.mutable_debug()->set_log_level(static_cast<int>(found - std::begin(kLevels)));
   }
-  if (!stacks && level.empty()) return UsageError("debug: what is to be looked at? (--stacks, --ps, --log-level; see runsc help debug)");
+  if (!traced.empty()) request.mutable_debug()->set_strace(traced);
+  if (!stacks && level.empty() && traced.empty()) {
+    return UsageError("debug: what is to be looked at? (--stacks, --ps, --log-level, --strace; see runsc help debug)");
+  }
   const control::Response response = TRY_STATUS(Ask(invocation, id, std::move(request)));
   std::string text;
   for (const char c : response.debug().text()) text.push_back(c == '\n' ? c : Printable(std::string(1, c))[0]);

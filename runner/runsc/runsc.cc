@@ -76,9 +76,9 @@ const std::vector<Command>& Commands() {
       {"pause", "pause ID", "freeze all processes of a container", PauseCommand},
       {"resume", "resume ID", "let them go on", ResumeCommand},
       {"events", "events [--stats] [--interval SECONDS] ID", "print statistics as JSON, one line each", EventsCommand},
-      {"update", "update --resources FILE|- ID", "change a container's host cgroup limits", UpdateCommand},
+      {"update", "update --resources FILE|- | --memory N … ID", "change a container's host cgroup limits", UpdateCommand},
       {"usage", "usage [--full] ID", "print memory use", UsageCommand},
-      {"debug", "debug [--stacks] [--ps] [--log-level LEVEL] ID", "look into a running sandbox", DebugCommand},
+      {"debug", "debug [--stacks] [--ps] [--log-level LEVEL] [--strace SET] ID", "look into a running sandbox", DebugCommand},
       {"spec", "spec [--bundle DIR] [-- ARGS]", "write a config.json to start from", SpecCommand},
       {"features", "features", "print what this runtime knows, as JSON", FeaturesCommand},
       {"do", "do [--root DIR] [--cwd DIR] [--volume SRC:DST] COMMAND", "run a command over the host's files, which stay as they are", DoCommand},
@@ -96,7 +96,12 @@ CommandResult HelpCommand(Invocation& invocation) {
   if (topic.empty() || topic == "flags") return Print(GlobalHelp()), 0;
   if (topic == "syscalls") return Print(syscalls::PrintSyscallTable(syscalls::TableFormat::kText)), 0;
   if (topic == "platforms") {
-    for (const platform::PlatformInfo* platform : platform::Platforms()) Print(absl::StrCat(platform->name, "\n"));
+    std::string why;
+    const platform::PlatformInfo* best = platform::ChoosePlatform("auto", &why);
+    for (const platform::PlatformInfo* platform : platform::Platforms()) {
+      Print(absl::StrCat(platform->name, platform == best ? "   taken by --platform=auto here" : "", "\n"));
+    }
+    if (!why.empty()) Print(absl::StrCat("not a better one: ", why, "\n"));
     return 0;
   }
   for (const Command& command : Commands()) {

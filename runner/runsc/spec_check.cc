@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "runner/runsc/pod.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -10,7 +11,8 @@ namespace {
 
 absl::Status Refuse(const std::string& path, const std::string& why) { return UsageError(absl::StrCat(path, ": ", why)); }
 
-absl::Status CheckNamespaces(const oci::LinuxConfig& config) {
+// `in_pod`: the sandbox that it joins has those of the paths.
+absl::Status CheckNamespaces(const oci::LinuxConfig& config, bool in_pod) {
   static constexpr const char* kKnown[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
   std::vector<std::string> seen;
   for (size_t i = 0; i < config.namespaces.size(); ++i) {
@@ -21,21 +23,17 @@ absl::Status CheckNamespaces(const oci::LinuxConfig& config) {
     }
     if (std::find(seen.begin(), seen.end(), ns.type) != seen.end()) return Refuse(path + ".type", absl::StrCat("'", ns.type, "' is there twice"));
     seen.push_back(ns.type);
-    // Network: the sandbox has its own loopback in any case. Others would promise to share what another sandbox or the host has.
-    const bool shares = !ns.path.empty() && ns.type != "network" && ns.type != "cgroup" && ns.type != "mount";
+    const bool shares = !in_pod && !ns.path.empty() && (ns.type == "user" || ns.type == "time");
     if (shares) return Refuse(path + ".path", absl::StrCat("a sandbox cannot join another ", ns.type, " namespace yet: leave the path out for one of its own"));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckAnnotations(const oci::Spec& spec) {
-  for (const char* key : {"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"}) {
-    const auto found = spec.annotations.find(key);
-    if (found != spec.annotations.end() && found->second == "container") {
-      return Refuse(absl::StrCat("$.annotations['", key, "']"), "several containers in one sandbox (pods) are not there yet");
-    }
-  }
-  return absl::OkStatus();
+// Nothing outside of the sandbox sees its mounts, and nothing inside those that come later: any known word is satisfied.
+absl::Status CheckPropagation(const std::string& word) {
+  static constexpr const char* kKnown[] = {"", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"};
+  if (std::find(std::begin(kKnown), std::end(kKnown), word) != std::end(kKnown)) return absl::OkStatus();
+  return Refuse("$.linux.rootfsPropagation", absl::StrCat("'", word, "' is not a propagation (private, slave, shared, unbindable are, and with an r before them)"));
 }
 
 }  // namespace
@@ -43,14 +41,10 @@ absl::Status CheckAnnotations(const oci::Spec& spec) {
 absl::Status CheckSpec(const oci::Spec& spec) {
   if (!spec.process.has_value()) return Refuse("$.process", "is required and missing");
   if (!spec.root.has_value()) return Refuse("$.root", "is required and missing");
-  TRY_STATUS(CheckNamespaces(spec.linux_config));
-  TRY_STATUS(CheckAnnotations(spec));
+  const bool in_pod = !TRY_STATUS(SandboxToJoin(spec)).empty();
+  TRY_STATUS(CheckNamespaces(spec.linux_config, in_pod));
+  TRY_STATUS(CheckPropagation(spec.linux_config.rootfs_propagation));
   if (!spec.hooks.start_container.empty()) return Refuse("$.hooks.startContainer", "hooks inside the container are not there yet");
-  for (const auto& [name, value] : spec.linux_config.sysctl) {
-    // Of a network that a sandbox does not have yet; Docker always sets some.
-    if (name.rfind("net.", 0) == 0) continue;
-    return Refuse(absl::StrCat("$.linux.sysctl['", name, "']"), "settings of the kernel inside are not there yet");
-  }
   if (spec.linux_config.has_time_offsets) return Refuse("$.linux.timeOffsets", "clocks of its own are not there yet");
   if (spec.linux_config.has_intel_rdt) return Refuse("$.linux.intelRdt", "is not there yet");
   if (!spec.linux_config.personality.empty() && spec.linux_config.personality != "LINUX") {

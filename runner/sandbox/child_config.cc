@@ -29,7 +29,11 @@ void Fields(Archive& ar, CapabilitySets& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, DeviceNode& v) {
-  ar(v.path), ar(v.block), ar(v.major), ar(v.minor), ar(v.mode), ar(v.uid), ar(v.gid);
+  ar(v.path), ar(v.kind), ar(v.major), ar(v.minor), ar(v.mode), ar(v.uid), ar(v.gid);
+}
+template <class Archive>
+void Fields(Archive& ar, Sysctl& v) {
+  ar(v.file), ar(v.value);
 }
 template <class Archive>
 void Fields(Archive& ar, FilterInstruction& v) {
@@ -41,7 +45,7 @@ void Fields(Archive& ar, Identity& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, Mount& v) {
-  ar(v.type), ar(v.destination), ar(v.attach), ar(v.attach_is_directory), ar(v.readonly), ar(v.nosuid), ar(v.nodev), ar(v.noexec);
+  ar(v.type), ar(v.destination), ar(v.attach), ar(v.source), ar(v.shared), ar(v.attach_is_directory), ar(v.readonly), ar(v.nosuid), ar(v.nodev), ar(v.noexec);
   ar(v.overlay), ar(v.access), ar(v.size_limit), ar(v.mode);
 }
 template <class Archive>
@@ -49,7 +53,7 @@ void Fields(Archive& ar, BootConfig& v) {
   ar(v.gofer_fd), ar(v.control_fd), ar(v.log_fd), ar(v.stats_fd), ar(v.platform_fds), ar(v.files);
   ar(v.argv), ar(v.environment), ar(v.cwd), ar(v.identity), ar(v.umask), ar(v.rlimits);
   ar(v.ignored_signals), ar(v.blocked_signals), ar(v.terminal_is_controlling);
-  ar(v.container), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths), ar(v.filter);
+  ar(v.container), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths), ar(v.sysctls), ar(v.filter);
   ar(v.limits), ar(v.host_clock_is_tsc);
   ar(v.platform), ar(v.strace), ar(v.strace_set), ar(v.log_level);
 }
@@ -68,7 +72,7 @@ void Fields(Archive& ar, GoferExport& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, GoferChild& v) {
-  ar(v.keep), ar(v.channel_fd), ar(v.log_level), ar(v.exports);
+  ar(v.keep), ar(v.become_root), ar(v.channel_fd), ar(v.log_level), ar(v.exports);
 }
 
 namespace {

@@ -37,6 +37,7 @@ struct GoferExport {
 
 struct GoferChild {
   CapabilitySet keep = 0;
+  bool become_root = false;  // of its user namespace, in which the runner's user is not mapped
   int channel_fd = -1;
   int log_level = 0;
   std::vector<GoferExport> exports;

@@ -33,7 +33,7 @@ absl::StatusOr<gofer::GoferConfig> ConfineGofer(const GoferChild& config) {
   server.proc_self_fd = OpenOwnDescriptors();
   std::vector<Export> exports;
   for (const GoferExport& tree : config.exports) exports.push_back({tree.path, tree.readonly});
-  std::vector<UniqueFd> roots = TRY_STATUS(EnterExportsRoot(exports));
+  std::vector<UniqueFd> roots = TRY_STATUS(EnterExportsRoot(exports, config.become_root));
   for (size_t i = 0; i < roots.size(); ++i) {
     gofer::AttachPoint point;
     point.name = config.exports[i].name;

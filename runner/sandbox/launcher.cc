@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -43,6 +44,13 @@ absl::StatusOr<Pair> MakePair(int type) {
   return Pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+void KillAndReap(const Child& child) {
+  ::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+  siginfo_t info{};
+  while (::waitid(P_PIDFD, static_cast<id_t>(child.pidfd.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+}
+
 // A started child that is killed and reaped unless somebody takes it.
 class ChildGuard {
  public:
@@ -50,14 +58,14 @@ class ChildGuard {
   ChildGuard(ChildGuard&& other) noexcept : child_(std::move(other.child_)), taken_(std::exchange(other.taken_, true)) {}
   ChildGuard& operator=(ChildGuard&&) = delete;
   ~ChildGuard() {
-    if (taken_) return;
-    ::syscall(SYS_pidfd_send_signal, child_.pidfd.get(), SIGKILL, nullptr, 0);
-    siginfo_t info{};
-    while (::waitid(P_PIDFD, static_cast<id_t>(child_.pidfd.get()), &info, WEXITED) != 0 && errno == EINTR) {
-    }
+    if (!taken_) KillAndReap(child_);
   }
   const Child& get() const { return child_; }
   void Take() { taken_ = true; }
+  Child TakeChild() {
+    taken_ = true;
+    return std::move(child_);
+  }
 
  private:
   Child child_;
@@ -102,8 +110,9 @@ absl::StatusOr<ChildGuard> SpawnGuarded(const char* name, const std::string& con
   return absl::StatusOr<ChildGuard>(absl::in_place, std::move(child));
 }
 
-absl::StatusOr<ChildGuard> SpawnGofer(const Plan& plan, const Resources& resources, int log_level) {
-  const GoferChild config{plan.gofer_capabilities, kChannelFd, log_level, plan.exports};
+absl::StatusOr<ChildGuard> SpawnGofer(const Plan& plan, const IdMaps& maps, const Resources& resources, int log_level) {
+  const bool unmapped = std::none_of(maps.uids.begin(), maps.uids.end(), [](const IdRange& range) { return ::geteuid() - range.outside < range.count; });
+  const GoferChild config{plan.gofer_capabilities, unmapped, kChannelFd, log_level, plan.exports};
   return SpawnGuarded(kGoferName, Encode(config),
                       {{resources.null.get(), 0},
                        {resources.null.get(), 1},
@@ -234,7 +243,7 @@ absl::StatusOr<Running> StartBoth(const Plan& plan, const SandboxOptions& option
                                   Resources& resources, HostLimits& limits) {
   identities.child.self_test = options.self_test;
   identities.child.boot = plan.boot;
-  auto gofer = SpawnGofer(plan, resources, plan.boot.log_level);
+  auto gofer = SpawnGofer(plan, identities.gofer, resources, plan.boot.log_level);
   if (!gofer.ok()) return gofer.status();
   auto sentry = SpawnSentry(std::move(identities.child), options, caller, resources);
   if (!sentry.ok()) return sentry.status();
@@ -292,6 +301,28 @@ absl::StatusOr<Outcome> RunInSandbox(const oci::Spec& spec, const SandboxOptions
   limits.cpu.Remove();
   limits.memory_and_tasks.Remove();
   return outcome;
+}
+
+absl::StatusOr<std::unique_ptr<GoferProcess>> GoferProcess::Start(const Plan& plan, const SandboxOptions& options, const Caller& caller,
+                                                                  const IdMaps& id_maps) {
+  Resources resources = TRY_STATUS(OpenResources(options));
+  Identities identities = TRY_STATUS(ChooseIdentities(caller));
+  const auto level = options.debug_log.empty() ? LogLevel::kError : LogLevel::kDebug;
+  if (!id_maps.uids.empty()) identities.gofer = id_maps;
+  ChildGuard guard = TRY_STATUS(SpawnGofer(plan, identities.gofer, resources, static_cast<int>(level)));
+  TRY_STATUS(Release(guard.get(), identities.gofer, caller.IsRoot(), resources.report.ours.get()));
+  auto gofer = std::unique_ptr<GoferProcess>(new GoferProcess(guard.TakeChild()));
+  gofer->channel_ = std::move(resources.channel.ours);
+  gofer->report_ = std::move(resources.report.ours);
+  return gofer;
+}
+
+GoferProcess::~GoferProcess() { KillAndReap(child_); }
+
+std::string GoferProcess::Complaint() const {
+  char text[512];
+  const ssize_t n = ::recv(report_.get(), text, sizeof(text), MSG_DONTWAIT);
+  return n > 0 ? std::string(text, static_cast<size_t>(n)) : "";
 }
 
 absl::StatusOr<Outcome> RunContainer(Plan plan, const SandboxOptions& options, const Caller& caller, const ContainerSetting& setting) {

@@ -40,6 +40,24 @@ struct ContainerSetting {
   bool start_at_once = false;         // when ready() has returned
 };
 
+// A gofer by itself, for a further container of a sandbox that runs already. It is killed when this ends.
+class GoferProcess {
+ public:
+  static absl::StatusOr<std::unique_ptr<GoferProcess>> Start(const Plan& plan, const SandboxOptions& options, const Caller& caller, const IdMaps& id_maps);
+  ~GoferProcess();
+  int pidfd() const { return child_.pidfd.get(); }
+  // For whoever is served by it; once.
+  UniqueFd TakeChannel() { return std::move(channel_); }
+  // Why it could not start, or "".
+  std::string Complaint() const;
+
+ private:
+  explicit GoferProcess(Child child) : child_(std::move(child)) {}
+  Child child_;
+  UniqueFd channel_;
+  UniqueFd report_;
+};
+
 // As RunInSandbox for a container: supervises in this process, and returns when it has ended. `plan` is what MakePlan made.
 absl::StatusOr<Outcome> RunContainer(Plan plan, const SandboxOptions& options, const Caller& caller, const ContainerSetting& setting);
 

@@ -23,6 +23,7 @@ struct SandboxOptions {
   bool stats = false;
   std::string debug_log;           // path; "" = errors go to standard error
   bool overlay_binds = false;      // bind mounts too
+  uint64_t overlay_size = 0;       // bytes that each upper layer may hold; 0 = as a tmpfs
   bool root_is_shared = false;     // somebody else may change the root while the container lives
   bool binds_are_exclusive = false;
   bool root_is_nosuid = false;

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "runner/sandbox/capability_names.h"
@@ -94,21 +95,42 @@ absl::Status PlanLimits(const oci::Spec& spec, Plan& plan) {
   return absl::OkStatus();
 }
 
-// Nodes for devices that the kernel inside has. Nothing of the host's devices can be reached.
+// Nodes as the specification has them. Those of devices that the kernel inside does not have open with ENXIO, as without a driver: nothing of the host's
+// devices can be reached.
 absl::Status PlanDevices(const std::vector<oci::Device>& devices, Plan& plan) {
   for (size_t i = 0; i < devices.size(); ++i) {
     const oci::Device& device = devices[i];
     const std::string path = absl::StrCat("$.linux.devices[", i, "] (", device.path, ")");
-    if (device.type != "c" && device.type != "u") return UsageError(absl::StrCat(path, ": type '", device.type, "' is not there yet: only c is"));
-    if (!KernelHasDevice(device.major, device.minor)) {
-      return UsageError(absl::StrCat(path, ": the kernel inside has no device ", device.major, ":", device.minor, ", and the host's cannot be reached"));
+    if (device.type.size() != 1 || std::string_view("cubp").find(device.type[0]) == std::string_view::npos) {
+      return UsageError(absl::StrCat(path, ": type '", device.type, "' is none of c, u, b, p"));
     }
+    if (device.major < 0 || device.major > 0xfff || device.minor < 0 || device.minor > 0xfffff) {
+      return UsageError(absl::StrCat(path, ": ", device.major, ":", device.minor, " is no device number"));
+    }
+    using Kind = sentry::boot::DeviceKind;
     plan.boot.devices.push_back({.path = CleanPath(device.path),
+                                 .kind = device.type == "b" ? Kind::kBlock : device.type == "p" ? Kind::kFifo : Kind::kCharacter,
                                  .major = static_cast<uint32_t>(device.major),
                                  .minor = static_cast<uint32_t>(device.minor),
-                                 .mode = device.file_mode.value_or(0666),
+                                 .mode = device.file_mode.value_or(0666) & 07777,
                                  .uid = device.uid.value_or(0),
                                  .gid = device.gid.value_or(0)});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PlanSysctls(const std::map<std::string, std::string>& sysctls, Plan& plan) {
+  static constexpr const char* kNamespaced[] = {"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net."};
+  for (const auto& [name, value] : sysctls) {
+    const std::string path = absl::StrCat("$.linux.sysctl['", name, "']");
+    if (name == "kernel.domainname") continue;  // carried out with $.domainname
+    const bool known = std::any_of(std::begin(kNamespaced), std::end(kNamespaced), [&](const char* prefix) { return name.starts_with(prefix); });
+    const bool plain = name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") == std::string::npos &&
+                       name.find("..") == std::string::npos;
+    if (!known || !plain) return UsageError(absl::StrCat(path, ": is not a setting of a namespace (kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*, net.* are)"));
+    std::string file = name;
+    if (name.find('/') == std::string::npos) std::replace(file.begin(), file.end(), '.', '/');
+    plan.boot.sysctls.push_back({file, value});
   }
   return absl::OkStatus();
 }
@@ -129,6 +151,7 @@ absl::StatusOr<Plan> MakePlan(const oci::Spec& spec, const SandboxOptions& optio
   plan.boot.readonly_paths = spec.linux_config.readonly_paths;
   if (options.seccomp_profile && spec.linux_config.seccomp.has_value()) plan.boot.filter = TRY_STATUS(CompileProfile(*spec.linux_config.seccomp));
   TRY_STATUS(PlanDevices(spec.linux_config.devices, plan));
+  TRY_STATUS(PlanSysctls(spec.linux_config.sysctl, plan));
   plan.boot.platform = options.platform;
   plan.boot.strace = options.strace;
   plan.boot.strace_set = options.strace_set;

@@ -105,6 +105,7 @@ absl::Status PlanRoot(const oci::Root& root, const SandboxOptions& options, Plan
   Mount mount;
   mount.destination = "/";
   mount.overlay = options.overlay_root;
+  if (mount.overlay) mount.size_limit = options.overlay_size;
   mount.readonly = root.readonly;
   mount.nosuid = options.root_is_nosuid;
   mount.access = options.root_is_shared ? FileAccess::kShared : FileAccess::kExclusive;
@@ -128,6 +129,7 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
     mount.attach_is_directory = TRY_STATUS(IsDirectory(source, "the source of a bind,"));
     bool exclusive = options.binds_are_exclusive;
     mount.overlay = mount.overlay || (options.overlay_binds && !mount.readonly);
+    mount.size_limit = mount.overlay ? options.overlay_size : 0;
     for (const std::string& option : wanted.options) exclusive = exclusive || option == "exclusive";
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
@@ -144,6 +146,8 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
                                      "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue are)"));
     }
   }
+  if (!IsBind(wanted)) mount.source = wanted.source;
+  if (mount.type == "tmpfs") mount.shared = wanted.shared;
   plan.boot.mounts.push_back(mount);
   return absl::OkStatus();
 }

@@ -10,10 +10,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "runner/monitor/caller_signals.h"
 #include "runner/namespaces/privileges.h"
 #include "runner/sandbox/child_config.h"
+#include "runner/util/files.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -75,6 +78,18 @@ void ArrangeDescriptors(std::vector<Donation> donations) {
   Fail("execute /proc/self/exe (is /proc mounted?)");
 }
 
+// Its number in the PID namespace that /proc shows, which need not be ours.
+absl::StatusOr<pid_t> PidInProc(const Child& child) {
+  const std::string text = TRY_STATUS(ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", child.pidfd.get())));
+  pid_t pid = 0;
+  const size_t at = text.find("\nPid:\t");
+  const size_t begin = at == std::string::npos ? text.size() : at + 6;
+  if (!absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &pid) || pid <= 0) {
+    return absl::NotFoundError("a confined process cannot be found in /proc (is /proc of this PID namespace?)");
+  }
+  return pid;
+}
+
 }  // namespace
 
 absl::StatusOr<Child> Spawn(const char* name, const std::vector<Donation>& donations) {
@@ -82,7 +97,8 @@ absl::StatusOr<Child> Spawn(const char* name, const std::vector<Donation>& donat
 }
 
 absl::Status Release(const Child& child, const IdMaps& maps, bool privileged, int report_fd) {
-  TRY_STATUS(WriteIdMaps(child.pid, maps, privileged));
+  const pid_t pid = TRY_STATUS(PidInProc(child));
+  TRY_STATUS(WriteIdMaps(pid, maps, privileged));
   const char go = 1;
   if (::send(report_fd, &go, 1, MSG_NOSIGNAL) != 1) return SystemError("start a confined process");
   return absl::OkStatus();

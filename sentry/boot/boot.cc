@@ -83,6 +83,7 @@ class Sandbox {
   const platform::PlatformInfo* platform_ = nullptr;
   std::string passed_over_;  // why not a better platform
   std::unique_ptr<kernel::Kernel> kernel_;
+  SharedFilesystems shared_;
   RefPtr<vfs::MountNamespace> mounts_;
   RefPtr<vfs::FdTable> fds_;
   RefPtr<fs::GoferConnection> gofer_;  // null: no mount needs one
@@ -131,7 +132,7 @@ bool Sandbox::MakeFiles(Failure& failure) {
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 0, 1, &fs::tty::OpenDevTty, nullptr);
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 2, 1, &fs::tty::OpenDevPtmx, nullptr);
   if (const Result<void> poller = fs::StartHostPoller(); !poller.ok()) return failure.text = With("the poller thread", poller.error()), false;
-  MountContext context{*kernel_, nullptr};
+  MountContext context{*kernel_, shared_};
   if (config_.gofer_fd >= 0) {
     Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(UniqueFd(config_.gofer_fd));
     if (!gofer.ok()) return failure.text = With("the gofer does not answer", gofer.error()), false;
@@ -213,6 +214,7 @@ bool Sandbox::Prepare(Failure& failure) {
   if (!Confine(failure)) return false;
   server_ = new ControlServer(ControlServer::Sandbox{.kernel = *kernel_,
                                                                    .starter = *starter_,
+                                                                   .shared = shared_,
                                                                    .config = config_,
                                                                    .platform = platform_->name,
                                                                    .start = [this] { return StartContainer(); },

@@ -34,6 +34,8 @@ struct Mount {
   std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"
   std::string destination;  // absolute, no "." or ".." components; may be missing in the lower layers: the kernel makes it (below an overlay)
   std::string attach;       // "gofer": name of the attach point, as the gofer knows it
+  std::string source;       // what /proc/mounts calls it; "" = its type
+  std::string shared;       // "tmpfs": one filesystem for all mounts of a sandbox that have this name; "" = its own
   bool attach_is_directory = true;  // "gofer": false for a single bound file
   bool readonly = false;
   bool nosuid = false;
@@ -41,7 +43,7 @@ struct Mount {
   bool noexec = false;
   bool overlay = false;     // "gofer": covered by an upper layer in memory; the gofer's tree is never written
   FileAccess access = FileAccess::kExclusive;
-  uint64_t size_limit = 0;  // "tmpfs": bytes, 0 = half of the memory limit (or of the host's memory), as in Linux
+  uint64_t size_limit = 0;  // "tmpfs", and of an upper layer: bytes, 0 = half of the memory limit (or of the host's memory), as in Linux
   uint32_t mode = 01777;    // "tmpfs": of its root
 };
 
@@ -91,15 +93,22 @@ struct Program {
   bool terminal_is_controlling = false;  // the first terminal among files 0, 1, 2 becomes the controlling terminal of its session
 };
 
-// A device node of the sandbox beyond the usual ones; devices that the kernel does not have open with ENXIO.
+// A node of the sandbox beyond the usual ones; devices that the kernel does not have open with ENXIO.
+enum class DeviceKind : uint8_t { kCharacter, kBlock, kFifo };
 struct DeviceNode {
   std::string path;  // absolute
-  bool block = false;
+  DeviceKind kind = DeviceKind::kCharacter;
   uint32_t major = 0;
   uint32_t minor = 0;
   uint32_t mode = 0666;
   uint32_t uid = 0;
   uint32_t gid = 0;
+};
+
+// A file below /proc/sys and what is written to it at boot.
+struct Sysctl {
+  std::string file;  // "kernel/shmmax"
+  std::string value;
 };
 
 // One instruction of classic BPF, as struct sock_filter.
@@ -128,6 +137,7 @@ struct BootConfig : Program {
   std::vector<DeviceNode> devices;
   std::vector<std::string> masked_paths;    // covered, if they are there: an empty read-only directory, or /dev/null
   std::vector<std::string> readonly_paths;  // made read-only, if they are there
+  std::vector<Sysctl> sysctls;
   std::vector<FilterInstruction> filter;    // of every program that is started from outside (linux.seccomp); empty: none
   Limits limits;
 

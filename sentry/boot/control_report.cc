@@ -43,11 +43,11 @@ std::string TtyOf(uint64_t device) {
 
 }  // namespace
 
-void ReportProcesses(kernel::Kernel& kernel, control::ProcessesResponse& out) {
+void ReportProcesses(kernel::Kernel& kernel, uint32_t container, control::ProcessesResponse& out) {
   const Nanos now = MonotonicNow();
   for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
     const RefPtr<kernel::Task> leader = group->leader();
-    if (!leader || group->exited() || out.processes_size() >= kMostProcesses) continue;
+    if (!leader || group->exited() || group->container() != container || out.processes_size() >= kMostProcesses) continue;
     const kernel::TaskView view = kernel::ViewOf(*leader);
     control::Process& process = *out.add_processes();
     process.set_pid(group->pid());
@@ -65,18 +65,26 @@ void ReportProcesses(kernel::Kernel& kernel, control::ProcessesResponse& out) {
   }
 }
 
-void ReportStats(kernel::Kernel& kernel, control::StatsResponse& out) {
+void ReportStats(kernel::Kernel& kernel, uint32_t container, control::StatsResponse& out) {
   const mm::MemoryFile::Usage memory = kernel.memory_file()->usage();
   out.set_memory_bytes(memory.used_bytes);
   out.set_memory_limit(memory.limit_bytes);
   out.set_memory_peak(mm::PeakMemoryBytes());
-  kernel::ResourceTotals usage = kernel::UsageOfTheGone(kernel);
-  const std::vector<Ref<kernel::ThreadGroup>> groups = kernel.Groups();
-  for (const Ref<kernel::ThreadGroup>& group : groups) {
-    for (const Ref<kernel::Task>& task : group->Tasks()) usage += task->Usage();
+  // Of a pod's further containers, who ended counts for the first.
+  kernel::ResourceTotals usage;
+  if (container == 0) usage = kernel::UsageOfTheGone(kernel);
+  uint64_t processes = 0;
+  uint64_t tasks = 0;
+  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
+    if (group->container() != container) continue;
+    ++processes;
+    for (const Ref<kernel::Task>& task : group->Tasks()) {
+      ++tasks;
+      usage += task->Usage();
+    }
   }
-  out.set_processes(groups.size());
-  out.set_tasks(kernel.task_count());
+  out.set_processes(processes);
+  out.set_tasks(tasks);
   out.set_tasks_limit(kernel.config().limits.max_tasks);
   out.set_user_nanos(static_cast<uint64_t>(usage.user_time));
   out.set_system_nanos(static_cast<uint64_t>(usage.system_time));

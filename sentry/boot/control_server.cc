@@ -9,9 +9,12 @@
 #include "sentry/boot/control_api.pb.h"
 #include "sentry/boot/control_frame.h"
 #include "sentry/boot/control_report.h"
+#include "sentry/boot/pod_container.h"
 #include "sentry/fs/host/host_file.h"
 #include "sentry/kernel/session.h"
 #include "sentry/kernel/thread_group.h"
+#include "sentry/strace/trace_set.h"
+#include "sentry/syscalls/dispatch.h"
 
 namespace rampart::sentry::boot {
 
@@ -26,6 +29,18 @@ struct ControlServer::Connection {
 
   const UniqueFd socket;
   absl::Mutex send_mu;
+  ContainerPtr container;   // mu_ of the server: what it speaks about
+  bool owns = false;        // likewise: the container lives as long as it
+};
+
+// One container. What is not immutable: under the server's mu_.
+struct ControlServer::Container {
+  uint32_t number = 0;
+  std::unique_ptr<PodContainer> pod = nullptr;  // null: the sandbox's first
+  RefPtr<kernel::ThreadGroup> init = nullptr;   // a pod's container that runs, or did
+  bool exited = false;
+  int status = 0;
+  std::vector<InitWait> waits = {};
 };
 
 // A process that somebody started from outside.
@@ -43,6 +58,7 @@ struct ControlServer::Watched {
   bool awaited = false;             // by request `wait` of `waiter`
   std::weak_ptr<Connection> waiter;
   uint64_t wait = 0;
+  ContainerPtr first_of;            // a pod's container whose first process it is; null: none
   wait::SleeperEntry entry;
 };
 
@@ -54,55 +70,25 @@ void Fail(control::Response& response, Errno error, std::string text) {
 }
 void Fail(control::Response& response, Errno error) { Fail(response, error, ErrnoText(error)); }
 
-Program ProgramOf(const control::ExecRequest& wanted, const BootConfig& config) {
-  Program program;
-  program.argv.assign(wanted.args().begin(), wanted.args().end());
-  program.environment.assign(wanted.env().begin(), wanted.env().end());
-  program.cwd = wanted.cwd();
-  program.umask = wanted.umask() & 0777;
-  program.terminal_is_controlling = wanted.terminal();
-  program.rlimits = config.rlimits;
-  for (int i = 0; i < std::min(wanted.rlimits_size(), kRlimits); ++i) {
-    const control::Rlimit& limit = wanted.rlimits(i);
-    program.rlimits.resize(kRlimits);
-    program.rlimits[static_cast<size_t>(i)] = {std::min(limit.soft(), limit.hard()), limit.hard()};
-  }
-  Identity& identity = program.identity;
-  identity.uid = wanted.uid();
-  identity.gid = wanted.gid();
-  identity.groups.assign(wanted.groups().begin(), wanted.groups().end());
-  identity.no_new_privs = wanted.no_new_privs();
-  const control::Capabilities& sets = wanted.capabilities();
-  identity.capabilities = {sets.effective(), sets.permitted(), sets.inheritable(), sets.bounding(), sets.ambient()};
-  return program;
-}
-
-bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
-
-const char* Malformed(const Program& program, size_t groups) {
-  if (program.argv.empty() || program.argv[0].empty()) return "no program is named";
-  if (program.cwd.empty() || program.cwd[0] != '/') return "the working directory must be absolute";
-  if (groups > 65536) return "too many groups";
-  if (std::any_of(program.argv.begin(), program.argv.end(), HasNul) || std::any_of(program.environment.begin(), program.environment.end(), HasNul) ||
-      HasNul(program.cwd)) {
-    return "a NUL byte";
-  }
-  return nullptr;
-}
-
 }  // namespace
 
-ControlServer::ControlServer(Sandbox sandbox) : sandbox_(std::move(sandbox)) {
+ControlServer::ControlServer(Sandbox sandbox) : sandbox_(std::move(sandbox)), first_(std::make_shared<Container>()) {
   std::thread([this] { WatchLoop(); }).detach();
 }
 
-void ControlServer::Serve(UniqueFd socket) {
+void ControlServer::Serve(UniqueFd socket) { ServeFor(std::move(socket), first_); }
+
+void ControlServer::ServeFor(UniqueFd socket, ContainerPtr container) {
   {
     absl::MutexLock lock(&mu_);
     if (connections_ >= kMostConnections) return Log(LogLevel::kWarning, "control: too many connections");
     ++connections_;
   }
   auto connection = std::make_shared<Connection>(std::move(socket));
+  {
+    absl::MutexLock lock(&mu_);
+    connection->container = std::move(container);
+  }
   std::thread([this, connection = std::move(connection)] {
     ServeConnection(connection);
     Disconnected(connection);
@@ -136,6 +122,7 @@ void ControlServer::Handle(const std::shared_ptr<Connection>& connection, std::s
 void ControlServer::Call(const std::shared_ptr<Connection>& connection, const control::Request& request, std::vector<UniqueFd> fds,
                          control::Response& response, bool& answered) {
   using Call = control::Request::CallCase;
+  const ContainerPtr container = ContainerOf(*connection);
   switch (request.call_case()) {
     case Call::kVersion:
       response.mutable_version()->set_protocol(kControlProtocol);
@@ -146,32 +133,53 @@ void ControlServer::Call(const std::shared_ptr<Connection>& connection, const co
       answered = true;
       return Start(connection, response);
     case Call::kSignal:
-      return Signal(request, response);
+      return Signal(container, request, response);
     case Call::kWait:
       answered = Wait(connection, request, response);
       return;
     case Call::kExec:
       return Exec(connection, request.exec(), std::move(fds), response);
     case Call::kProcesses:
-      return Processes(response);
+      return ReportProcesses(sandbox_.kernel, container->number, *response.mutable_processes());
     case Call::kPause:
       if (!sandbox_.kernel.Pause()) Fail(response, Errno::kEAGAIN, "a process could not be stopped within a second");
       return;
     case Call::kResume:
       return sandbox_.kernel.Resume();
     case Call::kStats:
-      return Stats(response);
+      return ReportStats(sandbox_.kernel, container->number, *response.mutable_stats());
     case Call::kResize:
-      return Resize(request, response);
+      return Resize(container, request, response);
     case Call::kDebug:
       return Debug(request, response);
+    case Call::kContainer:
+      return MakeContainer(connection, request.container(), std::move(fds), response);
+    case Call::kAdopt:
+      if (fds.size() != 1) return Fail(response, Errno::kEINVAL, "one descriptor is expected");
+      return ServeFor(std::move(fds[0]), container);
     case Call::CALL_NOT_SET:
       return Fail(response, Errno::kENOSYS, "this sandbox does not know the call");
   }
 }
 
+ControlServer::ContainerPtr ControlServer::ContainerOf(const Connection& connection) {
+  absl::MutexLock lock(&mu_);
+  return connection.container;
+}
+
+RefPtr<kernel::ThreadGroup> ControlServer::FindIn(const Container& container, int32_t pid) {
+  if (pid == 0 && container.pod) {
+    absl::MutexLock lock(&mu_);
+    return container.init;
+  }
+  RefPtr<kernel::ThreadGroup> group = sandbox_.kernel.FindGroup(pid == 0 ? 1 : pid);
+  if (group && group->container() != container.number) return nullptr;
+  return group;
+}
+
 void ControlServer::Start(const std::shared_ptr<Connection>& connection, control::Response& response) {
-  const StartError error = sandbox_.start();
+  const ContainerPtr container = ContainerOf(*connection);
+  const StartError error = container->pod ? StartPodContainer(container) : sandbox_.start();
   response.mutable_start();
   if (!error.ok()) {
     response.mutable_start()->set_failure(static_cast<uint32_t>(error.kind));
@@ -179,25 +187,65 @@ void ControlServer::Start(const std::shared_ptr<Connection>& connection, control
   }
   connection->Send(response);
   // Not what a second start has to say: the first still runs.
-  if (error.ok() || error.error != Errno::kEBUSY) sandbox_.report_start(error);
+  if (!error.ok() && error.error == Errno::kEBUSY) return;
+  if (!container->pod) return sandbox_.report_start(error);
+  if (!error.ok()) ContainerEnded(container, abi::KilledStatus(abi::kSigKill, false));
 }
 
-void ControlServer::Signal(const control::Request& request, control::Response& response) {
+StartError ControlServer::StartPodContainer(const ContainerPtr& container) {
+  StartError error;
+  if (sandbox_.kernel.paused()) return {StartFailure::kSandbox, Errno::kEAGAIN, "the sandbox is paused: resume it first"};
+  const RefPtr<kernel::ThreadGroup> group = container->pod->Start(error);
+  if (!group) return error;
+  auto watched = std::make_unique<Watched>(group.ToRef(), nullptr, watch_sleeper_);
+  watched->first_of = container;
+  bool gone = false;
+  {
+    absl::MutexLock lock(&mu_);
+    container->init = group;
+    gone = container->exited;  // whoever owned it has gone meanwhile
+    watched_.push_back(std::move(watched));
+  }
+  if (gone) (void)sandbox_.kernel.KillContainer(container->number);
+  watch_sleeper_.Wake();  // it may have ended before it was watched
+  return error;
+}
+
+void ControlServer::MakeContainer(const std::shared_ptr<Connection>& connection, const control::ContainerRequest& wanted, std::vector<UniqueFd> fds,
+                                  control::Response& response) {
+  auto container = std::make_shared<Container>();
+  {
+    absl::MutexLock lock(&mu_);
+    if (connection->container->pod || connection->owns) return Fail(response, Errno::kEINVAL, "this connection has a container already");
+    std::erase_if(containers_, [](const std::weak_ptr<Container>& one) { return one.expired(); });
+    if (containers_.size() >= kMostContainers) return Fail(response, Errno::kEAGAIN, "the sandbox has too many containers");
+    container->number = next_container_++;
+    containers_.push_back(container);
+  }
+  StartError error;
+  container->pod = PodContainer::Create(sandbox_.kernel, sandbox_.shared, wanted, std::move(fds), container->number, error);
+  if (!container->pod) return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
+  absl::MutexLock lock(&mu_);
+  connection->container = container;
+  connection->owns = true;
+}
+
+void ControlServer::Signal(const ContainerPtr& container, const control::Request& request, control::Response& response) {
   const control::SignalRequest& wanted = request.signal();
   kernel::Kernel& kernel = sandbox_.kernel;
   const int signo = wanted.signal();
   if (signo < 0 || signo > abi::kSigMax) return Fail(response, Errno::kEINVAL, "there is no such signal");
   const abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
-  if (wanted.all()) {
-    for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
-      if (group->pid() == 1) continue;
-      if (signo != 0) (void)group->SendSignal(info);
-    }
-    return kernel.SignalInit(signo);
-  }
-  const abi::Pid pid = wanted.pid() == 0 ? 1 : wanted.pid();
-  const RefPtr<kernel::ThreadGroup> group = kernel.FindGroup(pid);
+  const RefPtr<kernel::ThreadGroup> group = FindIn(*container, wanted.pid());
   if (!group || group->exited()) return Fail(response, Errno::kESRCH, "no such process");
+  if (wanted.all()) {
+    for (const Ref<kernel::ThreadGroup>& one : kernel.Groups()) {
+      if (one->pid() == 1 || one->container() != container->number) continue;
+      if (signo != 0) (void)one->SendSignal(info);
+    }
+    if (!container->pod) kernel.SignalInit(signo);
+    return;
+  }
   if (wanted.foreground()) {
     const RefPtr<RefCounted> terminal = kernel::ControllingTerminal(*group);
     if (terminal && signo == abi::kSigHup) return kernel::HangUpTerminal(kernel, *terminal);
@@ -208,22 +256,23 @@ void ControlServer::Signal(const control::Request& request, control::Response& r
     if (!sent.ok()) Fail(response, sent.error());
     return;
   }
-  if (pid == 1) return kernel.SignalInit(signo);
+  if (group->pid() == 1) return kernel.SignalInit(signo);
   const Result<void> sent = signo == 0 ? Ok() : group->SendSignal(info);
   if (!sent.ok()) Fail(response, sent.error());
 }
 
 void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const control::ExecRequest& wanted, std::vector<UniqueFd> fds,
                          control::Response& response) {
-  const Program program = ProgramOf(wanted, sandbox_.config);
-  if (const char* what = Malformed(program, program.identity.groups.size())) return Fail(response, Errno::kEINVAL, what);
+  const ContainerPtr container = ContainerOf(*connection);
+  const Program program = ProgramOf(wanted, container->pod ? container->pod->rlimits() : sandbox_.config.rlimits);
+  if (const char* what = Malformed(program)) return Fail(response, Errno::kEINVAL, what);
   if (sandbox_.kernel.paused()) return Fail(response, Errno::kEAGAIN, "the container is paused: resume it first");
   RefPtr<fs::HostTerminal> terminal;
   const Result<Ref<vfs::FdTable>> table = ProgramStarter::MakeFds(std::move(fds), {wanted.fds().begin(), wanted.fds().end()}, &terminal);
   if (!table.ok()) return Fail(response, table.error(), std::string("a descriptor: ") + ErrnoText(table.error()));
   StartError error;
-  const RefPtr<kernel::ThreadGroup> group = sandbox_.starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr,
-                                                                   /*first=*/false, error);
+  ProgramStarter& starter = container->pod ? container->pod->starter() : sandbox_.starter;
+  const RefPtr<kernel::ThreadGroup> group = starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr, /*first=*/false, error);
   if (!group) {
     response.mutable_exec()->set_failure(static_cast<uint32_t>(error.kind));
     return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
@@ -242,19 +291,22 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
 // False: answered at once, by `response`.
 bool ControlServer::Wait(const std::shared_ptr<Connection>& connection, const control::Request& request, control::Response& response) {
   const abi::Pid pid = request.wait().pid();
+  const ContainerPtr container = ContainerOf(*connection);
   {
     absl::MutexLock lock(&mu_);
-    if (pid == 0 || pid == 1) {
-      if (init_exited_) {
-        response.mutable_wait()->set_status(init_status_);
+    const bool first = pid == 0 || (pid == 1 && !container->pod) || (container->init && container->init->pid() == pid);
+    if (first) {
+      if (container->exited) {
+        response.mutable_wait()->set_status(container->status);
         return false;
       }
-      init_waits_.push_back({connection, request.id()});
+      container->waits.push_back({connection, request.id()});
       return true;
     }
     const auto found = std::find_if(watched_.begin(), watched_.end(), [&](const auto& one) { return one->group->pid() == pid; });
     if (found == watched_.end()) {
-      Fail(response, sandbox_.kernel.FindGroup(pid) ? Errno::kECHILD : Errno::kESRCH);
+      const RefPtr<kernel::ThreadGroup> group = sandbox_.kernel.FindGroup(pid);
+      Fail(response, group && group->container() == container->number ? Errno::kECHILD : Errno::kESRCH);
       return false;
     }
     if ((*found)->awaited) {
@@ -281,13 +333,14 @@ void ControlServer::AnswerEnded() {
   {
     absl::MutexLock lock(&mu_);
     for (auto& one : watched_) {
-      const bool nobody_will_ask = one->detached || one->owner.expired();
+      const bool nobody_will_ask = one->detached || one->first_of || one->owner.expired();
       if (one->group->exited() && (one->awaited || nobody_will_ask)) ended.push_back(std::move(one));
     }
     std::erase(watched_, nullptr);
   }
   for (const auto& one : ended) {
     const std::shared_ptr<Connection> waiter = one->waiter.lock();
+    if (one->first_of) ContainerEnded(one->first_of, one->group->exit_status());
     if (one->terminal) one->terminal->LetGo();
     if (one->awaited && waiter) {
       control::Response response;
@@ -300,15 +353,7 @@ void ControlServer::AnswerEnded() {
   }
 }
 
-void ControlServer::InitExited(int status) {
-  std::vector<InitWait> waits;
-  {
-    absl::MutexLock lock(&mu_);
-    init_exited_ = true;
-    init_status_ = status;
-    waits.swap(init_waits_);
-  }
-  AnswerEnded();
+void ControlServer::AnswerWaits(const std::vector<InitWait>& waits, int status) {
   for (const InitWait& wait : waits) {
     const std::shared_ptr<Connection> connection = wait.connection.lock();
     if (!connection) continue;
@@ -319,9 +364,35 @@ void ControlServer::InitExited(int status) {
   }
 }
 
+void ControlServer::InitExited(int status) {
+  std::vector<InitWait> waits;
+  {
+    absl::MutexLock lock(&mu_);
+    first_->exited = true;
+    first_->status = status;
+    waits.swap(first_->waits);
+  }
+  AnswerEnded();
+  AnswerWaits(waits, status);
+}
+
+void ControlServer::ContainerEnded(const ContainerPtr& container, int status) {
+  std::vector<InitWait> waits;
+  {
+    absl::MutexLock lock(&mu_);
+    if (std::exchange(container->exited, true)) return;
+    container->status = status;
+    waits.swap(container->waits);
+  }
+  // As with the first process of a PID namespace.
+  if (!sandbox_.kernel.KillContainer(container->number)) Log(LogLevel::kWarning, "processes of container %u do not end", container->number);
+  AnswerWaits(waits, status);
+}
+
 // Whoever executed a command stands for it outside: with the one ends the other.
 void ControlServer::Disconnected(const std::shared_ptr<Connection>& connection) {
   std::vector<Ref<kernel::ThreadGroup>> abandoned;
+  ContainerPtr container;
   {
     absl::MutexLock lock(&mu_);
     --connections_;
@@ -330,18 +401,14 @@ void ControlServer::Disconnected(const std::shared_ptr<Connection>& connection) 
       one->owner.reset();
       abandoned.push_back(one->group);
     }
-    std::erase_if(init_waits_, [&](const InitWait& wait) { return wait.connection.lock() == connection; });
+    std::erase_if(connection->container->waits, [&](const InitWait& wait) { return wait.connection.lock() == connection; });
+    if (connection->owns) container = connection->container;
   }
   for (const Ref<kernel::ThreadGroup>& group : abandoned) {
     if (!group->exited()) group->Kill(abi::KilledStatus(abi::kSigKill, false));
   }
+  if (container) ContainerEnded(container, abi::KilledStatus(abi::kSigKill, false));
   watch_sleeper_.Wake();
-}
-
-void ControlServer::Processes(control::Response& response) { ReportProcesses(sandbox_.kernel, *response.mutable_processes()); }
-
-void ControlServer::Stats(control::Response& response) {
-  ReportStats(sandbox_.kernel, *response.mutable_stats());
 }
 
 void ControlServer::Debug(const control::Request& request, control::Response& response) {
@@ -350,12 +417,18 @@ void ControlServer::Debug(const control::Request& request, control::Response& re
     if (level < static_cast<int>(LogLevel::kDebug) || level > static_cast<int>(LogLevel::kOff)) return Fail(response, Errno::kEINVAL);
     SetLogging(sandbox_.config.log_fd, static_cast<LogLevel>(level), "sentry");
   }
+  if (request.debug().has_strace()) {
+    const std::string& set = request.debug().strace();
+    absl::StatusOr<strace::TraceSet> traced = set == "off" ? strace::TraceSet() : strace::ParseTraceSet(set == "all" ? "" : set);
+    if (!traced.ok()) return Fail(response, Errno::kEINVAL, std::string(traced.status().message()));
+    syscalls::SetTraced(*traced);
+  }
   if (request.debug().tasks()) response.mutable_debug()->set_text(ReportTasks(sandbox_.kernel));
 }
 
-void ControlServer::Resize(const control::Request& request, control::Response& response) {
+void ControlServer::Resize(const ContainerPtr& container, const control::Request& request, control::Response& response) {
   const control::ResizeRequest& wanted = request.resize();
-  const RefPtr<kernel::ThreadGroup> group = sandbox_.kernel.FindGroup(wanted.pid() == 0 ? 1 : wanted.pid());
+  const RefPtr<kernel::ThreadGroup> group = FindIn(*container, wanted.pid());
   if (!group) return Fail(response, Errno::kESRCH, "no such process");
   if (wanted.rows() > UINT16_MAX || wanted.columns() > UINT16_MAX) return Fail(response, Errno::kEINVAL);
   const RefPtr<RefCounted> terminal = kernel::ControllingTerminal(*group);

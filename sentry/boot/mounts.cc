@@ -1,5 +1,7 @@
 #include "sentry/boot/mounts.h"
 
+#include <span>
+
 #include "sentry/context/caller.h"
 #include "sentry/fs/dev/dev_tree.h"
 #include "sentry/fs/overlay/overlay.h"
@@ -8,6 +10,7 @@
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/fs/tty/devpts.h"
 #include "sentry/kernel/namespaces.h"
+#include "sentry/mm/io.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::sentry::boot {
@@ -23,18 +26,22 @@ struct Made {
 };
 
 // `lower` under an upper layer in memory, whose root has the lower root's owner and mode.
-Result<Ref<vfs::Filesystem>> CoverWithMemory(const Ref<fs::GoferFilesystem>& lower, const MountContext& context) {
+Result<Ref<vfs::Filesystem>> CoverWithMemory(const Ref<fs::GoferFilesystem>& lower, uint64_t size, const MountContext& context) {
   KernelCaller caller;
   const vfs::Attr attr = TRY(lower->root()->GetAttr(caller));
-  const fs::TmpfsOptions options{.mode = attr.permissions, .uid = attr.uid, .gid = attr.gid};
+  fs::TmpfsOptions options{.mode = attr.permissions, .uid = attr.uid, .gid = attr.gid};
+  options.size = size;
   return fs::NewOverlay(fs::NewTmpfs(context.kernel.memory_file(), options), lower);
 }
 
 Result<Made> MakeTmpfs(const Mount& mount, const MountContext& context, const char* type) {
-  fs::TmpfsOptions options;
-  options.size = mount.size_limit;
-  options.mode = mount.mode;
-  return Made{fs::NewTmpfs(context.kernel.memory_file(), options, type)};
+  const auto make = [&]() -> Ref<vfs::Filesystem> {
+    fs::TmpfsOptions options;
+    options.size = mount.size_limit;
+    options.mode = mount.mode;
+    return fs::NewTmpfs(context.kernel.memory_file(), options, type);
+  };
+  return Made{mount.shared.empty() ? make() : context.shared.FindOrAdd(mount.shared, make)};
 }
 
 Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
@@ -43,13 +50,10 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     Ref<fs::GoferFilesystem> gofer = TRY(fs::GoferFilesystem::Create(
         context.gofer.ToRef(), {.attach = mount.attach, .exclusive = mount.access == FileAccess::kExclusive}));
     if (!mount.overlay) return Made{gofer};
-    return Made{TRY(CoverWithMemory(gofer, context))};
+    return Made{TRY(CoverWithMemory(gofer, mount.size_limit, context))};
   }
   if (mount.type == "tmpfs") return MakeTmpfs(mount, context, "tmpfs");
-  if (mount.type == "devtmpfs") {
-    Made made = TRY(MakeTmpfs(mount, context, "devtmpfs"));
-    return made;
-  }
+  if (mount.type == "devtmpfs") return MakeTmpfs(mount, context, mount.source.empty() || mount.source == "devtmpfs" ? "devtmpfs" : "tmpfs");
   if (mount.type == "proc") return Made{fs::proc::NewProc(context.kernel)};
   if (mount.type == "mqueue") {
     const vfs::Path& queues = context.kernel.namespaces().ipc->mq_root();
@@ -92,9 +96,10 @@ Result<vfs::Path> FindOrMake(const vfs::Walk& walk, const std::string& path, boo
 Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<vfs::MountNamespace>& ns) {
   const Made made = TRY(MakeFilesystem(mount, context));
   vfs::MountFlags flags = FlagsOf(mount);
+  const std::string& source = mount.source.empty() ? mount.type : mount.source;
   if (!ns) {
     flags.read_only = false;  // until the other mounts have their places
-    ns = vfs::MountNamespace::Create(made.fs, flags, mount.type);
+    ns = vfs::MountNamespace::Create(made.fs, flags, source);
     return Ok();
   }
   KernelCaller caller;
@@ -102,7 +107,7 @@ Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<v
   const vfs::Walk walk{caller, *ns, root, root};
   const bool directory = mount.type != "gofer" || mount.attach_is_directory;
   const vfs::Path where = TRY(FindOrMake(walk, mount.destination, directory));
-  const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, made.root, flags, mount.type));
+  const Ref<vfs::Mount> attached = TRY(ns->Attach(where, made.fs, made.root, flags, source));
   // What of the host may only be read stays so, whatever rights a program inside has.
   if (mount.type == "gofer" && !mount.overlay && mount.readonly) attached->LockReadOnly();
   if (mount.type == "devtmpfs") {
@@ -113,7 +118,9 @@ Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<v
 }
 
 Result<void> MakeDevice(const vfs::Walk& walk, const DeviceNode& device) {
-  const vfs::FileType type = device.block ? vfs::FileType::kBlockDevice : vfs::FileType::kCharDevice;
+  const vfs::FileType type = device.kind == DeviceKind::kBlock  ? vfs::FileType::kBlockDevice
+                             : device.kind == DeviceKind::kFifo ? vfs::FileType::kFifo
+                                                                : vfs::FileType::kCharDevice;
   const size_t slash = device.path.rfind('/');
   if (slash != 0) TRY(FindOrMake(walk, device.path.substr(0, slash), true));
   Result<void> made = vfs::MakeNode(walk, device.path, type, device.mode & 0777, abi::MakeDev(device.major, device.minor));
@@ -158,11 +165,34 @@ Result<void> MakeReadonly(const vfs::Walk& walk, const std::string& path) {
   return Ok();
 }
 
+// In a procfs of its own: the container's may be anywhere, or masked.
+Result<void> WriteSysctls(const std::vector<Sysctl>& sysctls, const MountContext& context, std::string& what) {
+  if (sysctls.empty()) return Ok();
+  const Ref<vfs::MountNamespace> ns = vfs::MountNamespace::Create(fs::proc::NewProc(context.kernel), vfs::MountFlags{}, "proc");
+  KernelCaller caller;
+  const vfs::Path root = ns->root();
+  const vfs::Walk walk{caller, *ns, root, root};
+  for (const Sysctl& sysctl : sysctls) {
+    what = "set " + sysctl.file + " to '" + sysctl.value + "'";
+    const bool network = sysctl.file.starts_with("net/");
+    const Result<Ref<vfs::FileDescription>> file = vfs::Open(walk, "/sys/" + sysctl.file, abi::kOWrOnly, 0);
+    // Engines set some of a network that is not the host's here, and most cannot be changed: they stay as they are.
+    if (!file.ok() && network) continue;
+    if (!file.ok()) return file.error();
+    const std::string line = sysctl.value + "\n";
+    mm::BufferSrc source(std::as_bytes(std::span(line)));
+    const Result<size_t> written = (*file)->Write(caller, source, 0);
+    if (!written.ok() && !network) return written.error();
+  }
+  return Ok();
+}
+
 // What hides or changes parts of what was mounted.
 Result<void> Finish(const BootConfig& config, const MountContext& context, vfs::MountNamespace& ns, std::string& what) {
   KernelCaller caller;
   const vfs::Path root = ns.root();
   const vfs::Walk walk{caller, ns, root, root};
+  TRY(WriteSysctls(config.sysctls, context, what));
   for (const DeviceNode& device : config.devices) {
     what = "make the device " + device.path;
     TRY(MakeDevice(walk, device));
@@ -182,6 +212,13 @@ Result<void> Finish(const BootConfig& config, const MountContext& context, vfs::
 }
 
 }  // namespace
+
+Ref<vfs::Filesystem> SharedFilesystems::FindOrAdd(const std::string& name, const std::function<Ref<vfs::Filesystem>()>& make) {
+  absl::MutexLock lock(&mu_);
+  const auto found = all_.find(name);
+  if (found != all_.end()) return found->second;
+  return all_.emplace(name, make()).first->second;
+}
 
 RefPtr<vfs::MountNamespace> BuildMounts(const BootConfig& config, const MountContext& context, MountFailure* failure) {
   RefPtr<vfs::MountNamespace> ns;

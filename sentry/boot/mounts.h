@@ -1,9 +1,13 @@
-// Makes the sandbox's mount namespace from the configuration.
-// Thread safety: called once, at boot.
+// Makes a container's mount namespace from its configuration.
+// Thread safety: any thread.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "sentry/boot/boot.h"
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/kernel/kernel.h"
@@ -16,10 +20,22 @@ struct MountFailure {
   Errno error;
 };
 
+// Filesystems that several containers of a sandbox mount, by Mount::shared. Thread safety: any thread.
+class SharedFilesystems {
+ public:
+  // The one of this name; the first who asks makes it.
+  Ref<vfs::Filesystem> FindOrAdd(const std::string& name, const std::function<Ref<vfs::Filesystem>()>& make);
+
+ private:
+  absl::Mutex mu_;
+  std::map<std::string, Ref<vfs::Filesystem>> all_ ABSL_GUARDED_BY(mu_);
+};
+
 // What mounting needs. `gofer` is null when no mount has type "gofer".
 struct MountContext {
   kernel::Kernel& kernel;
-  RefPtr<fs::GoferConnection> gofer;
+  SharedFilesystems& shared;
+  RefPtr<fs::GoferConnection> gofer = nullptr;
 };
 
 // The namespace with every mount of `config` in order, or the first failure in *failure.

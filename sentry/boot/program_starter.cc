@@ -27,8 +27,8 @@ Ref<const auth::Credentials> CredentialsOf(const Identity& identity) {
 
 }  // namespace
 
-ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited)
-    : kernel_(kernel), mounts_(std::move(mounts)), filter_(std::move(filter)), memory_limited_(memory_limited) {}
+ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, uint32_t container)
+    : kernel_(kernel), mounts_(std::move(mounts)), filter_(std::move(filter)), memory_limited_(memory_limited), container_(container) {}
 
 // argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
 Result<std::string> ProgramStarter::FindProgram(const Program& program, const vfs::Walk& walk) const {
@@ -79,7 +79,8 @@ RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vf
                           .ignored_signals = program.ignored_signals,
                           .blocked_signals = program.blocked_signals,
                           .terminal = console,
-                          .filter = filter_};
+                          .filter = filter_,
+                          .container = container_};
     for (size_t i = 0; i < std::min<size_t>(program.rlimits.size(), abi::kResourceCount); ++i) {
       args.limits[i] = {program.rlimits[i].soft, program.rlimits[i].hard};
     }

@@ -25,8 +25,8 @@ struct StartError {
 
 class ProgramStarter {
  public:
-  // `kernel` outlives it. `filter`: what every program is started under; empty: nothing.
-  ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited);
+  // `kernel` outlives it. `filter`: what every program is started under; empty: nothing. `container`: whose they are.
+  ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, uint32_t container = 0);
 
   // Runs `program` as PID 1 or as a further process. Null: *error says why.
   RefPtr<kernel::ThreadGroup> Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first, StartError& error);
@@ -42,6 +42,7 @@ class ProgramStarter {
   const Ref<vfs::MountNamespace> mounts_;
   const std::vector<abi::SockFilter> filter_;
   const bool memory_limited_;
+  const uint32_t container_;
 };
 
 }  // namespace rampart::sentry::boot
