@@ -75,6 +75,8 @@ CommandResult EventsCommand(Invocation& invocation);
 CommandResult UpdateCommand(Invocation& invocation);
 CommandResult UsageCommand(Invocation& invocation);
 CommandResult DebugCommand(Invocation& invocation);
+CommandResult AuditCommand(Invocation& invocation);
+CommandResult ProfileCommand(Invocation& invocation);
 CommandResult SpecCommand(Invocation& invocation);
 CommandResult FeaturesCommand(Invocation& invocation);
 CommandResult DoCommand(Invocation& invocation);

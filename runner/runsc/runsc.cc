@@ -79,6 +79,8 @@ const std::vector<Command>& Commands() {
       {"update", "update --resources FILE|- | --memory N … ID", "change a container's host cgroup limits", UpdateCommand},
       {"usage", "usage [--full] ID", "print memory use", UsageCommand},
       {"debug", "debug [--stacks] [--ps] [--log-level LEVEL] [--strace SET] ID", "look into a running sandbox", DebugCommand},
+      {"audit", "audit [--format text|json] [--accept WORDS] ID | --bundle DIR", "print the security checklist, and end with 1 if a layer is missing", AuditCommand},
+      {"profile", "profile record [--output FILE] [--bundle DIR | COMMAND]", "run a workload, and write the seccomp profile that allows what it did", ProfileCommand},
       {"spec", "spec [--bundle DIR] [-- ARGS]", "write a config.json to start from", SpecCommand},
       {"features", "features", "print what this runtime knows, as JSON", FeaturesCommand},
       {"do", "do [--root DIR] [--cwd DIR] [--volume SRC:DST] COMMAND", "run a command over the host's files, which stay as they are", DoCommand},
