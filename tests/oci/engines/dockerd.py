@@ -1,0 +1,60 @@
+"""A private dockerd, with its data in a scratch directory, without networks (--bridge=none) and with the vfs storage driver."""
+import json
+import os
+
+from engine import Engine, PATH, Terminal, archive, run, small_root, wait_for
+
+
+class Docker(Engine):
+    def __init__(self, runsc, runtime):
+        super().__init__(runsc, "docker")
+        self.runtime = runtime
+        self.ours = runtime == "runsc"
+        self.env = {"PATH": PATH, "HOME": str(self.scratch), "DOCKER_HOST": f"unix://{self.scratch}/docker.sock", "TERM": "xterm", "LANG": "C.UTF-8"}
+        # What is copied in and out while a container runs is seen by both sides where neither keeps the root's files to itself.
+        runtimes = {"runsc": {"path": str(self.runsc)}, "runsc-shared": {"path": str(self.runsc), "runtimeArgs": ["--overlay2=none", "--file-access=shared"]}}
+        settings = {"runtimes": runtimes, "default-runtime": runtime, "data-root": f"{self.scratch}/data", "exec-root": f"{self.scratch}/exec",
+                    "pidfile": f"{self.scratch}/docker.pid", "hosts": [f"unix://{self.scratch}/docker.sock"], "iptables": False, "bridge": "none",
+                    "storage-driver": "vfs", "cgroup-parent": f"/{self.cgroup}", "live-restore": False}
+        (self.scratch / "daemon.json").write_text(json.dumps(settings))
+        self.start(["/usr/sbin/dockerd", "--config-file", self.scratch / "daemon.json"], "dockerd.log", {**os.environ, "PATH": PATH})
+        wait_for("dockerd", lambda: self("version").status == 0, 60)
+        self.load(small_root(self.scratch / "small"), "small")
+
+    def __call__(self, *words, **more):
+        return run(["docker", *words], env=self.env, **more)
+
+    def load(self, root, name):
+        self("import", archive(root, self.scratch / f"{name}.tar"), name).ok()
+
+    def run(self, *words, **more):
+        """docker run --rm, without a network, which there is none of here."""
+        return self("run", "--rm", "--network=none", *words, **more)
+
+    def sh(self, *words, **more):
+        """The last word is a script for the small image's shell; those before are options."""
+        return self.run(*words[:-1], "small", "sh", "-c", words[-1], **more)
+
+    def background(self, *words):
+        return self("run", "-d", "--network=none", *words).ok().out.strip()
+
+    def script(self, *words):
+        return self.background(*words[:-1], "small", "sh", "-c", words[-1])
+
+    def state(self, container, field):
+        return self("inspect", "-f", f"{{{{{field}}}}}", container).ok().out.strip()
+
+    def wait_output(self, container, part, seconds=20):
+        return wait_for(f"{part!r} in the logs", lambda: part in (r := self("logs", container)).out + r.err and r, seconds)
+
+    def terminal(self, *words):
+        return Terminal(["docker", *words], env=self.env)
+
+    def after_check(self):
+        names = self("ps", "-aq").out.split()
+        if names:
+            self("rm", "-f", *names)
+
+    def stop(self):
+        self.after_check()
+        return super().stop()
