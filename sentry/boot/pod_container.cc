@@ -135,7 +135,7 @@ std::unique_ptr<PodContainer> PodContainer::Create(kernel::Kernel& kernel, Share
     if (config.terminal_is_controlling) container->terminal_ = terminal;
   }
   const bool limited = kernel.memory_file()->usage().limit_bytes != 0;
-  container->starter_ = std::make_unique<ProgramStarter>(kernel, mounts.ToRef(), FilterOf(request), limited, number);
+  container->starter_ = std::make_unique<ProgramStarter>(kernel, mounts.ToRef(), FilterOf(request), limited, /*sets_home=*/true, number);
   return container;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "sentry/boot/explain_start.h"
 #include "sentry/fs/host/host_file.h"
 #include "sentry/vfs/operations.h"
@@ -25,10 +27,44 @@ Ref<const auth::Credentials> CredentialsOf(const Identity& identity) {
   return MakeRef<const auth::Credentials>(values);
 }
 
+StartFailure KindOf(Errno why) { return why == Errno::kENOENT || why == Errno::kENOTDIR ? StartFailure::kNotFound : StartFailure::kNotExecutable; }
+
+// The home of a user in a text as /etc/passwd is: "" when it has none.
+std::string HomeIn(std::string_view passwd, uint32_t uid) {
+  constexpr size_t kUid = 2;
+  constexpr size_t kHome = 5;
+  while (!passwd.empty()) {
+    const std::string line(passwd.substr(0, passwd.find('\n')));
+    passwd.remove_prefix(std::min(line.size() + 1, passwd.size()));
+    const std::vector<std::string> fields = absl::StrSplit(line, ':');
+    uint32_t number = 0;
+    if (fields.size() > kHome && absl::SimpleAtoi(fields[kUid], &number) && number == uid) return fields[kHome];
+  }
+  return "";
+}
+
+// As much of a file as is believed to be a table of users.
+std::string ReadPasswd(const vfs::Walk& walk) {
+  constexpr size_t kMost = size_t{1} << 20;
+  const Result<Ref<vfs::FileDescription>> file = vfs::Open(walk, "/etc/passwd", abi::kORdOnly | abi::kONonblock, 0);
+  if (!file.ok()) return "";
+  std::string text(kMost, '\0');
+  mm::BufferDst dst(std::as_writable_bytes(std::span(text)));
+  const Result<size_t> n = (*file)->PRead(walk.caller, dst, 0, 0);
+  text.resize(n.ok() ? *n : 0);
+  return text;
+}
+
 }  // namespace
 
-ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, uint32_t container)
-    : kernel_(kernel), mounts_(std::move(mounts)), filter_(std::move(filter)), memory_limited_(memory_limited), container_(container) {}
+ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited,
+                               bool sets_home, uint32_t container)
+    : kernel_(kernel),
+      mounts_(std::move(mounts)),
+      filter_(std::move(filter)),
+      memory_limited_(memory_limited),
+      sets_home_(sets_home),
+      container_(container) {}
 
 // argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
 Result<std::string> ProgramStarter::FindProgram(const Program& program, const vfs::Walk& walk) const {
@@ -56,23 +92,69 @@ Result<std::string> ProgramStarter::FindProgram(const Program& program, const vf
   return error;
 }
 
-RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first,
-                                                  StartError& error) {
-  const Ref<const auth::Credentials> creds = CredentialsOf(program.identity);
-  KernelCaller caller(creds);
+struct ProgramStarter::Place {
+  vfs::Path root;
+  vfs::Path cwd;
+  Result<std::string> executable;
+};
+
+// Errors are in `error`.
+Result<ProgramStarter::Place> ProgramStarter::Enter(const Program& program, KernelCaller& caller, StartError& error) const {
   const vfs::Path root = mounts_->root();
   const Result<vfs::Path> cwd = vfs::Lookup({caller, *mounts_, root, root}, program.cwd, {.want_directory = true});
   if (!cwd.ok()) {
     error = {StartFailure::kSandbox, cwd.error(), "the working directory " + program.cwd + ": " + ErrnoText(cwd.error())};
-    return nullptr;
+    return cwd.error();
   }
-  const Result<std::string> executable = FindProgram(program, {caller, *mounts_, root, *cwd});
+  return Place{root, *cwd, FindProgram(program, {caller, *mounts_, root, *cwd})};
+}
+
+StartError ProgramStarter::Check(const Program& program) const {
+  StartError error;
+  KernelCaller caller(CredentialsOf(program.identity));
+  const Result<Place> place = Enter(program, caller, error);
+  if (!place.ok()) return error;
+  Errno why = place->executable.ok() ? Errno{} : place->executable.error();
+  if (place->executable.ok()) {
+    const Result<vfs::Path> found = vfs::Lookup({caller, *mounts_, place->root, place->cwd}, *place->executable, vfs::WalkArgs{});
+    if (!found.ok()) {
+      why = found.error();
+    } else if (found->dentry->inode() && found->dentry->inode()->type() != vfs::FileType::kRegular) {
+      why = Errno::kEACCES;
+    } else if (const Result<void> access = vfs::CheckAccess(caller, *found, vfs::Access::kExecute); !access.ok()) {
+      why = access.error();
+    }
+  }
+  if (why == Errno{}) return {};
+  return {KindOf(why), why, program.argv[0] + ": " + ErrnoText(why)};
+}
+
+std::vector<std::string> ProgramStarter::EnvironmentOf(const Program& program, const vfs::Walk& walk) const {
+  std::vector<std::string> out = program.environment;
+  if (!sets_home_) return out;
+  const auto home = std::find_if(out.begin(), out.end(), [](const std::string& one) { return one.starts_with("HOME="); });
+  if (home != out.end() && *home != "HOME=") return out;
+  std::string value = HomeIn(ReadPasswd(walk), program.identity.uid);
+  if (value.empty() || value.find('\0') != std::string::npos) value = "/";
+  if (home != out.end()) out.erase(home);
+  out.push_back("HOME=" + value);
+  return out;
+}
+
+RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first,
+                                                  StartError& error) {
+  const Ref<const auth::Credentials> creds = CredentialsOf(program.identity);
+  KernelCaller caller(creds);
+  const Result<Place> place = Enter(program, caller, error);
+  if (!place.ok()) return nullptr;
+  const Result<std::string>& executable = place->executable;
   Result<Ref<kernel::ThreadGroup>> started = executable.ok() ? Result<Ref<kernel::ThreadGroup>>(Errno::kENOENT) : executable.error();
-  const Ref<vfs::FsContext> fs = MakeRef<vfs::FsContext>(mounts_, root, *cwd, program.umask);
+  const Ref<vfs::FsContext> fs = MakeRef<vfs::FsContext>(mounts_, place->root, place->cwd, program.umask);
   if (executable.ok()) {
+    KernelCaller kernel;
     kernel::InitArgs args{.executable = *executable,
                           .argv = program.argv,
-                          .envp = program.environment,
+                          .envp = EnvironmentOf(program, {kernel, *mounts_, place->root, place->root}),
                           .fs = fs,
                           .fds = std::move(fds),
                           .creds = creds,
@@ -88,9 +170,7 @@ RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vf
   }
   if (started.ok()) return *started;
   const Errno why = started.error();
-  error.error = why;
-  error.kind = why == Errno::kENOENT || why == Errno::kENOTDIR ? StartFailure::kNotFound : StartFailure::kNotExecutable;
-  error.text = program.argv[0] + ": ";
+  error = {KindOf(why), why, program.argv[0] + ": "};
   if (!first && (why == Errno::kEAGAIN || why == Errno::kESRCH)) {
     error.kind = StartFailure::kSandbox;
     error.text += why == Errno::kEAGAIN ? "the limit of processes is reached" : "the sandbox is ending";

@@ -26,8 +26,12 @@ struct StartError {
 class ProgramStarter {
  public:
   // `kernel` outlives it. `filter`: what every program is started under; empty: nothing. `container`: whose they are.
-  ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, uint32_t container = 0);
+  // `sets_home`: a program without HOME gets that of its user in /etc/passwd, "/" if there is none: as under other runtimes of containers.
+  ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, bool sets_home,
+                 uint32_t container = 0);
 
+  // Whether Start would find the program: what an engine is told before anything runs. Start may still fail for other reasons.
+  StartError Check(const Program& program) const;
   // Runs `program` as PID 1 or as a further process. Null: *error says why.
   RefPtr<kernel::ThreadGroup> Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first, StartError& error);
 
@@ -36,12 +40,16 @@ class ProgramStarter {
   static Result<Ref<vfs::FdTable>> MakeFds(std::vector<UniqueFd> files, const std::vector<int32_t>& numbers, RefPtr<fs::HostTerminal>* terminal);
 
  private:
+  struct Place;  // a program's surroundings
   Result<std::string> FindProgram(const Program& program, const vfs::Walk& walk) const;
+  Result<Place> Enter(const Program& program, KernelCaller& caller, StartError& error) const;
+  std::vector<std::string> EnvironmentOf(const Program& program, const vfs::Walk& walk) const;
 
   kernel::Kernel& kernel_;
   const Ref<vfs::MountNamespace> mounts_;
   const std::vector<abi::SockFilter> filter_;
   const bool memory_limited_;
+  const bool sets_home_;
   const uint32_t container_;
 };
 
