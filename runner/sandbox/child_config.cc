@@ -53,7 +53,8 @@ void Fields(Archive& ar, BootConfig& v) {
   ar(v.gofer_fd), ar(v.control_fd), ar(v.log_fd), ar(v.stats_fd), ar(v.platform_fds), ar(v.files);
   ar(v.argv), ar(v.environment), ar(v.cwd), ar(v.identity), ar(v.umask), ar(v.rlimits);
   ar(v.ignored_signals), ar(v.blocked_signals), ar(v.terminal_is_controlling);
-  ar(v.container), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths), ar(v.sysctls), ar(v.filter);
+  ar(v.container), ar(v.program_must_exist), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths);
+  ar(v.sysctls), ar(v.filter);
   ar(v.limits), ar(v.host_clock_is_tsc);
   ar(v.platform), ar(v.strace), ar(v.strace_set), ar(v.log_level);
 }

@@ -181,7 +181,7 @@ bool Sandbox::Confine(Failure& failure) {
   if (console_) console_->SetAsk([this] { control_.Send(ControlType::kTerminalQuestion); });
   std::vector<abi::SockFilter> filter;
   for (const FilterInstruction& one : config_.filter) filter.push_back({one.code, one.if_true, one.if_false, one.value});
-  starter_ = std::make_unique<ProgramStarter>(*kernel_, mounts_.ToRef(), std::move(filter), config_.limits.memory_bytes != 0);
+  starter_ = std::make_unique<ProgramStarter>(*kernel_, mounts_.ToRef(), std::move(filter), config_.limits.memory_bytes != 0, config_.container);
   if (!hooks_.confine) return true;
   const std::string error = hooks_.confine(*platform_);
   if (!error.empty()) return failure.text = error, false;
@@ -212,6 +212,10 @@ bool Sandbox::Start(Failure& failure) {
 
 bool Sandbox::Prepare(Failure& failure) {
   if (!Confine(failure)) return false;
+  if (config_.program_must_exist) {
+    failure = starter_->Check(config_);
+    if (!failure.ok()) return false;
+  }
   server_ = new ControlServer(ControlServer::Sandbox{.kernel = *kernel_,
                                                                    .starter = *starter_,
                                                                    .shared = shared_,

@@ -131,6 +131,7 @@ struct BootConfig : Program {
 
   bool container = false;  // a container of runsc: serves control connections, and runs the first program only when it is told to (kStart); that
                            // is protected from signals as the first process of a PID namespace
+  bool program_must_exist = false;  // containers: whether it can be found is looked at before kReady, not only at kStart
   std::string hostname;
   std::string domainname;
   std::vector<Mount> mounts;
