@@ -7,8 +7,6 @@
 #include <charconv>
 #include <string>
 
-#include "base/unique_fd.h"
-
 namespace rampart::runner {
 namespace {
 
@@ -34,8 +32,9 @@ std::optional<uint32_t> ParseSeccompRecord(std::string_view record, pid_t pid) {
   return Field(record.substr(signal), " syscall=");
 }
 
-std::optional<uint32_t> FindSeccompViolation(pid_t pid) {
-  const UniqueFd log(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+UniqueFd OpenKernelLog() { return UniqueFd(::open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC)); }
+
+std::optional<uint32_t> FindSeccompViolation(pid_t pid, const UniqueFd& log) {
   if (!log.valid()) return std::nullopt;
   std::optional<uint32_t> found;
   std::string record(8192, '\0');

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string_view>
 
+#include "base/unique_fd.h"
+
 namespace rampart::runner {
 
 // The system call number in a record such as
@@ -14,7 +16,9 @@ namespace rampart::runner {
 // if it is about `pid`. (Names in it are escaped by the kernel, so a process cannot forge the fields.)
 std::optional<uint32_t> ParseSeccompRecord(std::string_view record, pid_t pid);
 
-// Looks through the end of the kernel's log. Nothing when it may not be read (only root may, on most hosts) or does not have it.
-std::optional<uint32_t> FindSeccompViolation(pid_t pid);
+// The kernel's log, to be read later, when its name may not be in reach. Invalid when it may not be read (only root may, on most hosts).
+UniqueFd OpenKernelLog();
+// Looks through all of it. Nothing when it cannot be read or does not have it.
+std::optional<uint32_t> FindSeccompViolation(pid_t pid, const UniqueFd& log);
 
 }  // namespace rampart::runner

@@ -340,13 +340,14 @@ class Supervisor {
     }
   }
 
-  static long Violation(pid_t pid) {
-    const auto number = FindSeccompViolation(pid);
+  long Violation(pid_t pid) const {
+    const auto number = FindSeccompViolation(pid, kernel_log_);
     return number.has_value() ? static_cast<long>(*number) : -1;
   }
 
   const Watched& watched_;
   CallerSignals& signals_;
+  const UniqueFd kernel_log_ = OpenKernelLog();
   Outcome outcome_;
   Deadline deadline_ = Deadline::Never();
   std::vector<char> stats_;

@@ -1,6 +1,7 @@
 #include "runner/namespaces/mounts.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -177,6 +178,14 @@ absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>
   TRY_STATUS(PivotInto(place));
   TRY_STATUS(SealRoot());
   return roots;
+}
+
+absl::Status EnterTree(const std::string& path, bool readonly) {
+  if (::unshare(CLONE_NEWNS) != 0) return SystemError("make a mount namespace");
+  TRY_STATUS(LeavePropagation());
+  TRY_STATUS(Mount(path.c_str(), path, nullptr, MS_BIND | MS_REC));
+  TRY_STATUS(Restrict(path, readonly));
+  return PivotInto(path);
 }
 
 }  // namespace rampart::runner

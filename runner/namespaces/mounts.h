@@ -1,5 +1,5 @@
-// The mount namespaces of the two confined processes. Each function runs in the process that is to be confined, in its own new mount
-// namespace, with CAP_SYS_ADMIN in its user namespace.
+// The mount namespaces of the two confined processes, and of a container's monitor. The first two functions run in the process that is to be confined, in
+// its own new mount namespace, with CAP_SYS_ADMIN in its user namespace.
 #pragma once
 
 #include <string>
@@ -23,6 +23,10 @@ struct Export {
 // in order, an O_PATH descriptor of its root. Host mounts below a tree come along, read-only where it is; kernel filesystems (proc, sysfs, devpts,
 // cgroup, …) are covered by empty directories: the sandbox has its own. All mounts are nosuid and nodev.
 absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>& exports, bool become_root = false);
+
+// Leaves this process in a mount namespace of its own whose root is the tree at `path`: nosuid, nodev, and read-only if asked for. Working directory "/".
+// kPermissionDenied: this process may not make mount namespaces; nothing has changed.
+absl::Status EnterTree(const std::string& path, bool readonly);
 
 // One line of /proc/self/mountinfo.
 struct MountInfo {

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "base/unique_fd.h"
 #include "runner/util/files.h"
 
 namespace rampart::runner {
@@ -24,12 +23,18 @@ std::string FormatLogLine(const std::string& format, const char* level, const st
   return absl::StrCat("time=\"", time, "\" level=", level, " msg=", dump(message), "\n");
 }
 
-void LogToEngine(const Config& config, const char* level, const std::string& message) {
-  if (config.log.empty()) return;
-  const UniqueFd fd(::open(config.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (!fd.valid() || !WriteAll(fd.get(), FormatLogLine(config.log_format, level, message, std::time(nullptr)))) {
-    WriteAll(2, absl::StrCat("runsc: the log ", config.log, " cannot be written\n"));
-  }
+UniqueFd OpenEngineLog(const Config& config) {
+  if (config.log.empty()) return UniqueFd();
+  UniqueFd fd(::open(config.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (!fd.valid()) WriteAll(2, absl::StrCat("runsc: the log ", config.log, " cannot be opened\n"));
+  return fd;
 }
+
+void LogToEngine(const Config& config, const UniqueFd& log, const char* level, const std::string& message) {
+  if (!log.valid() || WriteAll(log.get(), FormatLogLine(config.log_format, level, message, std::time(nullptr)))) return;
+  WriteAll(2, absl::StrCat("runsc: the log ", config.log, " cannot be written\n"));
+}
+
+void LogToEngine(const Config& config, const char* level, const std::string& message) { LogToEngine(config, OpenEngineLog(config), level, message); }
 
 }  // namespace rampart::runner
