@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "runner/state/stand_in.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 
@@ -131,6 +132,7 @@ absl::StatusOr<std::string> ContainerDirectory::LoadSpec() const {
 std::string ContainerDirectory::SocketAddress() const { return absl::StrCat("/proc/self/fd/", directory_.get(), "/", kSocketFile); }
 
 absl::Status ContainerDirectory::Remove() {
+  TRY_STATUS(ForgetStandIns(directory_.get()));
   for (const char* name : {kSocketFile, kSpecFile, "config.json.new", "state.json.new", kStateFile, kLockFile}) {
     if (::unlinkat(directory_.get(), name, 0) != 0 && errno != ENOENT) return SystemError(absl::StrCat("remove ", path_, "/", name));
   }
