@@ -13,6 +13,7 @@
 #include "runner/runsc/flags.h"
 #include "runner/sandbox/caller.h"
 #include "runner/state/container_state.h"
+#include "runner/util/process_title.h"
 
 namespace rampart::runner {
 
@@ -25,6 +26,7 @@ struct Invocation {
   std::string root;  // of states
   Caller caller;
   std::vector<std::string> words;  // after the command's name
+  ProcessTitle title;
 };
 
 using CommandResult = absl::StatusOr<int>;

@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "runner/namespaces/id_map.h"
 #include "runner/sandbox/plan.h"
+#include "runner/util/files.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -92,6 +94,13 @@ std::optional<OverlayChoice> ParseOverlay(const std::string& text) {
   return out;
 }
 
+// As an ordinary user's engine starts us: as root, but of a user namespace.
+bool InUserNamespace() {
+  const auto text = ReadSmallFile("/proc/self/uid_map");
+  const auto map = text.ok() ? ParseIdMap(*text) : text.status();
+  return map.ok() && (map->size() != 1 || (*map)[0].count != UINT32_MAX);
+}
+
 }  // namespace
 
 Flags GlobalFlags(Config& config) {
@@ -148,7 +157,7 @@ absl::Status CheckConfig(const Config& config) {
 absl::StatusOr<std::string> ChooseRoot(const Config& config, uint32_t uid) {
   if (!config.root.empty()) return config.root;
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (uid == 0 && !config.rootless) return std::string("/var/run/runsc");
+  if (uid == 0 && !config.rootless && !InUserNamespace()) return std::string("/var/run/runsc");
   if (runtime != nullptr && runtime[0] == '/') return absl::StrCat(runtime, "/runsc");
   if (uid == 0) return std::string("/var/run/runsc");
   return UsageError("there is no place for states: XDG_RUNTIME_DIR is not set; set it, or give --root DIR");

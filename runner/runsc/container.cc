@@ -207,6 +207,8 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   auto plan = MakePlan(*spec, out.options, caller);
   if (!plan.ok()) return in_file(plan.status());
   out.plan = *std::move(plan);
+  // Hooks may bring it.
+  out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty();
   out.id_maps = MapsOf(spec->linux_config);
   out.cgroups_required = NeedsCgroups(spec->linux_config) && !config.ignore_cgroups;
   if (!config.ignore_cgroups) {

@@ -57,7 +57,7 @@ absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Prepara
 absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparation& preparation, ContainerSetting setting);
 
 // Everything that `create` does; the container's monitor is left behind.
-absl::Status CreateContainer(const Invocation& invocation, CreateRequest request, const char* command);
+absl::Status CreateContainer(Invocation& invocation, CreateRequest request, const char* command);
 // What `start` does. Errors: why the program could not be started.
 absl::Status StartContainer(const Invocation& invocation, const std::string& id);
 

@@ -12,10 +12,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "runner/namespaces/clone.h"
+#include "runner/namespaces/mounts.h"
 #include "runner/runsc/console.h"
 #include "runner/runsc/container.h"
 #include "runner/runsc/engine_log.h"
 #include "runner/runsc/hooks.h"
+#include "runner/runsc/oom_notice.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 #include "sentry/boot/control_api.pb.h"
@@ -51,6 +53,17 @@ void KeepOnly(std::vector<int> keep) {
   ::syscall(SYS_close_range, next, ~0u, 0);
 }
 
+// Engines find out by these words what to tell their users.
+absl::Status StartError(const std::string& program, sentry::boot::StartFailure failure, int error, const std::string& text) {
+  if (failure == sentry::boot::StartFailure::kNotFound) {
+    return absl::NotFoundError(absl::StrCat("exec: \"", program, "\": executable file not found in $PATH: ", text));
+  }
+  if (failure == sentry::boot::StartFailure::kNotExecutable) {
+    return absl::PermissionDeniedError(absl::StrCat("exec: \"", program, "\": ", error == EACCES ? "permission denied: " : "", text));
+  }
+  return absl::FailedPreconditionError(text);
+}
+
 void Report(int fd, const std::string& text) { ::send(fd, text.data(), std::min<size_t>(text.size(), 4000), MSG_NOSIGNAL); }
 
 struct MonitorFds {
@@ -60,10 +73,13 @@ struct MonitorFds {
 };
 
 // The life of a monitor that `create` leaves behind. Its exit status is the container's.
-[[noreturn]] void RunMonitor(const Invocation& invocation, Preparation& preparation, const MonitorFds& fds) {
+[[noreturn]] void RunMonitor(Invocation& invocation, Preparation& preparation, const MonitorFds& fds) {
   ::prctl(PR_SET_NAME, "runsc-monitor");
+  invocation.title.Set(preparation.spec.process->args);  // engines' users know the container by it (docker top)
+  const UniqueFd log = OpenEngineLog(invocation.config);
   std::vector<int> keep = {fds.report, fds.listener};
   for (const ForeignNamespace& ns : preparation.namespaces) keep.push_back(ns.fd.get());
+  if (log.valid()) keep.push_back(log.get());
   keep.insert(keep.end(), preparation.options.pass_fds.begin(), preparation.options.pass_fds.end());
   if (fds.console >= 0) {
     if (const absl::Status taken = TakeConsole(fds.console); !taken.ok()) {
@@ -75,6 +91,7 @@ struct MonitorFds {
   }
   KeepOnly(keep);
   const bool has_terminal = fds.console >= 0;
+  OomNotice oom;
   ContainerSetting setting;
   setting.listen_fd = fds.listener;
   setting.lifeline_fd = fds.report;
@@ -83,6 +100,11 @@ struct MonitorFds {
     const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (int fd = 0; fd <= 2 && null.valid() && !has_terminal; ++fd) ::dup2(null.get(), fd);
     for (const int fd : preparation.options.pass_fds) ::close(fd);
+    oom = OomNotice::Open(preparation.groups);
+    // Engines join the namespaces of the container's process to look at its files (podman cp): they must not find the host's there.
+    const oci::Root& root = *preparation.spec.root;
+    const absl::Status entered = root.path == "/" ? absl::OkStatus() : EnterTree(root.path, root.readonly);
+    if (!entered.ok() && !absl::IsPermissionDenied(entered)) return entered;
     Report(fds.report, std::string(1, kReady));
     return absl::OkStatus();
   };
@@ -91,10 +113,14 @@ struct MonitorFds {
     Report(fds.report, absl::StrCat("E", outcome.status().message()));
     ::_exit(kExitFailure);
   }
-  const std::string message = MessageOf(*outcome, preparation.spec.process->args[0]);
+  if (outcome->kind == Outcome::Kind::kExited && outcome->memory_kills > 0) oom.Give();
+  const std::string& program = preparation.spec.process->args[0];
+  std::string message = MessageOf(*outcome, program);
+  if (outcome->kind == Outcome::Kind::kStartFailed) message = std::string(StartError(program, outcome->failure, outcome->error, message).message());
   if (!message.empty()) {
     Report(fds.report, absl::StrCat("E", message));
-    LogToEngine(invocation.config, outcome->kind == Outcome::Kind::kExited ? "warning" : "error", message);
+    // Why a program did not start, whoever asked for it says: engines believe the last line.
+    if (outcome->kind != Outcome::Kind::kStartFailed) LogToEngine(invocation.config, log, outcome->kind == Outcome::Kind::kExited ? "warning" : "error", message);
   }
   ::_exit(ExitStatusOf(*outcome));
 }
@@ -130,7 +156,7 @@ absl::Status FinishCreation(const Preparation& preparation, Begun& begun, pid_t 
 
 }  // namespace
 
-absl::Status CreateContainer(const Invocation& invocation, CreateRequest request, const char* command) {
+absl::Status CreateContainer(Invocation& invocation, CreateRequest request, const char* command) {
   Preparation preparation = TRY_STATUS(PrepareContainer(invocation, std::move(request), command));
   Begun begun = TRY_STATUS(BeginContainer(invocation, preparation));
   Found found{std::move(begun.directory), begun.state, Status::kCreating};
@@ -187,16 +213,9 @@ absl::Status StartContainer(const Invocation& invocation, const std::string& id)
   request.mutable_start();
   const absl::Status started = client.Call(request, response);
   if (!started.ok()) {
-    const std::string& program = spec.process->args[0];
-    const auto failure = static_cast<sentry::boot::StartFailure>(response.start().failure());
-    // Engines find out by these words what to tell their users.
-    if (failure == sentry::boot::StartFailure::kNotFound) {
-      return absl::NotFoundError(absl::StrCat("exec: \"", program, "\": executable file not found in $PATH: ", started.message()));
-    }
-    if (failure == sentry::boot::StartFailure::kNotExecutable) {
-      return absl::PermissionDeniedError(absl::StrCat("exec: \"", program, "\": ", client.last_errno() == EACCES ? "permission denied: " : "", started.message()));
-    }
-    return started;
+    if (response.start().failure() == 0) return started;
+    return StartError(spec.process->args[0], static_cast<sentry::boot::StartFailure>(response.start().failure()), client.last_errno(),
+                      std::string(started.message()));
   }
   found.state.status = Status::kRunning;
   TRY_STATUS(found.directory.Store(found.state));

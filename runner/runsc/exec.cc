@@ -19,6 +19,7 @@
 #include "runner/runsc/command.h"
 #include "runner/runsc/console.h"
 #include "runner/runsc/container.h"
+#include "runner/state/stand_in.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 #include "sentry/boot/control.h"
@@ -212,8 +213,13 @@ absl::StatusOr<Standing> Stand(const Found& found) {
 
 absl::Status WriteInternalPid(const ExecOptions& options, int pid) { return WritePidFile(options.internal_pid_file, pid); }
 
+absl::Status BecomeStandIn(Invocation& invocation, const Found& found, const control::Request& request) {
+  invocation.title.Set({request.exec().args().begin(), request.exec().args().end()});
+  return AddStandIn(found.directory);
+}
+
 // The process that is left behind by --detach, with the pid of --pid-file.
-[[noreturn]] void StandDetached(const Found& found, control::Request& request, const ExecOptions& options, int report, int console) {
+[[noreturn]] void StandDetached(Invocation& invocation, const Found& found, control::Request& request, const ExecOptions& options, int report, int console) {
   ::prctl(PR_SET_NAME, "runsc-exec");
   const auto fail = [&](const absl::Status& status) {
     const std::string text = absl::StrCat("E", status.message());
@@ -230,6 +236,7 @@ absl::Status WriteInternalPid(const ExecOptions& options, int pid) { return Writ
   const auto pid = standing->Begin(request);
   if (!pid.ok()) fail(pid.status());
   if (const absl::Status written = WriteInternalPid(options, *pid); !written.ok()) fail(written);
+  if (const absl::Status written = BecomeStandIn(invocation, found, request); !written.ok()) fail(written);
   // The streams are the process's now.
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= 2 && null.valid() && console < 0; ++fd) ::dup2(null.get(), fd);
@@ -238,17 +245,19 @@ absl::Status WriteInternalPid(const ExecOptions& options, int pid) { return Writ
   char commit = 0;
   if (::recv(report, &commit, 1, 0) != 1) ::_exit(kExitFailure);  // whoever started us was killed: it never ran for anybody
   ::close(report);
-  ::_exit(standing->Wait());
+  const int status = standing->Wait();
+  RemoveStandIn(found.directory);
+  ::_exit(status);
 }
 
-absl::StatusOr<int> ExecDetached(const Found& found, control::Request& request, const ExecOptions& options, int console, bool wait) {
+absl::StatusOr<int> ExecDetached(Invocation& invocation, const Found& found, control::Request& request, const ExecOptions& options, int console, bool wait) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return SystemError("make a socket pair");
   const UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
   const Child child = TRY_STATUS(CloneChild(0, [&] {
     ::close(ours.get());
-    StandDetached(found, request, options, theirs.get(), console);
+    StandDetached(invocation, found, request, options, theirs.get(), console);
   }));
   theirs.Reset();
   std::string text(4096, '\0');
@@ -287,12 +296,15 @@ CommandResult ExecCommand(Invocation& invocation) {
   }
   UniqueFd console;
   if (process.terminal && !options.console_socket.empty()) console = TRY_STATUS(MakeConsole(options.console_socket, process.console_size));
-  if (options.detach || console.valid()) return ExecDetached(found, request, options, console.get(), !options.detach);
+  if (options.detach || console.valid()) return ExecDetached(invocation, found, request, options, console.get(), !options.detach);
   Standing standing = TRY_STATUS(Stand(found));
   const int pid = TRY_STATUS(standing.Begin(request));
   TRY_STATUS(WriteInternalPid(options, pid));
   TRY_STATUS(WritePidFile(options.pid_file, ::getpid()));
-  return standing.Wait();
+  TRY_STATUS(BecomeStandIn(invocation, found, request));
+  const int status = standing.Wait();
+  RemoveStandIn(found.directory);
+  return status;
 }
 
 }  // namespace rampart::runner

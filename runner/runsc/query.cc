@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "runner/oci/spec_json.h"
 #include "runner/runsc/command.h"
+#include "runner/state/stand_in.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
 #include "sentry/boot/control_api.pb.h"
@@ -85,6 +86,16 @@ Json StatsOf(const std::string& id, const control::StatsResponse& stats) {
   return Json{{"type", "stats"}, {"id", id}, {"data", data}};
 }
 
+// What engines ask for: they look the numbers up on the host (docker top), where those inside would be of strangers.
+CommandResult PrintStandIns(const Invocation& invocation, const std::string& id) {
+  const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/false));
+  TRY_STATUS(ConnectToRunning(found).status());
+  Json pids = Json::array({found.state.pid});
+  for (const pid_t pid : StandIns(found.directory)) pids.push_back(pid);
+  Print(Dump(pids));
+  return 0;
+}
+
 }  // namespace
 
 CommandResult StateCommand(Invocation& invocation) {
@@ -132,23 +143,22 @@ CommandResult ListCommand(Invocation& invocation) {
 CommandResult PsCommand(Invocation& invocation) {
   std::string format = "table";
   Flags flags;
-  flags.String("format", &format, "table, or json: the numbers of the processes");
+  flags.String("format", &format, "table; or json: the numbers of the host's processes that stand for the container and for what was executed in it");
   flags.Alias("f");
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "ps", flags));
   TRY_STATUS(CheckFormat(format));
   if (words.empty()) return UsageError("ps: a container is expected (see runsc help ps)");
+  if (format == "json") return PrintStandIns(invocation, words[0]);
   control::Request request;
   request.mutable_processes();
   const control::Response response = TRY_STATUS(Ask(invocation, words[0], std::move(request)));
   std::vector<std::vector<std::string>> rows = {{"UID", "PID", "PPID", "C", "TTY", "STIME", "TIME", "CMD"}};
-  Json pids = Json::array();
   for (const control::Process& process : response.processes().processes()) {
-    pids.push_back(process.pid());
     const int64_t share = process.start_nanos() > 0 ? process.cpu_nanos() * 100 / process.start_nanos() : 0;
     rows.push_back({absl::StrCat(process.uid()), absl::StrCat(process.pid()), absl::StrCat(process.parent()), absl::StrCat(std::clamp<int64_t>(share, 0, 9999)),
                     Printable(process.tty()), StartClock(process.start_nanos()), Clock(process.cpu_nanos()), Printable(process.command())});
   }
-  Print(format == "json" ? Dump(pids) : Table(rows));
+  Print(Table(rows));
   return 0;
 }
 

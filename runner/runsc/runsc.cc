@@ -117,6 +117,7 @@ int RunscRole(int argc, char** argv) {
   if (std::strcmp(name, kBootName) == 0) return BootMain();
   if (std::strcmp(name, kGoferName) == 0) return GoferMain();
   Invocation invocation;
+  invocation.title = ProcessTitle(argc, argv);
   invocation.caller = InspectCaller();
   auto words = GlobalFlags(invocation.config).Parse({argv + std::min(argc, 1), argv + argc});
   if (!words.ok()) {
