@@ -190,6 +190,8 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   if (const absl::Status checked = CheckSpec(*spec); !checked.ok()) return in_file(checked);
   ResolvePaths(request.bundle, *spec);
   if (const absl::Status joined = JoinSandbox(invocation, *spec, out.sandbox); !joined.ok()) return in_file(joined);
+  const auto domainname = spec->linux_config.sysctl.find("kernel.domainname");  // Docker's --domainname
+  if (domainname != spec->linux_config.sysctl.end() && spec->domainname.empty()) spec->domainname = domainname->second;
   Config config = invocation.config;
   if (const absl::Status applied = ApplyAnnotations(*spec, config); !applied.ok()) return in_file(applied);
   if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "create") == 0) {
