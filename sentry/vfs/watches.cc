@@ -105,10 +105,9 @@ void NotifyUnmount(Filesystem& fs) {
     AllWatches& all = TheWatches();
     absl::MutexLock lock(&all.mu);
     for (const Watch* watch : all.set) {
-      Inode& inode = watch->inode();
-      if (&inode.fs() == &fs && std::none_of(inodes.begin(), inodes.end(), [&](const Ref<Inode>& i) { return i.get() == &inode; })) {
-        inodes.push_back(ShareRef(&inode));
-      }
+      Inode* const inode = watch->until_unmounted();
+      if (inode == nullptr || &inode->fs() != &fs) continue;
+      if (std::none_of(inodes.begin(), inodes.end(), [&](const Ref<Inode>& i) { return i.get() == inode; })) inodes.push_back(ShareRef(inode));
     }
   }
   for (const Ref<Inode>& inode : inodes) inode->extras().watches.Notify(kInUnmount, 0, "", false);

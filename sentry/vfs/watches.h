@@ -27,8 +27,8 @@ class Watch : public virtual RefCounted {
   // `name`: the child that the event is about, or empty for the watched object itself. `unlinked`: the object has lost its last name
   // (IN_EXCL_UNLINK). Called with the list's lock held: must not block or touch the list.
   virtual void OnEvent(uint32_t mask, uint32_t cookie, std::string_view name, bool unlinked) = 0;
-  // What it watches, and keeps alive.
-  virtual Inode& inode() const = 0;
+  // What it watches and keeps alive, if it is to hear that its filesystem is no longer mounted; null: it is not.
+  virtual Inode* until_unmounted() const { return nullptr; }
 };
 
 class WatchList {

@@ -32,7 +32,8 @@ class InotifyWatch final : public vfs::Watch {
     if ((mask & (wanted | kEnding) & ~vfs::kInIsDir) == 0) return;
     owner_.Deliver(*this, mask, cookie, name);
   }
-  vfs::Inode& inode() const override { return *name_->inode(); }
+  vfs::Inode& inode() const { return *name_->inode(); }
+  vfs::Inode* until_unmounted() const override { return name_->inode().get(); }
 
   Inotify& owner_;  // takes this watch out of its list before it dies
   const Ref<vfs::Dentry> name_;  // keeps the inode; not the mount, which may be unmounted
