@@ -254,6 +254,10 @@ std::string LineWith(const char* table, size_t column, const std::string& word) 
 TEST(ProcNet, TablesHaveTheSockets) {
   const Owned l = Bound(AF_INET, SOCK_STREAM), u = Bound(AF_INET6, SOCK_DGRAM), x(socket(AF_UNIX, SOCK_DGRAM, 0)), n(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
   ASSERT_EQ(listen(l.get(), 1), 0);
+  EXPECT_EQ(LineWith("netlink", 9, std::to_string(InodeOf(n.get()))), "");  // only once it has a port
+  sockaddr_nl any{};
+  any.nl_family = AF_NETLINK;
+  ASSERT_EQ(bind(n.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)), 0);
   char port[16];
   snprintf(port, sizeof(port), ":%04X ", PortOf(l.get()));
   const std::string tcp = LineWith("tcp", 9, std::to_string(InodeOf(l.get())));

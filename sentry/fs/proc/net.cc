@@ -98,6 +98,7 @@ std::string NetlinkTable() {
   for (const SocketReport& r : SocketList::Get().Reports(abi::kAfNetlink)) {
     uint32_t port = 0;
     if (r.local.size() >= 8) std::memcpy(&port, r.local.data() + 4, sizeof(port));
+    if (port == 0) continue;  // it is in no table yet
     Append(out, "0000000000000000 %-3d %-10u %08x %-8llu %-8d %-5d %-8d %-8u %-8llu\n", r.protocol, port, r.groups,
            static_cast<unsigned long long>(r.receive_queue), 0, 0, 2, 0u, static_cast<unsigned long long>(r.inode));
   }

@@ -244,6 +244,7 @@ Errno AnswerNetlink(Answer& answer, std::string_view body) {
     if (request.protocol != kAllProtocols && request.protocol != r.protocol) continue;
     uint32_t port = 0;
     if (r.local.size() >= 8) std::memcpy(&port, r.local.data() + 4, sizeof(port));
+    if (port == 0) continue;  // it is in no table yet
     Message m = answer.Begin();
     m.Put(NetlinkAnswer{abi::kAfNetlink, static_cast<uint8_t>(r.type), static_cast<uint8_t>(r.protocol), SocketReport::kClose, port, 0, 0,
                         static_cast<uint32_t>(r.inode), CookieOf(r)});
@@ -288,6 +289,8 @@ std::vector<std::string> AnswerDiag(std::string_view request, uint32_t port) {
   if (header.type < 16) return (header.flags & kNlmFAck) != 0 ? error(Errno{}) : std::vector<std::string>{};
   if (header.type == kDiagDestroy) return error(Errno::kEOPNOTSUPP);
   if (header.type != kDiagByFamily || body.size() < 2) return error(Errno::kEINVAL);
+  constexpr uint8_t kFamilies = 46;  // AF_MAX
+  if (static_cast<uint8_t>(body[0]) >= kFamilies) return error(Errno::kEINVAL);
   Answer answer(header, port);
   Errno result = Errno::kENOENT;
   switch (static_cast<uint8_t>(body[0])) {
