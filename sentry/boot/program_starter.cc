@@ -135,7 +135,7 @@ std::vector<std::string> ProgramStarter::EnvironmentOf(const Program& program, c
   const auto home = std::find_if(out.begin(), out.end(), [](const std::string& one) { return one.starts_with("HOME="); });
   if (home != out.end() && *home != "HOME=") return out;
   std::string value = HomeIn(ReadPasswd(walk), program.identity.uid);
-  if (value.empty() || value.find('\0') != std::string::npos) value = "/";
+  if (value.empty() || value.find('\0') != std::string::npos) value.assign(1, '/');
   if (home != out.end()) out.erase(home);
   out.push_back("HOME=" + value);
   return out;
