@@ -102,8 +102,11 @@ struct MonitorFds {
     for (const int fd : preparation.options.pass_fds) ::close(fd);
     oom = OomNotice::Open(preparation.groups);
     // Engines join the namespaces of the container's process to look at its files (podman cp): they must not find the host's there.
+    // A mount namespace that the configuration names is where it is expected then.
     const oci::Root& root = *preparation.spec.root;
-    const absl::Status entered = root.path == "/" ? absl::OkStatus() : EnterTree(root.path, root.readonly);
+    const bool joined = std::any_of(preparation.namespaces.begin(), preparation.namespaces.end(),
+                                    [](const ForeignNamespace& ns) { return ns.type == CLONE_NEWNS; });
+    const absl::Status entered = joined || root.path == "/" ? absl::OkStatus() : EnterTree(root.path, root.readonly);
     if (!entered.ok() && !absl::IsPermissionDenied(entered)) return entered;
     Report(fds.report, std::string(1, kReady));
     return absl::OkStatus();
