@@ -197,6 +197,9 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "create") == 0) {
     return UsageError("$.process.terminal is true: --console-socket is needed for the terminal to go to");
   }
+  if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "run") == 0 && ::isatty(STDIN_FILENO) == 0) {
+    return UsageError("$.process.terminal is true: standard input is no terminal, and without one --console-socket is needed");
+  }
   if (!spec->process->terminal && !request.console_socket.empty()) {
     return UsageError("--console-socket is given, and $.process.terminal is not true: one of the two must change");
   }

@@ -95,7 +95,7 @@ class Tree {
     } else if (from.size() % 2 == 0) {
       (void)ns_->Bind(*source, *target, true);
     } else {
-      (void)ns_->Detach(*target, from.size() % 3 == 0);
+      (void)ns_->Detach(*target, from.size() % 3 == 0 ? vfs::Umount::kLazy : vfs::Umount::kIfUnused);
     }
   }
   void MoveCwd(const std::string& path) {
