@@ -40,10 +40,10 @@ iocb Request(uint16_t opcode, int fd, const void* buffer = nullptr, size_t lengt
   return request;
 }
 
-// The head of the mapped ring (Linux: struct aio_ring).
+// The head of the mapped ring (Linux: struct aio_ring); the events come after it.
 struct Ring {
   unsigned id, count, head, tail, magic, compatible, incompatible, header_length;
-  io_event events[];
+  const io_event& Event(unsigned index) const { return reinterpret_cast<const io_event*>(this + 1)[index]; }
 };
 
 class Aio : public testing::Test {
@@ -204,7 +204,7 @@ TEST_F(Aio, TheApplicationMayTakeEventsFromTheRing) {
   for (unsigned i = 0; i < ring()->count * 2; ++i) {
     ASSERT_EQ(Submit(context_, {&request}), 1);
     ASSERT_NE(ring()->head, ring()->tail);
-    const io_event& event = ring()->events[ring()->head];
+    const io_event& event = ring()->Event(ring()->head);
     ASSERT_EQ(event.obj, Address(&request));
     ASSERT_EQ(event.res, 1);
     mine->head = (mine->head + 1) % mine->count;
