@@ -87,7 +87,7 @@ class FsDescription final : public vfs::FileDescription {
 
   Result<Ref<vfs::Mount>> NewMount(vfs::MountFlags flags) {
     absl::MutexLock lock(&mu_);
-    if (!made_) return Errno::kEINVAL;
+    if (!made_ && !picked_) return Errno::kEINVAL;
     if (phase_ != Phase::kAwaitingMount) return Errno::kEBUSY;
     phase_ = Phase::kAwaitingChange;
     options_.clear();

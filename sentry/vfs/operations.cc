@@ -15,7 +15,7 @@ uint32_t DirBit(const Inode& inode) { return inode.IsDirectory() ? kInIsDir : 0;
 
 // Finds where a new name goes, checks that it may, and calls make(directory inode, name) → Ref<Inode> under the directory's lock.
 template <class MakeFn>
-Result<Path> MakeName(const Walk& walk, std::string_view path, bool is_directory, MakeFn make) {
+Result<Path> MakeName(const Walk& walk, std::string_view path, bool is_directory, MakeFn make, const Mount* only = nullptr) {
   ParentAndName at = TRY(LookupParent(walk, path));
   if (!IsOrdinaryName(at.last)) return Errno::kEEXIST;
   if (!at.parent.dentry->IsDirectory()) return Errno::kENOTDIR;
@@ -26,6 +26,7 @@ Result<Path> MakeName(const Walk& walk, std::string_view path, bool is_directory
   if (!child->IsNegative()) return Errno::kEEXIST;
   if (at.must_be_directory && !is_directory) return Errno::kENOENT;
   if (at.parent.mount->read_only()) return Errno::kEROFS;
+  if (only != nullptr && at.parent.mount.get() != only) return Errno::kEXDEV;
   TRY(MayCreate(walk.caller, directory));
   Result<Ref<Inode>> made = make(*directory.inode(), at.last);
   if (!made.ok()) {
@@ -115,7 +116,7 @@ Result<void> Link(const Path& target, const Walk& to, std::string_view new_path)
     NotifySelf(*inode, kInAttrib);
     return inode;
   };
-  TRY(MakeName(to, new_path, false, make));
+  TRY(MakeName(to, new_path, false, make, target.mount.get()));
   return Ok();
 }
 

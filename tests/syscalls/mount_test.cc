@@ -555,10 +555,11 @@ TEST_F(Mount, RacesWithWalks) {
     walkers.emplace_back([&] {
       while (!stop) {
         struct stat st {};
-        if (stat("d/../d/.", &st) != 0) ++wrong;
+        // A walk that stands in what is unmounted this moment finds nothing there, natively too.
+        if (stat("d/../d/.", &st) != 0 && errno != ENOENT) ++wrong;
         const int fd = open("d/f", O_CREAT | O_RDWR, 0644);
-        if (fd < 0) ++wrong;
-        close(fd);
+        if (fd < 0 && errno != ENOENT) ++wrong;
+        if (fd >= 0) close(fd);
       }
     });
   }
