@@ -174,7 +174,9 @@ Result<Word> SysUmount2(Task& task, UserPath user, uint32_t flags) {
   const PathArg path = TRY(PathArg::Read(task, kAtFdCwd, user));
   const bool expire = (flags & abi::kMntExpire) != 0, lazy = (flags & abi::kMntDetach) != 0;
   const vfs::WalkArgs args{.follow_last = (flags & abi::kUmountNofollow) == 0, .resolve = expire ? vfs::kResolveQuietly : 0};
-  const vfs::Path at = TRY(vfs::Lookup(path.walk(), path.text(), args));
+  vfs::Path at = TRY(vfs::Lookup(path.walk(), path.text(), args));
+  // Linux: LOOKUP_MOUNTPOINT. What covers "." is meant too (pivot_root(".", ".") leaves the old root there).
+  while (const RefPtr<vfs::Mount> over = vfs::MountNamespace::MountedOn(*at.mount, *at.dentry, expire)) at = {over.ToRef(), over->root()};
   if (!MayMount(task)) return Errno::kEPERM;
   vfs::MountNamespace& mounts = path.walk().mounts;
   if (!(at.dentry == at.mount->root()) || !mounts.Contains(*at.mount)) return Errno::kEINVAL;
