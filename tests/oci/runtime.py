@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
 import sys
 import time
 
@@ -111,7 +112,17 @@ class Runtime:
 
 
 def reap():
-    """Who lost their parents are ours to wait for: a PID namespace ends only when the last one who entered it has been waited for."""
+    """Who lost their parents are ours to wait for: a PID namespace ends only when the last one who entered it has been waited for.
+    Beside other threads only by name: they wait for their commands themselves, and would take one that has gone for a success."""
+    if threading.active_count() > 1:
+        for children in pathlib.Path("/proc/self/task").glob("*/children"):
+            for pid in map(int, children.read_text().split()):
+                try:
+                    if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() not in ("runsc", "python3"):  # commands, and what is about to become one
+                        os.waitpid(pid, os.WNOHANG)
+                except (OSError, ValueError):
+                    pass  # it has gone
+        return
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -75,7 +75,8 @@ std::string InetSocket::LocalName() const {
 void InetSocket::Report(SocketReport& report) const {
   Socket::Report(report);
   absl::MutexLock lock(&PortTable::Get().mu());
-  report.v6_only = port_.v6_only;
+  // As in Linux, an address of IPv6 alone has no other half.
+  report.v6_only = port_.v6_only || (port_.bound && !port_.address.IsV4() && !(port_.address.ip == Bytes16{}));
 }
 
 void InetSocket::AddControls(const Packet& packet, RecvResult& result) const {
