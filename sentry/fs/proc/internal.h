@@ -43,6 +43,8 @@ Ref<vfs::Inode> NewKeySettings(const Ref<ProcFilesystem>& fs);
 
 // /proc/PID and /proc/PID/task/TID. `task`: the thread that is shown; `thread_directory`: no task/ inside, thread's own times.
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);
+// Its address space, for those who may look. EACCES; ESRCH: it has none any longer.
+Result<Ref<mm::MemoryManager>> InspectableMm(Caller& caller, kernel::Task& task);
 // maps, which also answers PROCMAP_QUERY (maps_file.cc).
 Ref<vfs::Inode> NewMapsFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino);
 // net/. `thread`: of a thread's own directory.

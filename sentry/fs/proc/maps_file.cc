@@ -82,20 +82,13 @@ Result<uint64_t> AnswerQuery(mm::MemoryManager& mm, mm::UserMemory& memory, User
   return uint64_t{0};
 }
 
-Result<Ref<mm::MemoryManager>> Inspectable(Caller& caller, kernel::Task& task) {
-  if (!MayInspect(caller, task)) return Errno::kEACCES;
-  RefPtr<mm::MemoryManager> mm = task.GetMm();
-  if (!mm) return Errno::kESRCH;
-  return std::move(mm).ToRef();
-}
-
 class MapsFile final : public pseudo::PseudoFile {
  public:
   MapsFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino) : PseudoFile(std::move(fs), 0444, ino), task_(std::move(task)) {}
-  Result<std::string> Generate(Caller& caller) override { return MapsText(*TRY(Inspectable(caller, *task_)), false); }
+  Result<std::string> Generate(Caller& caller) override { return MapsText(*TRY(InspectableMm(caller, *task_)), false); }
   Result<uint64_t> Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) override {
     if (command != kProcmapQuery) return Errno::kENOTTY;
-    return AnswerQuery(*TRY(Inspectable(caller, *task_)), memory, argument);
+    return AnswerQuery(*TRY(InspectableMm(caller, *task_)), memory, argument);
   }
 
  protected:

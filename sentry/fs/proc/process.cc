@@ -10,19 +10,19 @@
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs::proc {
-namespace {
-
-using Text = Result<std::string>;
-
-// Makes the text of one file for one task.
-using Maker = Text (*)(Caller& caller, kernel::Task& task, bool thread_directory);
-
 Result<Ref<mm::MemoryManager>> InspectableMm(Caller& caller, kernel::Task& task) {
   if (!MayInspect(caller, task)) return Errno::kEACCES;
   RefPtr<mm::MemoryManager> mm = task.GetMm();
   if (!mm) return Errno::kESRCH;
   return std::move(mm).ToRef();
 }
+
+namespace {
+
+using Text = Result<std::string>;
+
+// Makes the text of one file for one task.
+using Maker = Text (*)(Caller& caller, kernel::Task& task, bool thread_directory);
 
 // A file of a process: owned by its identity, gone (ESRCH) with it.
 class ProcessFile final : public pseudo::PseudoFile {
