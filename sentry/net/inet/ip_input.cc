@@ -121,22 +121,21 @@ void RawTable::Remove(const RawNode& node) {
 
 Result<void> RawTable::TakeIdentifier(RawNode& node, uint16_t wanted) {
   absl::MutexLock lock(&mu_);
-  const std::vector<Ref<RawNode>>& nodes = nodes_;
   bool shared = false;
   {
     absl::MutexLock own(&node.mu);
     shared = node.shared && wanted != 0;
   }
-  const auto taken = [&](uint16_t number) {
+  const auto taken = [&node, shared](const std::vector<Ref<RawNode>>& nodes, uint16_t number) {
     return std::any_of(nodes.begin(), nodes.end(), [&](const Ref<RawNode>& n) {
       if (n.get() == &node || !n->is_ping || n->family != node.family) return false;
       absl::MutexLock other(&n->mu);
       return n->local.port == number && !(shared && n->shared);
     });
   };
-  if (wanted != 0 && taken(wanted)) return Errno::kEADDRINUSE;
+  if (wanted != 0 && taken(nodes_, wanted)) return Errno::kEADDRINUSE;
   for (int tries = 0; wanted == 0 && tries < 65535; ++tries) {
-    if (++next_ != 0 && !taken(next_)) wanted = next_;
+    if (++next_ != 0 && !taken(nodes_, next_)) wanted = next_;
   }
   if (wanted == 0) return Errno::kEADDRINUSE;
   absl::MutexLock own(&node.mu);
