@@ -16,7 +16,7 @@ using kernel::Task;
 constexpr auto& kTypes = vfs::kFilesystemTypes;
 
 // quotactl(2)'s command: the operation above the type of quota.
-constexpr uint32_t kTypeMask = 0xff, kTypes3 = 3, kQSync = 0x800001, kQQuotaOn = 0x800002;
+constexpr uint32_t kTypeMask = 0xff, kTypes3 = 3, kQSync = 0x800001;
 
 }  // namespace
 

@@ -121,9 +121,8 @@ std::string PacketTable() {
 }
 
 std::string Counts(bool v6) {
-  size_t tcp = 0, udp = 0, lite = 0, raw = 0, all = 0;
+  size_t tcp = 0, udp = 0, lite = 0, raw = 0;
   for (const SocketReport& r : SocketList::Get().Reports(v6 ? abi::kAfInet6 : abi::kAfInet)) {
-    ++all;
     tcp += r.type == abi::kSockStream && r.state != SocketReport::kClose ? 1 : 0;
     udp += IsUdp(r) && IsBound(r) ? 1 : 0;
     lite += IsUdplite(r) && IsBound(r) ? 1 : 0;
