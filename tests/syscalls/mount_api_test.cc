@@ -27,7 +27,7 @@ int SetAttr(int dirfd, const char* path, unsigned flags, const Attr& attr, size_
   return static_cast<int>(syscall(442, dirfd, path, flags, &attr, size));
 }
 
-constexpr unsigned kClone = 1, kCloexec = O_CLOEXEC, kRecursive = 0x8000, kFromEmpty = 4, kToEmpty = 0x40, kSetGroup = 0x100;
+constexpr unsigned kClone = 1, kCloexec = O_CLOEXEC, kRecursive = 0x8000, kFromEmpty = 4, kSetGroup = 0x100;
 constexpr unsigned kSetFlag = 0, kSetString = 1, kSetBinary = 2, kSetFd = 5, kCreate = 6, kReconfigure = 7;
 constexpr uint64_t kRdonly = 1, kNosuid = 2, kNoexec = 8, kAtime = 0x70, kNoatime = 0x10, kIdmap = 0x100000;
 
