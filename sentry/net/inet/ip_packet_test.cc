@@ -12,7 +12,8 @@ const InetAddress kHere = AddressV4(127, 0, 0, 1, 0), kThere = AddressV4(127, 0,
 TEST(IpPacket, V4IsReadAsItWasWritten) {
   const std::string bytes = BuildIp({true, 253, 7, 0x10, kHere, kThere, "payload"});
   ASSERT_EQ(bytes.size(), kIpv4Header + 7);
-  const auto packet = ParseIp(bytes + "behind it");
+  const std::string longer = bytes + "behind it";
+  const auto packet = ParseIp(longer);  // its payload lies in there
   ASSERT_TRUE(packet);
   EXPECT_TRUE(packet->v4);
   EXPECT_EQ(packet->protocol, 253);
