@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "runner/sandbox/capability_names.h"
 #include "runner/sandbox/plan_mounts.h"
+#include "runner/sandbox/plan_scheduling.h"
 #include "runner/sandbox/seccomp_profile.h"
 #include "runner/util/status.h"
 
@@ -141,6 +142,10 @@ absl::StatusOr<Plan> MakePlan(const oci::Spec& spec, const SandboxOptions& optio
   Plan plan;
   if (!spec.process.has_value()) return UsageError("the specification names no process");
   TRY_STATUS(PlanProcess(*spec.process, options, caller, plan));
+  plan.boot.scheduling = TRY_STATUS(PlanScheduling(*spec.process, spec.linux_config.personality));
+  for (const oci::Hook& hook : spec.hooks.start_container) {
+    plan.boot.start_hooks.push_back({hook.path, hook.args, hook.env, static_cast<uint32_t>(hook.timeout.value_or(0))});
+  }
   TRY_STATUS(PlanMounts(spec, options, plan));
   TRY_STATUS(PlanLimits(spec, plan));
   plan.boot.hostname = spec.hostname;

@@ -238,12 +238,16 @@ void ControlServer::Signal(const ContainerPtr& container, const control::Request
   const abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
   const RefPtr<kernel::ThreadGroup> group = FindIn(*container, wanted.pid());
   if (!group || group->exited()) return Fail(response, Errno::kESRCH, "no such process");
+  const RefPtr<kernel::ThreadGroup> first = FindIn(*container, 0);
   if (wanted.all()) {
     for (const Ref<kernel::ThreadGroup>& one : kernel.Groups()) {
-      if (one->pid() == 1 || one->container() != container->number) continue;
-      if (signo != 0) (void)one->SendSignal(info);
+      if (signo == 0 || one->container() != container->number) continue;
+      if (one.get() == first.get()) {
+        kernel.SignalFromOutside(*one, signo);
+      } else {
+        (void)one->SendSignal(info);
+      }
     }
-    if (!container->pod) kernel.SignalInit(signo);
     return;
   }
   if (wanted.foreground()) {
@@ -256,7 +260,7 @@ void ControlServer::Signal(const ContainerPtr& container, const control::Request
     if (!sent.ok()) Fail(response, sent.error());
     return;
   }
-  if (group->pid() == 1) return kernel.SignalInit(signo);
+  if (group == first) return kernel.SignalFromOutside(*group, signo);
   const Result<void> sent = signo == 0 ? Ok() : group->SendSignal(info);
   if (!sent.ok()) Fail(response, sent.error());
 }
@@ -272,7 +276,7 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
   if (!table.ok()) return Fail(response, table.error(), std::string("a descriptor: ") + ErrnoText(table.error()));
   StartError error;
   ProgramStarter& starter = container->pod ? container->pod->starter() : sandbox_.starter;
-  const RefPtr<kernel::ThreadGroup> group = starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr, /*first=*/false, error);
+  const RefPtr<kernel::ThreadGroup> group = starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr, ProgramStarter::Role::kFurther, error);
   if (!group) {
     response.mutable_exec()->set_failure(static_cast<uint32_t>(error.kind));
     return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
