@@ -231,6 +231,8 @@ Kernel::State::~State() = default;
 keys::Registry& Kernel::keys() const { return *state_->keys; }
 Kernel::AioLimits& Kernel::aio_limits() const { return state_->aio_limits; }
 
+uint64_t Kernel::max_tasks() const { return state_->max_tasks.load(std::memory_order_relaxed); }
+void Kernel::SetMaxTasks(uint64_t most) { state_->max_tasks.store(most, std::memory_order_relaxed); }
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
 Nanos Kernel::boot_time() const { return state_->boot_time; }
 uint64_t Kernel::out_of_memory_kills() const { return state_->out_of_memory_kills.load(std::memory_order_relaxed); }

@@ -147,6 +147,9 @@ class Kernel {
   };
   AioLimits& aio_limits() const;
 
+  // How many tasks there may be, 0: as many as may be had; config().limits has what it was in the beginning. Those that are too many stay.
+  uint64_t max_tasks() const;
+  void SetMaxTasks(uint64_t most);
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
   uint64_t forks() const;           // for /proc/stat

@@ -24,7 +24,7 @@ Result<Ref<ThreadGroup>> Kernel::StartProcess(InitArgs args) {
   {
     absl::MutexLock lock(&state.tree_mu);
     if ((!state.init && !args.before_init) || state.dying.load()) return Errno::kESRCH;
-    const uint64_t most = state.config.limits.max_tasks;
+    const uint64_t most = state.max_tasks.load(std::memory_order_relaxed);
     if ((most != 0 && state.pids.tasks() >= most) || state.pids.tasks() >= platform().capabilities().max_contexts) return Errno::kEAGAIN;
     pid = args.pid != 0 ? args.pid : TRY(state.pids.Allocate());
     state.pids.Reserve(pid);
