@@ -21,7 +21,7 @@ void Fields(Archive& ar, Rlimit& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, Limits& v) {
-  ar(v.memory_bytes), ar(v.pids), ar(v.cpus);
+  ar(v.memory_bytes), ar(v.pids), ar(v.cpus), ar(v.cpu_quota), ar(v.cpu_period);
 }
 template <class Archive>
 void Fields(Archive& ar, CapabilitySets& v) {

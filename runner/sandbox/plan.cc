@@ -90,6 +90,8 @@ absl::Status PlanLimits(const oci::Spec& spec, Plan& plan) {
     plan.cgroup.cpu_period = resources.cpu->period.value_or(100'000);
     if (plan.cgroup.cpu_period < 1000 || plan.cgroup.cpu_period > 1'000'000) return UsageError("the processor period must be 1000 to 1000000 µs");
     if (plan.cgroup.cpu_quota < 1000) return UsageError("the processor quota must be at least 1000 µs");
+    plan.boot.limits.cpu_quota = plan.cgroup.cpu_quota;
+    plan.boot.limits.cpu_period = plan.cgroup.cpu_period;
     const auto quota = static_cast<uint64_t>(plan.cgroup.cpu_quota);
     plan.boot.limits.cpus = static_cast<uint32_t>(std::min<uint64_t>((quota + plan.cgroup.cpu_period - 1) / plan.cgroup.cpu_period, 4096));
   }

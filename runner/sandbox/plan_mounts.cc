@@ -163,16 +163,16 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
   } else {
-    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"};
+    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"};
     for (const char* type : kOurs) {
       if (wanted.type == type) mount.type = type;
     }
-    // What container engines list, and what our own kernel serves otherwise or not at all.
-    if (wanted.type == "cgroup" || wanted.type == "cgroup2") return absl::OkStatus();
+    if (wanted.type == "cgroup") mount.type = "cgroup2";  // which the specification leaves to us
+    if (mount.type == "cgroup2") mount.readonly = true;
     if (wanted.type == "tmpfs" && wanted.destination == "/dev") mount.type = "devtmpfs";
     if (mount.type.empty()) {
       return UsageError(absl::StrCat("the mount at ", mount.destination, ": type '", wanted.type,
-                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue are)"));
+                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue, cgroup are)"));
     }
   }
   if (!IsBind(wanted)) mount.source = wanted.source;

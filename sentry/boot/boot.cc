@@ -134,6 +134,8 @@ bool Sandbox::MakeFiles(Failure& failure) {
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 0, 1, &fs::tty::OpenDevTty, nullptr);
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 2, 1, &fs::tty::OpenDevPtmx, nullptr);
   if (const Result<void> poller = fs::StartHostPoller(); !poller.ok()) return failure.text = With("the poller thread", poller.error()), false;
+  shared_.cpu_max().quota.store(config_.limits.cpu_quota);
+  shared_.cpu_max().period.store(config_.limits.cpu_period);
   MountContext context{*kernel_, shared_};
   if (config_.gofer_fd >= 0) {
     Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(UniqueFd(config_.gofer_fd));

@@ -33,7 +33,7 @@ enum class MountPropagation : uint8_t { kUnchanged, kPrivate, kShared, kSlave, k
 
 // One mount of the sandbox, in the order in which they are made; the first is "/".
 struct Mount {
-  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"
+  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"
   std::string destination;  // absolute, no "." or ".." components; may be missing in the lower layers: the kernel makes it (below an overlay)
   std::string attach;       // "gofer": name of the attach point, as the gofer knows it
   std::string source;       // what /proc/mounts calls it; "" = its type
@@ -65,6 +65,8 @@ inline constexpr int kRlimits = 16;  // RLIM_NLIMITS; indexed by RLIMIT_…
 struct Limits {
   uint64_t memory_bytes = 0;  // application memory, tmpfs and overlay included
   uint32_t pids = 0;          // tasks that exist at once
+  int64_t cpu_quota = 0;      // microseconds of processor time in each period, which the host enforces: what programs are told of it
+  uint64_t cpu_period = 100'000;
   uint32_t cpus = 0;          // processors that programs are shown; 0 = as many as the process may run on (sched_getaffinity)
 };
 

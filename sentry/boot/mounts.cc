@@ -60,6 +60,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
   }
   if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus(), context.kernel.memory_file())};
+  if (mount.type == "cgroup2") return Made{context.shared.Cgroup2(context.kernel)};
   if (mount.type == "devpts") {
     Ref<vfs::Filesystem> devpts = fs::tty::NewDevpts(context.kernel, kPtsMode, kTtyGroup);
     fs::tty::SetDefaultDevpts(devpts);
@@ -236,6 +237,12 @@ Ref<vfs::Filesystem> SharedFilesystems::FindOrAdd(const std::string& name, const
   const auto found = all_.find(name);
   if (found != all_.end()) return found->second;
   return all_.emplace(name, make()).first->second;
+}
+
+Ref<vfs::Filesystem> SharedFilesystems::Cgroup2(kernel::Kernel& kernel) {
+  absl::MutexLock lock(&mu_);
+  if (!cgroup2_) cgroup2_ = fs::cgroup::NewCgroup2(kernel, cpu_max_);
+  return cgroup2_.ToRef();
 }
 
 RefPtr<vfs::MountNamespace> BuildMounts(const BootConfig& config, const MountContext& context, MountFailure* failure) {

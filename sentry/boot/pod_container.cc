@@ -19,7 +19,7 @@ bool HasNul(const std::string& text) { return text.find('\0') != std::string::np
 bool IsPath(const std::string& path) { return !path.empty() && path[0] == '/' && path.size() < 4096 && !HasNul(path); }
 
 bool ReadMount(const control::ContainerMount& from, Mount& to) {
-  static constexpr std::array<std::string_view, 7> kTypes = {"gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"};
+  static constexpr std::array<std::string_view, 8> kTypes = {"gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"};
   if (std::find(kTypes.begin(), kTypes.end(), from.type()) == kTypes.end() || !IsPath(from.destination())) return false;
   if (from.propagation() > static_cast<uint32_t>(MountPropagation::kUnbindable)) return false;
   to = {.type = from.type(),
