@@ -154,6 +154,8 @@ void ControlServer::Call(const std::shared_ptr<Connection>& connection, const co
       return Debug(request, response);
     case Call::kContainer:
       return MakeContainer(connection, request.container(), std::move(fds), response);
+    case Call::kUpdate:
+      return Update(container, request, response);
     case Call::kAdopt:
       if (fds.size() != 1) return Fail(response, Errno::kEINVAL, "one descriptor is expected");
       return ServeFor(std::move(fds[0]), container);
@@ -428,6 +430,19 @@ void ControlServer::Debug(const control::Request& request, control::Response& re
     syscalls::SetTraced(*traced);
   }
   if (request.debug().tasks()) response.mutable_debug()->set_text(ReportTasks(sandbox_.kernel));
+}
+
+void ControlServer::Update(const ContainerPtr& container, const control::Request& request, control::Response& response) {
+  const control::UpdateRequest& wanted = request.update();
+  if (container->pod) return Fail(response, Errno::kEINVAL, "limits are the sandbox's");
+  if (wanted.has_memory_bytes()) {
+    const Result<void> set = sandbox_.kernel.memory_file()->SetLimit(wanted.memory_bytes());
+    if (!set.ok()) return Fail(response, set.error(), "more memory than that is in use");
+    sandbox_.kernel.memory_file()->Trim();  // what is kept for reuse counts on the host
+  }
+  if (wanted.has_tasks()) sandbox_.kernel.SetMaxTasks(wanted.tasks());
+  if (wanted.has_cpu_quota()) sandbox_.shared.cpu_max().quota.store(wanted.cpu_quota());
+  if (wanted.has_cpu_period()) sandbox_.shared.cpu_max().period.store(wanted.cpu_period());
 }
 
 void ControlServer::Resize(const ContainerPtr& container, const control::Request& request, control::Response& response) {
