@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kTooMuch = size_t{32} << 20;
 constexpr int64_t kRoom = int64_t{1} << 20;  // what the group may have beyond what it has
 constexpr int kPatienceMs = 2000;
-constexpr long kHeadStartNanos = 200'000'000;
+constexpr long kHeadStartNanos = 500'000'000;
 
 std::string ReadAt(const UniqueFd& fd) {
   char text[64];
