@@ -171,6 +171,7 @@ TEST(Personality, A32BitOneIsToldOfA32BitMachine) {
   EXPECT_EQ(InChild([&] {
               const int before = personality(0xffffffff);
               if (personality(PER_LINUX32) != before || personality(0xffffffff) != PER_LINUX32 || machine() != "i686") return 1;
+              if (ReadFile("/proc/self/personality") != "00000008") return 5;
               if (InChild([&] { return machine() == "i686" ? 0 : 1; }) != 0) return 2;
               (void)personality(static_cast<unsigned long>(PER_LINUX32) | ADDR_NO_RANDOMIZE);
               if (machine() != "i686") return 3;
