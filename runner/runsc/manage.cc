@@ -250,6 +250,36 @@ static absl::StatusOr<oci::Resources> ResourcesFrom(const std::string& file, con
   return resources;
 }
 
+// What the kernel inside enforces itself, or tells programs of.
+static absl::Status UpdateInside(const Found& found, const oci::Resources& resources) {
+  control::Request request;
+  control::UpdateRequest& update = *request.mutable_update();
+  const auto limit = [](int64_t value) { return value > 0 ? static_cast<uint64_t>(value) : 0; };
+  if (resources.memory && resources.memory->limit) update.set_memory_bytes(limit(*resources.memory->limit));
+  if (resources.pids) update.set_tasks(limit(resources.pids->limit));
+  if (resources.cpu && resources.cpu->quota) update.set_cpu_quota(*resources.cpu->quota);
+  if (resources.cpu && resources.cpu->period) update.set_cpu_period(*resources.cpu->period);
+  if (!update.has_memory_bytes() && !update.has_tasks() && !update.has_cpu_quota() && !update.has_cpu_period()) return absl::OkStatus();
+  ControlClient client = TRY_STATUS(ControlClient::Connect(found.directory.SocketAddress()));
+  client.LimitWaits(kPatience);
+  control::Response response;
+  return client.Call(request, response);
+}
+
+// A limit of memory is never less outside than inside, where who asks for too much is refused and not killed with everybody else.
+static absl::Status Update(Found& found, const oci::Resources& resources) {
+  const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
+  const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, found.state.id));
+  if (!found.state.sandbox.empty()) return ApplyResources(groups, resources);  // limits inside are its sandbox's
+  const std::optional<int64_t> memory = resources.memory ? resources.memory->limit : std::nullopt;
+  const bool less = memory && *memory > 0 && (found.state.memory_limit == 0 || static_cast<uint64_t>(*memory) < found.state.memory_limit);
+  if (less) TRY_STATUS(UpdateInside(found, resources));
+  TRY_STATUS(ApplyResources(groups, resources));
+  if (!less) TRY_STATUS(UpdateInside(found, resources));
+  if (memory) found.state.memory_limit = *memory > 0 ? static_cast<uint64_t>(*memory) : 0;
+  return memory ? found.directory.Store(found.state) : absl::OkStatus();
+}
+
 CommandResult UpdateCommand(Invocation& invocation) {
   std::string file;
   UpdateFlags changes;
@@ -260,11 +290,9 @@ CommandResult UpdateCommand(Invocation& invocation) {
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "update", flags));
   const std::string id = TRY_STATUS(OnlyId(words, "update"));
   const oci::Resources resources = TRY_STATUS(ResourcesFrom(file, changes));
-  const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
+  Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
   if (found.status == Status::kStopped) return absl::FailedPreconditionError(absl::StrCat("container not running: '", id, "' is stopped"));
-  const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
-  const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, id));
-  TRY_STATUS(ApplyResources(groups, resources));
+  TRY_STATUS(Update(found, resources));
   return 0;
 }
 
