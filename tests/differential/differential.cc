@@ -66,8 +66,9 @@ class Program {
     world.PrintArea();
     world.EndLine();
     world.PrintDescriptors();
-    (void)setegid(0);
-    (void)seteuid(0);
+    if (setegid(0) != 0 || seteuid(0) != 0) world.Note("as an ordinary user");
+    world.Note("the tree:");
+    world.EndLine();
     world.PrintTree();
   }
 
