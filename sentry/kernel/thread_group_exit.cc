@@ -59,7 +59,12 @@ void ThreadGroup::BecomeZombieTreeLocked() {
   Kernel::State& state = kernel_.state();
   if (process_group_ && process_group_->session()->id() == pid_) LoseTerminalTreeLocked();
   ReparentChildrenTreeLocked();
-  if (process_group_) HangUpIfOrphanedTreeLocked(process_group_.ToRef(), this);
+  // Only one whose parent is in another group of the session was what kept its group from being orphaned.
+  const ThreadGroup* const up = parent_;
+  if (process_group_ && up != nullptr && up->process_group_ && !(up->process_group_ == process_group_) &&
+      up->process_group_->session() == process_group_->session()) {
+    HangUpIfOrphanedTreeLocked(process_group_.ToRef(), this);
+  }
   zombie_ = true;
   {
     absl::MutexLock lock(&signal_mu_);

@@ -244,7 +244,7 @@ class MagicLink final : public pseudo::PseudoInode {
     const vfs::Path target = TRY(Target());
     const RefPtr<vfs::FsContext> viewer = const_cast<Caller&>(caller).task() != nullptr ? const_cast<Caller&>(caller).task()->GetFs() : task_->GetFs();
     if (!viewer) return Errno::kENOENT;
-    return vfs::PathText(*viewer->mounts(), viewer->root(), target);
+    return LinkText(*viewer, target);
   }
 
  private:
