@@ -343,6 +343,7 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
   if (from_inode.IsDirectory() || to_inode.IsDirectory()) return Errno::kEISDIR;
   if (from_inode.type() != vfs::FileType::kRegular || to_inode.type() != vfs::FileType::kRegular) return Errno::kEINVAL;
   if (!in->readable() || !out->writable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEBADF;
+  if (&from_inode.fs() != &to_inode.fs()) return Errno::kEXDEV;  // since Linux 5.19 the caller copies by itself then
   const uint64_t a = from.offset.value_or(in->position()), b = to.offset.value_or(out->position());
   if (a + length < a || b + length < b) return Errno::kEOVERFLOW;
   if (static_cast<int64_t>(a) < 0 || static_cast<int64_t>(b) < 0) return Errno::kEINVAL;

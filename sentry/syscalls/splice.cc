@@ -143,6 +143,10 @@ Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd ou
   in.offset = TRY(ReadOffset(task, in_offset, in));
   out.offset = TRY(ReadOffset(task, out_offset, out));
   if (in.pipe == out.pipe) return Errno::kEINVAL;
+  if (in.pipe == nullptr && (out_file->Readiness(abi::kPollErr) & abi::kPollErr) != 0) {  // a pipe is asked before the source is
+    SendOwnSignal(task, abi::kSigPipe);
+    return Errno::kEPIPE;
+  }
   TRY(CheckKind(*in_file));
   TRY(CheckKind(*out_file));
   if (out.pipe == nullptr && (out_file->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;

@@ -180,7 +180,7 @@ class DirentBuffer final : public vfs::DirentSink {
 
 Result<Word> ReadDirectory(Task& task, Fd fd, UserAddr buffer, uint32_t size, bool with_type) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if (!file->readable()) return Errno::kEBADF;
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if (!file->path().dentry->IsDirectory()) return Errno::kENOTDIR;
   if (file->path().dentry->IsDeleted()) return Errno::kENOENT;
   constexpr uint32_t kMax = 256 * 1024;

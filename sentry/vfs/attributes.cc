@@ -46,6 +46,7 @@ Result<void> CheckXattr(Caller& caller, const Path& path, std::string_view name,
     }
   }
   TRY(inode.CheckAccess(caller, write ? Access::kWrite : Access::kRead));
+  if (!HasPrefix(name, "user.")) return Errno::kEOPNOTSUPP;
   return name == "user." ? Result<void>(Errno::kEINVAL) : Ok();  // a prefix alone is no name
 }
 

@@ -70,6 +70,7 @@ void Chmod(World& w, Rng& r) {
   const mode_t mode = r.Pick<mode_t>({0644, 0600, 0755, 0777, 0, 0444, 04755, 02755, 02644, 01777, 06777, 0100644});
   if (r.OneIn(2)) {
     const int fd = w.Fd(r, kFile | kDirectory);
+    if ((w.KindOf(fd) & (kFile | kDirectory)) == 0) return;  // anonymous files have no mode to change since Linux 6.16 only
     w.Say(fchmod(fd, mode), "fchmod(%d, %o)", fd, mode);
     return;
   }

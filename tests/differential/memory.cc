@@ -28,15 +28,20 @@ void Map(World& w, Rng& r) {
     flags |= MAP_ANONYMOUS;
   } else {
     fd = w.Fd(r, kFile);
+    if (fd >= 0 && (w.KindOf(fd) & (kFile | kDirectory)) == 0) return;  // whether anonymous files are on a noexec mount changed in Linux 6.17
     offset = static_cast<long>(r.Below(4) * kPage) + (r.OneIn(40) ? 100 : 0);
   }
+  // A write to a private page of a file copies its neighbours inside as well, which later writes to the file show (tests/expectations/filedata_test.inside).
+  const bool alone = (flags & MAP_PRIVATE) != 0 && fd >= 0;
   flags |= r.Pick({MAP_FIXED, MAP_FIXED, MAP_FIXED, MAP_FIXED_NOREPLACE});
-  if (r.OneIn(8)) flags |= MAP_POPULATE;
+  if (alone) flags |= MAP_NORESERVE;  // nothing ahead of the first touch
+  if (!alone && r.OneIn(8)) flags |= MAP_POPULATE;
   if (r.OneIn(8)) flags |= MAP_NORESERVE;
-  const size_t length = r.OneIn(40) ? 0 : count * kPage - (r.OneIn(8) ? 100 : 0);
+  const size_t length = r.OneIn(40) ? 0 : (alone ? 1 : count) * kPage - (r.OneIn(8) ? 100 : 0);
   void* at = mmap(w.Area(page), length, protection, flags, fd, offset);
   w.Say(at == MAP_FAILED ? -1 : 0, "mmap(@%zu, %zu, %d, %#x, %d, %ld)", page, length, protection, static_cast<unsigned>(flags), fd, offset);
   if (at != MAP_FAILED) w.Note("%s", w.AreaName(at).c_str());
+  if (at != MAP_FAILED && fd >= 0) w.maps_files = true;
 }
 
 void Unmap(World& w, Rng& r) {

@@ -63,7 +63,7 @@ void PipeSize(World& w, Rng& r) {
 void PipeWrite(World& w, Rng& r) {
   const int fd = w.Fd(r, kPipe);
   if ((w.KindOf(fd) & kPipe) == 0) return Pipe(w, r);
-  const Buffer buffer = w.Source(r, w.Length(r));
+  const Buffer buffer = w.Source(r, w.Length(r), true);
   w.Say(write(fd, buffer.at, buffer.length), "write(pipe %d, %s, %zu)", fd, buffer.name.c_str(), buffer.length);
 }
 

@@ -27,7 +27,7 @@ void Pair(World& w, Rng& r) {
   const int type = r.Pick({SOCK_STREAM, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_SEQPACKET}), flags = Flags(r);
   const int result = socketpair(domain, type | flags, r.OneIn(20) ? 1 : 0, fds);
   w.Say(result, "socketpair(%d, %#x)", domain, static_cast<unsigned>(type | flags));
-  w.Note("%d %d", fds[0], fds[1]);
+  if (result == 0) w.Note("%d %d", fds[0], fds[1]);  // Linux leaves numbers behind when it fails
   w.Keep(fds[0]);
   w.Keep(fds[1]);
 }
@@ -187,8 +187,9 @@ void LetItArrive(int fd) {
 
 void Send(World& w, Rng& r) {
   const int fd = w.Fd(r, kSocket);
-  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 5000));
-  const int flags = MSG_DONTWAIT | (r.OneIn(2) ? MSG_NOSIGNAL : 0) | (r.OneIn(12) ? MSG_OOB : 0) | (r.OneIn(8) ? MSG_EOR : 0) | (r.OneIn(30) ? MSG_MORE : 0);
+  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 2000), true);
+  const int flags = MSG_DONTWAIT | (r.OneIn(2) ? MSG_NOSIGNAL : 0) | (r.OneIn(12) && IsInet(fd) ? MSG_OOB : 0) |
+                    (r.OneIn(8) ? MSG_EOR : 0) | (r.OneIn(30) ? MSG_MORE : 0);
   const ssize_t n = send(fd, buffer.at, buffer.length, flags);
   w.Say(n, "send(%d, %s, %zu, %#x)", fd, buffer.name.c_str(), buffer.length, static_cast<unsigned>(flags));
   LetItArrive(fd);
@@ -197,7 +198,7 @@ void Send(World& w, Rng& r) {
 void SendTo(World& w, Rng& r) {
   const int fd = w.Fd(r, kSocket);
   if (IsInet(fd)) return;
-  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 5000));
+  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 2000), true);
   sockaddr_storage address{};
   std::string shown;
   const socklen_t length = Address(w, r, &address, &shown);
@@ -205,15 +206,16 @@ void SendTo(World& w, Rng& r) {
   w.Say(n, "sendto(%d, %s, %zu, %s)", fd, buffer.name.c_str(), buffer.length, shown.c_str());
 }
 
-int ReceiveFlags(Rng& r) {
-  return MSG_DONTWAIT | (r.OneIn(4) ? MSG_PEEK : 0) | (r.OneIn(4) ? MSG_TRUNC : 0) | (r.OneIn(6) ? MSG_WAITALL : 0) | (r.OneIn(12) ? MSG_OOB : 0) |
+int ReceiveFlags(Rng& r, int fd) {
+  return (r.OneIn(12) && IsInet(fd) ? MSG_OOB : 0) | MSG_DONTWAIT | (r.OneIn(4) ? MSG_PEEK : 0) | (r.OneIn(4) ? MSG_TRUNC : 0) |
+         (r.OneIn(6) ? MSG_WAITALL : 0) |
          (r.OneIn(30) ? MSG_ERRQUEUE : 0);
 }
 
 void Receive(World& w, Rng& r) {
   const int fd = w.Fd(r, kSocket);
   const Buffer buffer = w.Target(r, w.Length(r));
-  const int flags = ReceiveFlags(r);
+  const int flags = ReceiveFlags(r, fd);
   sockaddr_storage address{};
   socklen_t length = sizeof(address);
   const ssize_t n = recvfrom(fd, buffer.at, buffer.length, flags, reinterpret_cast<sockaddr*>(&address), &length);
@@ -224,7 +226,7 @@ void Receive(World& w, Rng& r) {
 
 void SendMessage(World& w, Rng& r) {
   const int fd = w.Fd(r, kSocket);
-  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 3000));
+  const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 2000));
   iovec pieces[2] = {{buffer.at, buffer.length / 2}, {buffer.at + buffer.length / 2, buffer.length - buffer.length / 2}};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 3)] = {};
   msghdr message{};
@@ -264,7 +266,7 @@ void ReceiveMessage(World& w, Rng& r) {
   message.msg_control = control;
   message.msg_controllen = r.Pick<size_t>({sizeof(control), sizeof(control), 0, CMSG_SPACE(sizeof(int)), 20, 8});
   const size_t room = message.msg_controllen;
-  const int flags = ReceiveFlags(r) | (r.OneIn(4) ? MSG_CMSG_CLOEXEC : 0);
+  const int flags = ReceiveFlags(r, fd) | (r.OneIn(4) ? MSG_CMSG_CLOEXEC : 0);
   const ssize_t n = recvmsg(fd, &message, flags);
   w.Say(n, "recvmsg(%d, %s, %zu, control %zu, %#x)", fd, buffer.name.c_str(), buffer.length, room, static_cast<unsigned>(flags));
   if (n < 0) return;
@@ -301,7 +303,7 @@ struct Option {
 constexpr Option kOptions[] = {{SOL_SOCKET, SO_TYPE},        {SOL_SOCKET, SO_DOMAIN},     {SOL_SOCKET, SO_PROTOCOL},  {SOL_SOCKET, SO_ACCEPTCONN}, {SOL_SOCKET, SO_ERROR},
                                {SOL_SOCKET, SO_REUSEADDR},   {SOL_SOCKET, SO_KEEPALIVE},  {SOL_SOCKET, SO_OOBINLINE}, {SOL_SOCKET, SO_PASSCRED},   {SOL_SOCKET, SO_RCVLOWAT},
                                {SOL_SOCKET, SO_BROADCAST},   {SOL_SOCKET, SO_REUSEPORT},  {SOL_SOCKET, SO_TIMESTAMP}, {SOL_SOCKET, SO_PRIORITY},   {SOL_SOCKET, SO_DONTROUTE},
-                               {SOL_SOCKET, SO_PEEK_OFF},    {SOL_SOCKET, SO_NO_CHECK},   {SOL_SOCKET, 9999},         {IPPROTO_TCP, TCP_NODELAY},  {IPPROTO_TCP, TCP_KEEPIDLE},
+                               {SOL_SOCKET, SO_NO_CHECK},   {SOL_SOCKET, 9999},         {IPPROTO_TCP, TCP_NODELAY},  {IPPROTO_TCP, TCP_KEEPIDLE},
                                {IPPROTO_TCP, TCP_KEEPCNT},   {IPPROTO_TCP, TCP_QUICKACK}, {IPPROTO_TCP, TCP_SYNCNT},  {IPPROTO_IP, IP_TTL},        {IPPROTO_IP, IP_TOS},
                                {IPPROTO_IP, IP_RECVTTL},     {IPPROTO_IP, IP_PKTINFO},    {IPPROTO_IPV6, IPV6_V6ONLY}, {IPPROTO_IPV6, IPV6_UNICAST_HOPS}, {77, 1}};
 
@@ -333,6 +335,7 @@ void PeerCredentials(World& w, Rng& r) {
   const int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
   w.Say(result, "getsockopt(%d, SO_PEERCRED)", fd);
   if (result == 0) w.Note("%s %d %d", w.PidName(who.pid).c_str(), static_cast<int>(who.uid), static_cast<int>(who.gid));
+  if (!IsInet(fd)) return;  // local sockets have no out-of-band bytes, as on a Linux without CONFIG_AF_UNIX_OOB
   int at_mark = -5;
   w.Say(ioctl(fd, SIOCATMARK, &at_mark), "ioctl(%d, SIOCATMARK)", fd);
   w.Note("%d", at_mark);

@@ -200,6 +200,7 @@ void World::Keep(int fd) {
                : is("signalfd")                     ? kSignals
                : is("eventpoll")                    ? kEpoll
                : is("inotify")                      ? kInotify
+               : is("anon_inode")                   ? kOther
                : text.starts_with("/differential.") ? kMessages
                : S_ISREG(st.st_mode)                ? kFile
                                                     : kOther;
@@ -227,6 +228,7 @@ Path World::PathOf(Rng& r) {
   if (r.OneIn(80)) return {std::string(2050, '/') + std::string("f0") + std::string(2050, '/'), "too long"};
   if (r.OneIn(40)) {
     const int fd = Fd(r, kFile | kDirectory);
+    if (KindOf(fd) == 0) return {"d0", "d0"};
     const std::string text = "/proc/self/fd/" + std::to_string(fd);
     return {text, text};
   }
@@ -258,12 +260,13 @@ size_t World::Length(Rng& r) {
   return r.Pick(kLengths);
 }
 
-Buffer World::Source(Rng& r, size_t length) {
+Buffer World::Source(Rng& r, size_t length, bool may_fault) {
   if (r.OneIn(12)) {
     const size_t page = r.Below(24), offset = r.OneIn(2) ? 0 : r.Below(kPage);
-    return {Area(page) + offset, length, AreaName(Area(page) + offset)};
+    volatile uint8_t* const at = Area(page) + offset;
+    if (may_fault || Guarded([&] { (void)*at; })) return {Area(page) + offset, length, AreaName(Area(page) + offset)};
   }
-  if (r.OneIn(200)) return {nullptr, length, "null"};
+  if (may_fault && r.OneIn(200)) return {nullptr, length, "null"};
   length = std::min(length, sizeof(g_source));
   const uint64_t word = r.Next();
   for (size_t i = 0; i < length; ++i) g_source[i] = static_cast<uint8_t>(word >> (i % 8 * 8)) ^ static_cast<uint8_t>(i / 8);

@@ -71,7 +71,8 @@ class World {
   // ---- names, memory
   Path PathOf(Rng& r);
   std::string Shown(std::string text) const;  // what differs from one run to the next taken out of a path
-  Buffer Source(Rng& r, size_t length);       // filled with bytes
+  // Filled with bytes. Not one whose first byte faults, unless `may_fault`: Linux 6.15 and later lengthen a file of tmpfs by a write that fails so.
+  Buffer Source(Rng& r, size_t length, bool may_fault = false);
   Buffer Target(Rng& r, size_t length);       // to be filled
   size_t Length(Rng& r);
   uint8_t* Area(size_t page) const { return area_ + page * kPage; }
@@ -95,6 +96,7 @@ class World {
   int keys = 0;
   int depth = 0;  // of forks below the program's first process
   bool privileged = false;
+  bool maps_files = false;  // which holes of a file a mapping fills ahead of its use is a kernel's own choice: no SEEK_HOLE from then on
 
  private:
   void PrintTreeBelow(const std::string& path, int levels);

@@ -352,11 +352,37 @@ TEST(ArgumentOrderTest, SealsAreRefusedToReaders) {
   EXPECT_FAILS(fcntl(pipe[1], F_ADD_SEALS, F_SEAL_GROW), EINVAL);
 }
 
+TEST(ArgumentOrderTest, DirectoriesAreAskedForBeforeRights) {
+  char buffer[512];
+  const int file = open("/dev/shm", O_TMPFILE | O_WRONLY, 0600);
+  ASSERT_GE(file, 0);
+  EXPECT_FAILS(syscall(SYS_getdents64, file, buffer, sizeof(buffer)), ENOTDIR);
+  EXPECT_FAILS(syscall(SYS_getdents64, open("/", O_PATH), buffer, sizeof(buffer)), EBADF);
+  EXPECT_FAILS(fcntl(file, F_GETPIPE_SZ), EBADF);
+  EXPECT_WORKS(mprotect(reinterpret_cast<void*>(4096), 0, 0x1000000));  // nothing, whichever way
+  EXPECT_FAILS(accept4(kNone, nullptr, nullptr, 1), EBADF);
+}
+
+TEST(ArgumentOrderTest, AttributesOfNoKnownKind) {
+  char value[8];
+  EXPECT_FAILS(getxattr("/dev/shm", "nothing", value, sizeof(value)), EOPNOTSUPP);
+}
+
+// Since Linux 5.19.
+TEST(ArgumentOrderTest, NoCopyBetweenFilesystems) {
+  const int in = open("/proc/self/exe", O_RDONLY), out = memfd_create("f", 0);
+  EXPECT_FAILS(copy_file_range(in, nullptr, out, nullptr, 10, 0), EXDEV);
+}
+
 TEST(ArgumentOrderTest, SpliceWithWhatCannot) {
   int pipe[2];
   ASSERT_WORKS(pipe2(pipe, O_NONBLOCK));
   const int epoll = epoll_create1(0);
   EXPECT_FAILS(splice(pipe[0], nullptr, epoll, nullptr, 10, SPLICE_F_NONBLOCK), EINVAL);
+  EXPECT_FAILS(splice(epoll, nullptr, pipe[1], nullptr, 10, SPLICE_F_NONBLOCK), EINVAL);
+  close(pipe[0]);
+  signal(SIGPIPE, SIG_IGN);
+  EXPECT_FAILS(splice(epoll, nullptr, pipe[1], nullptr, 10, SPLICE_F_NONBLOCK), EPIPE);
 }
 
 TEST(ArgumentOrderTest, AccessModeThreeMayMakeUnnamedFiles) {
