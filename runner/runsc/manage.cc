@@ -140,15 +140,20 @@ CommandResult KillCommand(Invocation& invocation) {
   request.mutable_signal()->set_signal(signo);
   request.mutable_signal()->set_all(all);
   request.mutable_signal()->set_pid(static_cast<int>(pid));
-  const auto sent = Ask(found, std::move(request));
-  if (sent.ok()) return 0;
+  auto client = ConnectToRunning(found);
+  if (absl::IsUnavailable(client.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
+  if (!client.ok()) return client.status();
+  client->LimitWaits(kPatience);
+  control::Response response;
+  const absl::Status sent = client->Call(request, response);
+  // Who ends before he can answer, by this signal or another, is as good as one who has heard it.
+  if (sent.ok() || absl::IsUnavailable(sent)) return 0;
   // Whatever the sandbox does: SIGKILL ends it.
-  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent.status())) {
+  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent)) {
     TRY_STATUS(SignalMonitor(found.state, SIGKILL));
     return 0;
   }
-  if (absl::IsUnavailable(sent.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
-  return sent.status();
+  return sent;
 }
 
 static absl::Status DeleteOne(const Invocation& invocation, const std::string& id, bool force) {
