@@ -105,7 +105,7 @@ CommandResult SimpleCall(Invocation& invocation, const char* name, Status expect
 absl::Status DestroyContainer(Found& found) {
   TRY_STATUS(KillMonitorAndWait(found.state));
   LeaveGroups(found.state.cgroups);
-  constexpr int kAttempts = 500;  // of 10 ms: the last processes are on their way out
+  constexpr int kAttempts = 3000;  // of 10 ms: the last processes are on their way out, slowly on a busy machine
   for (const std::string& directory : found.state.cgroups) {
     if (!RemoveCgroupDirectory(directory, kAttempts) && errno != EACCES && errno != EPERM && errno != EROFS) {
       return SystemError(absl::StrCat("remove the cgroup ", directory));
