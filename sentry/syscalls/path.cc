@@ -8,7 +8,6 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
-#include "sentry/vfs/rename.h"
 
 namespace rampart::syscalls {
 namespace {

@@ -53,6 +53,8 @@ Result<void> MakeSymlink(const Walk& walk, std::string_view path, std::string ta
 Result<void> Link(const Path& target, const Walk& to, std::string_view new_path);
 Result<void> Unlink(const Walk& walk, std::string_view path);
 Result<void> RemoveDirectory(const Walk& walk, std::string_view path);
+// renameat2's flags, which are judged before the names are read: EINVAL, EPERM.
+Result<void> CheckRenameFlags(const Caller& caller, uint32_t flags);
 Result<void> Rename(const Walk& from, std::string_view old_path, const Walk& to, std::string_view new_path, uint32_t flags);
 Result<std::string> ReadLink(const Walk& walk, std::string_view path);
 // A socket name for bind(2): makes the node and returns its path.

@@ -5,7 +5,6 @@
 #include "sentry/vfs/operations.h"
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/permission.h"
-#include "sentry/vfs/rename.h"
 #include "sentry/vfs/walker.h"
 
 namespace rampart::vfs {

@@ -315,6 +315,19 @@ TEST(ArgumentOrderTest, SetresgidOfNothingKeepsTheFilesystemsId) {
   }));
 }
 
+TEST(ArgumentOrderTest, AStreamsEndComesBeforeTheBuffer) {
+  void* const nowhere = reinterpret_cast<void*>(16);
+  int pair[2];
+  ASSERT_WORKS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair));
+  EXPECT_FAILS(recv(pair[0], nowhere, 1, 0), EAGAIN);
+  ASSERT_EQ(write(pair[1], "x", 1), 1);
+  EXPECT_FAILS(recv(pair[0], nowhere, 1, 0), EFAULT);
+  char byte = 0;
+  ASSERT_EQ(read(pair[0], &byte, 1), 1);
+  close(pair[1]);
+  EXPECT_EQ(recv(pair[0], nowhere, 1, 0), 0);
+}
+
 TEST(ArgumentOrderTest, TheTargetOfConnectIsLookedAtBeforeTheSocket) {
   int pair[2];
   ASSERT_WORKS(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));

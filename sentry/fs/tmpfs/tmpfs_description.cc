@@ -41,10 +41,9 @@ class TmpfsDescription final : public vfs::FileDescription {
     return vfs::ConfigureFileMMap(*this, args, file_);
   }
   Result<void> Allocate(const Caller&, uint32_t mode, uint64_t offset, uint64_t length) override { return file_->Allocate(mode, offset, length); }
-  Result<uint64_t> Fcntl(Caller&, uint32_t command, uint64_t argument) override {
+  Result<uint64_t> Fcntl(Caller& caller, uint32_t command, uint64_t argument) override {
     if (command == kFGetSeals) return uint64_t{file_->seals()};
-    if (command != kFAddSeals) return Errno::kEINVAL;
-    if (!writable()) return Errno::kEPERM;
+    if (command != kFAddSeals || !writable()) return FileDescription::Fcntl(caller, command, argument);
     if ((argument & ~uint64_t{kSealSeal | kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite | kSealExec}) != 0) return Errno::kEINVAL;
     TRY(file_->AddSeals(static_cast<uint32_t>(argument)));
     return uint64_t{0};

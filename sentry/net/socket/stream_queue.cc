@@ -261,11 +261,6 @@ Result<size_t> StreamQueue::Take(std::span<const iovec> segments, size_t room, T
 Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& result) {
   Taking taking{options, result};
   Result<void> outcome = Ok();
-  // That nothing is there is told before the buffer is looked at, and to those who want no bytes too.
-  const auto something = [this]() -> Result<void> {
-    absl::MutexLock lock(&mu_);
-    return head_ == tail_ ? NothingThere() : Ok();
-  };
   if (options.discard) {
     const Result<size_t> n = Take({}, dst.remaining(), taking);
     if (n.ok()) {
@@ -274,9 +269,8 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
     } else {
       outcome = n.error();
     }
-  } else if (const Result<void> there = something(); !there.ok()) {
-    outcome = there;
-  } else if (dst.remaining() > 0) {
+  } else {
+    const bool wants_none = dst.remaining() == 0;
     const Result<size_t> moved = dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
       const size_t n = TRY(Take(segments, TotalOf(segments), taking));
       result.copied += n;
@@ -284,6 +278,11 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
       return n;
     });
     if (!moved.ok()) outcome = moved.error();
+    // That nothing is there comes before what is wrong with the buffer, and is told to those who want no bytes too.
+    if (wants_none || (!moved.ok() && moved.error() == Errno::kEFAULT)) {
+      absl::MutexLock lock(&mu_);
+      if (head_ == tail_) outcome = NothingThere();
+    }
   }
   if (taking.tell_writer) writer_->Notify(kOut);
   return outcome;
