@@ -186,9 +186,7 @@ static absl::Status JoinSandbox(const Invocation& invocation, oci::Spec& spec, s
   return ApplyMountHints(found.state.annotations, spec);
 }
 
-// What hooks inside read: two texts, between which the kernel inside puts the number of the container's first process.
-static void FillHookState(const Preparation& preparation, sentry::boot::BootConfig& boot) {
-  if (boot.start_hooks.empty()) return;
+static ContainerState NewState(const Preparation& preparation) {
   ContainerState state;
   state.id = preparation.request.id;
   state.oci_version = preparation.spec.oci_version;
@@ -196,6 +194,13 @@ static void FillHookState(const Preparation& preparation, sentry::boot::BootConf
   state.rootfs = preparation.spec.root->path;
   state.created = Timestamp();
   state.annotations = preparation.spec.annotations;
+  return state;
+}
+
+// What hooks inside read: two texts, between which the kernel inside puts the number of the container's first process.
+static void FillHookState(const Preparation& preparation, sentry::boot::BootConfig& boot) {
+  if (boot.start_hooks.empty()) return;
+  ContainerState state = NewState(preparation);
   state.pid = 1;
   const std::string one = StateJson(state, Status::kCreated);
   state.pid = 2;
@@ -259,14 +264,8 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
 
 absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Preparation& preparation) {
   ContainerDirectory directory = TRY_STATUS(ContainerDirectory::Create(invocation.root, preparation.request.id));
-  ContainerState state;
-  state.id = preparation.request.id;
-  state.oci_version = preparation.spec.oci_version;
-  state.bundle = preparation.request.bundle;
-  state.rootfs = preparation.spec.root->path;
-  state.created = Timestamp();
+  ContainerState state = NewState(preparation);
   state.owner = OwnerName(invocation.caller.uid);
-  state.annotations = preparation.spec.annotations;
   state.sandbox = preparation.sandbox;
   state.memory_limit = preparation.plan.boot.limits.memory_bytes;
   for (const ContainerGroup& group : preparation.groups) state.cgroups.push_back(group.directory);
