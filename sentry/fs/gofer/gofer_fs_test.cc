@@ -261,6 +261,29 @@ TEST_P(GoferFs, ChangesOnTheHostShowWhenShared) {
   EXPECT_EQ(Stat("/later").ok(), !GetParam());
 }
 
+TEST_P(GoferFs, TheOwnerOfAnOpenFileIsTheOneThatItHas) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root gives files away";
+  WriteFile(Host("f"), "x");
+  const auto file = Open("/f", abi::kORdWr);
+  ASSERT_TRUE(file.ok());
+  vfs::Inode& inode = *(*file)->inode();
+  vfs::AttrChange owner;
+  owner.uid = 5;
+  owner.gid = 6;
+  ASSERT_TRUE(inode.SetAttr(caller_, owner).ok());
+  ASSERT_TRUE(Write(**file, "y", 0).ok());
+  EXPECT_EQ(inode.GetAttr(caller_)->uid, 5u);
+  EXPECT_EQ(inode.GetAttr(caller_)->gid, 6u);
+  usleep(20000);  // the host's change times are no finer than its timer
+  ASSERT_EQ(chown(Host("f").c_str(), 9, 10), 0);
+  usleep(2000);
+  if (GetParam()) {
+    ASSERT_TRUE(Write(**file, "z", 0).ok());  // looks again, but not for owners: nobody else changes them
+  }
+  EXPECT_EQ(inode.GetAttr(caller_)->uid, GetParam() ? 5u : 9u);
+  EXPECT_EQ(inode.GetAttr(caller_)->gid, GetParam() ? 6u : 10u);
+}
+
 TEST_P(GoferFs, TranslatesForMappings) {
   WriteFile(Host("f"), std::string(6000, 'm'));
   auto file = Open("/f", abi::kORdWr);

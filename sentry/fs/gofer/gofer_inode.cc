@@ -138,15 +138,22 @@ void GoferInode::GrowTo(uint64_t size) {
   attr_.size = std::max(attr_.size, size);
 }
 
+// In the Sentry's user namespace nobody has a name: the gofer alone tells owners. Others than we change them with the change time, if at all.
+bool GoferInode::KnowsOwner(const gofer::FileAttr& now) const {
+  return gofer_fs_.exclusive() || ToAttr(now).ctime == attr_.ctime;
+}
+
 Result<gofer::FileAttr> GoferInode::Fetch() {
   gofer::FileAttr attr;
+  bool complete = false;
   if (RefPtr<HostBacking> backing = FindBacking(false, false)) {
     attr = TRY(StatDescriptor(backing->fd()));
-    // In the Sentry's user namespace nobody has a name: the gofer alone tells owners.
     absl::MutexLock lock(&attr_mutex_);
+    complete = KnowsOwner(attr);
     attr.uid = attr_.uid;
     attr.gid = attr_.gid;
-  } else {
+  }
+  if (!complete) {
     const gofer::FidNum fid = TRY(EnsureFid());
     attr = TRY(client().Call(gofer::Tegetattr{fid}))->attr;
   }
@@ -204,6 +211,9 @@ Result<void> GoferInode::SetAttr(const Caller&, const vfs::AttrChange& change) {
   gofer::FileAttr attr = TRY(client().Call(gofer::Tesetattr{fid, ToSetAttr(rest)}))->attr;
   if (!gofer::IsValid(attr) || !IsSameFile(attr)) return Errno::kEIO;
   StoreAttr(attr, generation);
+  absl::MutexLock lock(&attr_mutex_);  // also when something else has changed meanwhile
+  attr_.uid = attr.uid;
+  attr_.gid = attr.gid;
   return Ok();
 }
 

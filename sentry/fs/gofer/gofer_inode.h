@@ -86,6 +86,8 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   void MarkStale() ABSL_LOCKS_EXCLUDED(attr_mutex_);
   void GrowTo(uint64_t size) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   Result<gofer::FileAttr> Fetch();
+  // Whether the owner that we remember is still that of what fstat has just told.
+  bool KnowsOwner(const gofer::FileAttr& now) const ABSL_SHARED_LOCKS_REQUIRED(attr_mutex_);
   Result<void> SetSize(uint64_t size);
   RefPtr<HostBacking> FindBacking(bool read, bool write) ABSL_LOCKS_EXCLUDED(backing_mutex_);
   Result<Ref<HostBacking>> AdoptDonated(UniqueFd fd, bool read, bool write);
