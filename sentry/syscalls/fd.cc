@@ -13,7 +13,7 @@ using kernel::Task;
 
 constexpr uint32_t kFDupFd = 0, kFGetFd = 1, kFSetFd = 2, kFGetFl = 3, kFSetFl = 4, kFGetLk = 5, kFSetLk = 6, kFSetLkw = 7, kFSetOwn = 8,
                    kFGetOwn = 9, kFSetSig = 10, kFGetSig = 11, kFSetOwnEx = 15, kFGetOwnEx = 16, kFOfdGetLk = 36, kFOfdSetLk = 37,
-                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFDupFdCloexec = 1030;
+                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFCreatedQuery = 1028, kFDupFdCloexec = 1030;
 constexpr int16_t kFRdLck = 0, kFWrLck = 1, kFUnLck = 2;
 constexpr uint32_t kFdCloexec = 1;
 
@@ -181,7 +181,8 @@ Result<Word> ChangeFlags(Task& task, Fd fd, vfs::FileDescription& file, uint32_t
 }
 
 bool WorksOnPathDescriptors(uint32_t command) {
-  return command == kFDupFd || command == kFDupFdCloexec || command == kFGetFd || command == kFSetFd || command == kFGetFl;
+  return command == kFDupFd || command == kFDupFdCloexec || command == kFGetFd || command == kFSetFd || command == kFGetFl ||
+         command == kFCreatedQuery;
 }
 
 }  // namespace
@@ -267,6 +268,8 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
       return GetLease(file);
     case kFNotify:
       return SetDirectoryNotify(task, file, fd, static_cast<uint32_t>(argument));
+    case kFCreatedQuery:
+      return Word{file.created() ? 1u : 0u};
     default:
       return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
   }
