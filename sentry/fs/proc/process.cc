@@ -203,7 +203,7 @@ Text TimerSlack(Caller& caller, kernel::Task& task, bool) {
 Result<void> StoreTimerSlack(Caller& caller, kernel::Task& task, std::string_view text) {
   const uint64_t value = TRY(ParseNumber(text));
   TRY(MayTouchSlack(caller, task));
-  task.timer_slack.store(value == 0 ? 50000 : value);
+  task.timer_slack.store(value == 0 ? task.default_timer_slack.load() : value);
   return Ok();
 }
 
