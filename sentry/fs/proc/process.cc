@@ -415,6 +415,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
     directory->Add(row.name, MakeRef<ProcessFile>(fs, task, thread_directory, row.mode, next(), row.make, row.store));
   }
   directory->Add("maps", NewMapsFile(fs, task, next()));
+  directory->Add("pagemap", NewPageMapFile(fs, task, next()));
   directory->Add("cwd", MakeRef<MagicLink>(fs, task, MagicLink::What::kCwd, next()));
   directory->Add("root", MakeRef<MagicLink>(fs, task, MagicLink::What::kRoot, next()));
   directory->Add("exe", MakeRef<MagicLink>(fs, task, MagicLink::What::kExe, next()));
