@@ -52,6 +52,14 @@ function(rampart_library name)
   endif()
 endfunction()
 
+# Compiling our tests' macros well costs half of their time and buys nothing: g++ leaves them as they are. (Clang's builds share headers that were
+# compiled as everything else is.)
+function(rampart_unoptimized name)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${name} PRIVATE -O0 -U_FORTIFY_SOURCE)
+  endif()
+endfunction()
+
 # rampart_test(NAME SOURCES file... [DEPS lib...] [LINK third-party...] [LABELS label...]): a GoogleTest program.
 function(rampart_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LINK;LABELS" ${ARGN})
@@ -61,6 +69,7 @@ function(rampart_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE rampart_options ${ARG_DEPS} test_main GTest::gtest GTest::gmock ${ARG_LINK} Threads::Threads)
   rampart_common_headers(${name} program)
+  rampart_unoptimized(${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
   if(RAMPART_SANITIZE MATCHES "thread")

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -97,8 +98,16 @@ TEST(SharedLane, SurvivesAWindowThatIsWrittenOver) {
     (void)ends.server->ReceiveRequest(buffer);
     memory[0] = 0;
     FdList fds;
-    std::thread later([&] { for (int k = 0; k < 3; ++k) usleep(10), memory[0] = 0; });
-    if (i % 700 == 0) (void)ends.client->Exchange(request, buffer, fds);
+    if (i % 700 != 0) continue;
+    std::atomic<bool> answered{false};
+    std::thread later([&] {  // the client's turn, again and again: the first time may be before it has asked
+      while (!answered) {
+        usleep(10);
+        std::atomic_ref<uint32_t>(memory[0]).store(0);
+      }
+    });
+    (void)ends.client->Exchange(request, buffer, fds);
+    answered = true;
     later.join();
   }
   ::munmap(memory, SharedLane::kWindowSize);

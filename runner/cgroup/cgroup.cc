@@ -38,25 +38,30 @@ absl::Status Apply(const CgroupPlace& place, const std::string& directory, const
   return WriteSmallFile(directory + "/pids.max", absl::StrCat(limits.tasks));
 }
 
-absl::Status MakeDirectory(const CgroupPlace& place, const std::string& directory) {
-  if (place.v2) {
-    // Already on in most parents; if it cannot be turned on, writing the limit says so.
-    (void)WriteSmallFile(place.parent + "/cgroup.subtree_control", "+" + place.controller);
-  }
-  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return SystemError(absl::StrCat("make the cgroup ", directory));
-  }
-  return absl::OkStatus();
+bool Has(absl::string_view words, const std::string& word) {
+  const std::vector<absl::string_view> all = absl::StrSplit(words, absl::ByAnyChar(" \n"));
+  return std::find(all.begin(), all.end(), word) != all.end();
 }
 
-// v2: the kernel lets a group's controllers be switched on only where no processes are (a container's own group, for instance).
-absl::Status CheckController(const CgroupPlace& place, const std::string& directory) {
-  if (!place.v2) return absl::OkStatus();
-  const std::string names = TRY_STATUS(ReadSmallFile(directory + "/cgroup.controllers"));
-  const std::vector<std::string> on = absl::StrSplit(names, absl::ByAnyChar(" \n"));
-  if (std::find(on.begin(), on.end(), place.controller) != on.end()) return absl::OkStatus();
+// v2. The kernel lets a group's controllers be switched on only where no processes are (a container's own group, for instance); those of threads it
+// does switch on there (cpu, pids), but the groups below are then for threads only. Nothing that does not help stays switched on.
+absl::Status MakeDirectoryV2(const CgroupPlace& place, const std::string& directory) {
+  const std::string control = place.parent + "/cgroup.subtree_control";
+  const auto before = ReadSmallFile(control);
+  const bool switched_on = (!before.ok() || !Has(*before, place.controller)) && WriteSmallFile(control, "+" + place.controller).ok();
+  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return SystemError(absl::StrCat("make the cgroup ", directory));
+  const std::string on = TRY_STATUS(ReadSmallFile(directory + "/cgroup.controllers"));
+  const auto type = ReadSmallFile(directory + "/cgroup.type");  // not there in a hierarchy's own root
+  if (Has(on, place.controller) && !(type.ok() && Has(*type, "invalid"))) return absl::OkStatus();
+  if (switched_on) (void)WriteSmallFile(control, "-" + place.controller);
   return absl::UnavailableError(absl::StrCat("the controller '", place.controller, "' is not on for groups in ", place.parent,
                                              " and cannot be switched on by this process (cgroup.subtree_control)"));
+}
+
+absl::Status MakeDirectory(const CgroupPlace& place, const std::string& directory) {
+  if (place.v2) return MakeDirectoryV2(place, directory);
+  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return SystemError(absl::StrCat("make the cgroup ", directory));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -84,11 +89,9 @@ absl::StatusOr<Cgroup> Cgroup::Create(const std::string& name, const CgroupLimit
   Cgroup group;
   const std::vector<Part> parts = TRY_STATUS(Locate(name, limits));
   for (const Part& part : parts) {
+    // What is there already is this group's other part, or another Cgroup's of this name (a hierarchy has all controllers): it removes it.
+    if (::access(part.directory.c_str(), F_OK) != 0) group.directories_.push_back(part.directory);
     TRY_STATUS(MakeDirectory(part.place, part.directory));
-    if (std::find(group.directories_.begin(), group.directories_.end(), part.directory) == group.directories_.end()) {
-      group.directories_.push_back(part.directory);
-    }
-    TRY_STATUS(CheckController(part.place, part.directory));
     TRY_STATUS(Apply(part.place, part.directory, limits));
   }
   return group;

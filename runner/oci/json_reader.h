@@ -67,7 +67,8 @@ class JsonReader {
       JsonReader((*value_)[i], absl::StrCat(path_, "[", i, "]"), *status_).Read(out.emplace_back());
     }
   }
-  void Read(std::map<std::string, std::string>& out) const {
+  template <class T>
+  void Read(std::map<std::string, T>& out) const {
     if (!value_->is_object()) return FailExpected("an object");
     for (auto it = value_->begin(); it != value_->end(); ++it) {
       JsonReader(it.value(), absl::StrCat(path_, ".", it.key()), *status_).Read(out[it.key()]);

@@ -42,6 +42,21 @@ struct Capabilities {
   std::vector<std::string> ambient;
 };
 
+struct Scheduler {
+  std::string policy;  // "SCHED_OTHER"
+  int32_t nice = 0;
+  int32_t priority = 0;
+  std::vector<std::string> flags;  // "SCHED_FLAG_RESET_ON_FORK"
+  uint64_t runtime = 0;            // of SCHED_DEADLINE
+  uint64_t deadline = 0;
+  uint64_t period = 0;
+};
+
+struct IoPriority {
+  std::string io_class;  // "class" in JSON: "IOPRIO_CLASS_BE"
+  int32_t priority = 0;
+};
+
 struct Process {
   bool terminal = false;
   std::optional<ConsoleSize> console_size;
@@ -55,8 +70,8 @@ struct Process {
   std::optional<int> oom_score_adj;
   std::string apparmor_profile;
   std::string selinux_label;
-  bool has_io_priority = false;  // present; what they say is checked nowhere else
-  bool has_scheduler = false;
+  std::optional<IoPriority> io_priority;
+  std::optional<Scheduler> scheduler;
 };
 
 struct Hook {
@@ -184,6 +199,16 @@ struct Resources {
   std::map<std::string, std::string> unified;  // cgroup v2 files by name
 };
 
+struct Personality {
+  std::string domain;  // "LINUX", "LINUX32"
+  std::vector<std::string> flags;
+};
+
+struct TimeOffset {
+  int64_t secs = 0;
+  uint32_t nanosecs = 0;
+};
+
 struct LinuxConfig {
   std::vector<Namespace> namespaces;
   std::vector<IdMapping> uid_mappings;
@@ -197,8 +222,8 @@ struct LinuxConfig {
   std::optional<Seccomp> seccomp;
   std::string rootfs_propagation;
   std::string mount_label;
-  std::string personality;  // domain: "LINUX", "LINUX32"; "" = none
-  bool has_time_offsets = false;
+  std::optional<Personality> personality;
+  std::map<std::string, TimeOffset> time_offsets;  // by clock: "monotonic", "boottime"
   bool has_intel_rdt = false;
 };
 

@@ -15,12 +15,15 @@ constexpr char kFull[] = R"({
     "user": {"uid": 5, "gid": 6, "umask": 18, "additionalGids": [7, 8]},
     "args": ["sh", "-c", "true"], "env": ["A=b"], "cwd": "/w",
     "capabilities": {"bounding": ["CAP_KILL"], "effective": [], "permitted": ["CAP_KILL"]},
-    "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 18446744073709551615}], "noNewPrivileges": true},
+    "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 18446744073709551615}], "noNewPrivileges": true,
+    "scheduler": {"policy": "SCHED_BATCH", "nice": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}},
+  "hooks": {"startContainer": [{"path": "/h", "args": ["h", "x"], "timeout": 3}]},
   "root": {"path": "rootfs", "readonly": true},
   "hostname": "h",
   "mounts": [{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]}],
   "annotations": {"a": "b"},
   "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/n"}], "cgroupsPath": "/c",
+    "personality": {"domain": "LINUX32"}, "timeOffsets": {"monotonic": {"secs": -5, "nanosecs": 7}},
     "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
     "resources": {"memory": {"limit": 4096}, "cpu": {"quota": 5000, "period": 10000}, "pids": {"limit": 9}}},
   "unknown": {"x": 1}
@@ -38,6 +41,12 @@ TEST(ParseSpec, ReadsWhatTheSpecificationNames) {
   EXPECT_THAT(spec->process->user.additional_gids, ElementsAre(7, 8));
   EXPECT_EQ(spec->process->user.umask, 18u);
   EXPECT_EQ(spec->process->rlimits[0].hard, UINT64_MAX);
+  EXPECT_EQ(spec->process->scheduler->policy, "SCHED_BATCH");
+  EXPECT_EQ(spec->process->scheduler->nice, 5);
+  EXPECT_EQ(spec->process->io_priority->priority, 4);
+  EXPECT_EQ(spec->hooks.start_container[0].timeout, 3);
+  EXPECT_EQ(spec->linux_config.personality->domain, "LINUX32");
+  EXPECT_EQ(spec->linux_config.time_offsets.at("monotonic").secs, -5);
   EXPECT_EQ(spec->root->path, "rootfs");
   EXPECT_EQ(spec->mounts[0].options[0], "size=4k");
   EXPECT_EQ(spec->linux_config.namespaces[1].path, "/n");

@@ -39,6 +39,21 @@ static void ReadMembers(const JsonReader& in, Capabilities& out) {
   in.Member("ambient", out.ambient);
 }
 
+static void ReadMembers(const JsonReader& in, Scheduler& out) {
+  in.Required("policy", out.policy);
+  in.Member("nice", out.nice);
+  in.Member("priority", out.priority);
+  in.Member("flags", out.flags);
+  in.Member("runtime", out.runtime);
+  in.Member("deadline", out.deadline);
+  in.Member("period", out.period);
+}
+
+static void ReadMembers(const JsonReader& in, IoPriority& out) {
+  in.Required("class", out.io_class);
+  in.Required("priority", out.priority);
+}
+
 static void ReadMembers(const JsonReader& in, Process& out) {
   in.Member("terminal", out.terminal);
   in.Member("consoleSize", out.console_size);
@@ -52,8 +67,8 @@ static void ReadMembers(const JsonReader& in, Process& out) {
   in.Member("oomScoreAdj", out.oom_score_adj);
   in.Member("apparmorProfile", out.apparmor_profile);
   in.Member("selinuxLabel", out.selinux_label);
-  out.has_io_priority = in.Has("ioPriority");
-  out.has_scheduler = in.Has("scheduler");
+  in.Member("ioPriority", out.io_priority);
+  in.Member("scheduler", out.scheduler);
   if (out.args.empty()) in.Fail("args must name a program");
   for (size_t i = 0; i < out.rlimits.size(); ++i) {
     for (size_t k = 0; k < i; ++k) {
@@ -168,12 +183,15 @@ static void ReadMembers(const JsonReader& in, BlockIo& out) {
   in.Member("throttleWriteIOPSDevice", out.write_iops);
 }
 
-namespace {
-struct Personality {
-  std::string domain;
-};
-}  // namespace
-static void ReadMembers(const JsonReader& in, Personality& out) { in.Required("domain", out.domain); }
+static void ReadMembers(const JsonReader& in, Personality& out) {
+  in.Required("domain", out.domain);
+  in.Member("flags", out.flags);
+}
+
+static void ReadMembers(const JsonReader& in, TimeOffset& out) {
+  in.Member("secs", out.secs);
+  in.Member("nanosecs", out.nanosecs);
+}
 
 static void ReadMembers(const JsonReader& in, MemoryResources& out) {
   in.Member("limit", out.limit);
@@ -214,10 +232,8 @@ static void ReadMembers(const JsonReader& in, LinuxConfig& out) {
   in.Member("seccomp", out.seccomp);
   in.Member("rootfsPropagation", out.rootfs_propagation);
   in.Member("mountLabel", out.mount_label);
-  Personality personality;
-  in.Member("personality", personality);
-  out.personality = personality.domain;
-  out.has_time_offsets = in.Has("timeOffsets");
+  in.Member("personality", out.personality);
+  in.Member("timeOffsets", out.time_offsets);
   out.has_intel_rdt = in.Has("intelRdt");
 }
 

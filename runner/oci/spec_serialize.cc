@@ -31,6 +31,17 @@ Json ToJson(const Capabilities& capabilities) {
               {"ambient", capabilities.ambient}};
 }
 
+Json ToJson(const Scheduler& scheduler) {
+  Json out{{"policy", scheduler.policy}};
+  PutUnlessDefault(out, "nice", scheduler.nice);
+  PutUnlessDefault(out, "priority", scheduler.priority);
+  PutUnlessDefault(out, "flags", scheduler.flags);
+  PutUnlessDefault(out, "runtime", scheduler.runtime);
+  PutUnlessDefault(out, "deadline", scheduler.deadline);
+  PutUnlessDefault(out, "period", scheduler.period);
+  return out;
+}
+
 Json ToJson(const Process& process) {
   Json out = Json::object();
   PutUnlessDefault(out, "terminal", process.terminal);
@@ -49,8 +60,8 @@ Json ToJson(const Process& process) {
   PutOptional(out, "oomScoreAdj", process.oom_score_adj);
   PutUnlessDefault(out, "apparmorProfile", process.apparmor_profile);
   PutUnlessDefault(out, "selinuxLabel", process.selinux_label);
-  if (process.has_io_priority) out["ioPriority"] = Json::object();
-  if (process.has_scheduler) out["scheduler"] = Json::object();
+  if (process.io_priority.has_value()) out["ioPriority"] = Json{{"class", process.io_priority->io_class}, {"priority", process.io_priority->priority}};
+  if (process.scheduler.has_value()) out["scheduler"] = ToJson(*process.scheduler);
   return out;
 }
 
@@ -189,8 +200,11 @@ Json ToJson(const LinuxConfig& config) {
   if (config.seccomp.has_value()) out["seccomp"] = ToJson(*config.seccomp);
   PutUnlessDefault(out, "rootfsPropagation", config.rootfs_propagation);
   PutUnlessDefault(out, "mountLabel", config.mount_label);
-  if (!config.personality.empty()) out["personality"] = Json{{"domain", config.personality}};
-  if (config.has_time_offsets) out["timeOffsets"] = Json::object();
+  if (config.personality.has_value()) {
+    out["personality"] = Json{{"domain", config.personality->domain}};
+    PutUnlessDefault(out["personality"], "flags", config.personality->flags);
+  }
+  for (const auto& [clock, offset] : config.time_offsets) out["timeOffsets"][clock] = Json{{"secs", offset.secs}, {"nanosecs", offset.nanosecs}};
   if (config.has_intel_rdt) out["intelRdt"] = Json::object();
   return out;
 }

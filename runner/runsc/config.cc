@@ -94,14 +94,13 @@ std::optional<OverlayChoice> ParseOverlay(const std::string& text) {
   return out;
 }
 
-// As an ordinary user's engine starts us: as root, but of a user namespace.
+}  // namespace
+
 bool InUserNamespace() {
   const auto text = ReadSmallFile("/proc/self/uid_map");
   const auto map = text.ok() ? ParseIdMap(*text) : text.status();
   return map.ok() && (map->size() != 1 || (*map)[0].count != UINT32_MAX);
 }
-
-}  // namespace
 
 Flags GlobalFlags(Config& config) {
   Flags flags;

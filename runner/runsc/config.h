@@ -41,6 +41,9 @@ struct Config {
 // `config` outlives the result.
 Flags GlobalFlags(Config& config);
 
+// As an ordinary user's engine starts us: as root, but of a user namespace.
+bool InUserNamespace();
+
 // What cannot be meant, or is not there yet. One line that names the flag.
 absl::Status CheckConfig(const Config& config);
 

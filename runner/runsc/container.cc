@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
+#include "runner/namespaces/priorities.h"
 #include "runner/oci/spec_json.h"
 #include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
@@ -129,6 +130,13 @@ void FillProgram(const sentry::boot::Program& program, control::ExecRequest& out
   sets.set_inheritable(program.identity.capabilities.inheritable);
   sets.set_bounding(program.identity.capabilities.bounding);
   sets.set_ambient(program.identity.capabilities.ambient);
+  control::Scheduling& scheduling = *out.mutable_scheduling();
+  scheduling.set_policy(program.scheduling.policy);
+  scheduling.set_nice(program.scheduling.nice);
+  scheduling.set_reset_on_fork(program.scheduling.reset_on_fork);
+  scheduling.set_io_priority(program.scheduling.io_priority);
+  scheduling.set_personality(program.scheduling.personality);
+  scheduling.set_oom_score_adj(program.scheduling.oom_score_adj);
   for (const sentry::boot::Rlimit& limit : program.rlimits) {
     control::Rlimit& to = *out.add_rlimits();
     to.set_soft(limit.soft);
@@ -170,11 +178,31 @@ static absl::Status JoinSandbox(const Invocation& invocation, oci::Spec& spec, s
   sandbox = TRY_STATUS(SandboxToJoin(spec));
   if (sandbox.empty()) sandbox = SandboxByPath(invocation, spec);
   if (sandbox.empty()) return ApplyMountHints(spec.annotations, spec);
+  if (!spec.linux_config.time_offsets.empty()) return UsageError("$.linux.timeOffsets: the clocks of a pod are its sandbox's");
   const Found found = TRY_STATUS(FindContainer(invocation, sandbox, /*lock=*/false));
   if (const absl::Status running = ConnectToRunning(found).status(); !running.ok()) {
     return absl::Status(running.code(), absl::StrCat("the sandbox '", sandbox, "': ", running.message()));
   }
   return ApplyMountHints(found.state.annotations, spec);
+}
+
+// What hooks inside read: two texts, between which the kernel inside puts the number of the container's first process.
+static void FillHookState(const Preparation& preparation, sentry::boot::BootConfig& boot) {
+  if (boot.start_hooks.empty()) return;
+  ContainerState state;
+  state.id = preparation.request.id;
+  state.oci_version = preparation.spec.oci_version;
+  state.bundle = preparation.request.bundle;
+  state.rootfs = preparation.spec.root->path;
+  state.created = Timestamp();
+  state.annotations = preparation.spec.annotations;
+  state.pid = 1;
+  const std::string one = StateJson(state, Status::kCreated);
+  state.pid = 2;
+  const std::string two = StateJson(state, Status::kCreated);
+  const auto at = static_cast<size_t>(std::mismatch(one.begin(), one.end(), two.begin()).first - one.begin());
+  boot.hook_state_before = one.substr(0, at);
+  boot.hook_state_after = one.substr(at + 1);
 }
 
 absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, CreateRequest request, const char* command) {
@@ -213,7 +241,8 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   if (!plan.ok()) return in_file(plan.status());
   out.plan = *std::move(plan);
   // Hooks may bring it.
-  out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty();
+  out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty() &&
+                                     spec->hooks.start_container.empty();
   out.id_maps = MapsOf(spec->linux_config);
   out.cgroups_required = NeedsCgroups(spec->linux_config) && !config.ignore_cgroups;
   if (!config.ignore_cgroups) {
@@ -224,6 +253,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   out.spec = *std::move(spec);
   out.spec_text = *std::move(text);
   out.request = std::move(request);
+  FillHookState(out, out.plan.boot);
   return out;
 }
 
@@ -249,6 +279,19 @@ absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Prepara
   return status;
 }
 
+// Of this process, and so of those that it makes.
+static absl::Status TakePriorities(const Preparation& preparation) {
+  const oci::Process& process = *preparation.spec.process;
+  const sentry::boot::Scheduling& scheduling = preparation.plan.boot.scheduling;
+  const auto at = [](const char* path, const absl::Status& status) { return status.ok() ? status : absl::Status(status.code(), absl::StrCat(path, ": ", status.message())); };
+  if (process.scheduler.has_value()) TRY_STATUS(at("$.process.scheduler", SetScheduler(scheduling.policy, scheduling.nice)));
+  if (process.io_priority.has_value()) TRY_STATUS(at("$.process.ioPriority", SetIoPriority(scheduling.io_priority)));
+  std::map<std::string, ClockOffset> offsets;
+  for (const auto& [clock, offset] : preparation.spec.linux_config.time_offsets) offsets[clock] = {offset.secs, offset.nanosecs};
+  if (!offsets.empty()) TRY_STATUS(at("$.linux.timeOffsets", OffsetClocksOfChildren(offsets)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparation& preparation, ContainerSetting setting) {
   TRY_STATUS(EnterGroups(preparation));
   for (const ForeignNamespace& ns : preparation.namespaces) {
@@ -259,6 +302,7 @@ absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparati
     const absl::Status written = WriteSmallFile("/proc/self/oom_score_adj", absl::StrCat(*score));
     if (!written.ok() && invocation.caller.IsRoot() && !absl::IsPermissionDenied(written)) return written;
   }
+  TRY_STATUS(TakePriorities(preparation));
   setting.id_maps = preparation.id_maps;
   if (!preparation.sandbox.empty()) return RunPodContainer(invocation, preparation, setting);
   return RunContainer(std::move(preparation.plan), preparation.options, invocation.caller, setting);

@@ -66,6 +66,11 @@ absl::Status StartError(const std::string& program, sentry::boot::StartFailure f
 
 void Report(int fd, const std::string& text) { ::send(fd, text.data(), std::min<size_t>(text.size(), 4000), MSG_NOSIGNAL); }
 
+bool WantsNew(const oci::Spec& spec, const char* type) {
+  const auto& all = spec.linux_config.namespaces;
+  return std::any_of(all.begin(), all.end(), [&](const oci::Namespace& ns) { return ns.type == type && ns.path.empty(); });
+}
+
 struct MonitorFds {
   int report = -1;   // to the creator, and its life
   int listener = -1;
@@ -102,11 +107,9 @@ struct MonitorFds {
     for (const int fd : preparation.options.pass_fds) ::close(fd);
     oom = OomNotice::Open(preparation.groups);
     // Engines join the namespaces of the container's process to look at its files (podman cp): they must not find the host's there.
-    // A mount namespace that the configuration names is where it is expected then.
+    // A mount namespace that the configuration names is where it is expected then; one that asks for none is in the runtime's.
     const oci::Root& root = *preparation.spec.root;
-    const bool joined = std::any_of(preparation.namespaces.begin(), preparation.namespaces.end(),
-                                    [](const ForeignNamespace& ns) { return ns.type == CLONE_NEWNS; });
-    const absl::Status entered = joined || root.path == "/" ? absl::OkStatus() : EnterTree(root.path, root.readonly);
+    const absl::Status entered = WantsNew(preparation.spec, "mount") && root.path != "/" ? EnterTree(root.path, root.readonly) : absl::OkStatus();
     if (!entered.ok() && !absl::IsPermissionDenied(entered)) return entered;
     Report(fds.report, std::string(1, kReady));
     return absl::OkStatus();
@@ -180,7 +183,9 @@ absl::Status CreateContainer(Invocation& invocation, CreateRequest request, cons
   const auto pid_namespace = std::find_if(preparation.namespaces.begin(), preparation.namespaces.end(), [](const ForeignNamespace& ns) { return ns.type == CLONE_NEWPID; });
   absl::StatusOr<Child> monitor = absl::UnknownError("");
   const absl::Status cloned = InPidNamespace(pid_namespace == preparation.namespaces.end() ? nullptr : &*pid_namespace, [&] {
-    monitor = CloneChild(0, [&] { RunMonitor(invocation, preparation, {theirs.get(), begun.listener.get(), console.get()}); });
+    // An engine without rights on the host enters also the container's PID namespace (podman cp), which must then be one of its own.
+    const uint64_t own = WantsNew(preparation.spec, "pid") && InUserNamespace() ? CLONE_NEWPID : 0;
+    monitor = CloneChild(own, [&] { RunMonitor(invocation, preparation, {theirs.get(), begun.listener.get(), console.get()}); });
     return monitor.status();
   });
   if (!cloned.ok()) return undo(cloned);

@@ -128,6 +128,7 @@ absl::StatusOr<control::Request> RequestFor(const Invocation& invocation, const 
   oci::Spec only;
   only.process = process;
   only.root = oci::Root{"/", false};
+  only.linux_config.personality = spec.linux_config.personality;
   const SandboxOptions sandbox = OptionsOf(invocation.config, "", "exec");
   Caller caller = invocation.caller;
   if (process.rlimits.empty()) only.process->rlimits = spec.process->rlimits;

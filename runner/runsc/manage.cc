@@ -140,15 +140,20 @@ CommandResult KillCommand(Invocation& invocation) {
   request.mutable_signal()->set_signal(signo);
   request.mutable_signal()->set_all(all);
   request.mutable_signal()->set_pid(static_cast<int>(pid));
-  const auto sent = Ask(found, std::move(request));
-  if (sent.ok()) return 0;
+  auto client = ConnectToRunning(found);
+  if (absl::IsUnavailable(client.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
+  if (!client.ok()) return client.status();
+  client->LimitWaits(kPatience);
+  control::Response response;
+  const absl::Status sent = client->Call(request, response);
+  // Who ends before he can answer, by this signal or another, is as good as one who has heard it.
+  if (sent.ok() || absl::IsUnavailable(sent)) return 0;
   // Whatever the sandbox does: SIGKILL ends it.
-  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent.status())) {
+  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent)) {
     TRY_STATUS(SignalMonitor(found.state, SIGKILL));
     return 0;
   }
-  if (absl::IsUnavailable(sent.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
-  return sent.status();
+  return sent;
 }
 
 static absl::Status DeleteOne(const Invocation& invocation, const std::string& id, bool force) {
@@ -250,6 +255,36 @@ static absl::StatusOr<oci::Resources> ResourcesFrom(const std::string& file, con
   return resources;
 }
 
+// What the kernel inside enforces itself, or tells programs of.
+static absl::Status UpdateInside(const Found& found, const oci::Resources& resources) {
+  control::Request request;
+  control::UpdateRequest& update = *request.mutable_update();
+  const auto limit = [](int64_t value) { return value > 0 ? static_cast<uint64_t>(value) : 0; };
+  if (resources.memory && resources.memory->limit) update.set_memory_bytes(limit(*resources.memory->limit));
+  if (resources.pids) update.set_tasks(limit(resources.pids->limit));
+  if (resources.cpu && resources.cpu->quota) update.set_cpu_quota(*resources.cpu->quota);
+  if (resources.cpu && resources.cpu->period) update.set_cpu_period(*resources.cpu->period);
+  if (!update.has_memory_bytes() && !update.has_tasks() && !update.has_cpu_quota() && !update.has_cpu_period()) return absl::OkStatus();
+  ControlClient client = TRY_STATUS(ControlClient::Connect(found.directory.SocketAddress()));
+  client.LimitWaits(kPatience);
+  control::Response response;
+  return client.Call(request, response);
+}
+
+// A limit of memory is never less outside than inside, where who asks for too much is refused and not killed with everybody else.
+static absl::Status Update(Found& found, const oci::Resources& resources) {
+  const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
+  const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, found.state.id));
+  if (!found.state.sandbox.empty()) return ApplyResources(groups, resources);  // limits inside are its sandbox's
+  const std::optional<int64_t> memory = resources.memory ? resources.memory->limit : std::nullopt;
+  const bool less = memory && *memory > 0 && (found.state.memory_limit == 0 || static_cast<uint64_t>(*memory) < found.state.memory_limit);
+  if (less) TRY_STATUS(UpdateInside(found, resources));
+  TRY_STATUS(ApplyResources(groups, resources));
+  if (!less) TRY_STATUS(UpdateInside(found, resources));
+  if (memory) found.state.memory_limit = *memory > 0 ? static_cast<uint64_t>(*memory) : 0;
+  return memory ? found.directory.Store(found.state) : absl::OkStatus();
+}
+
 CommandResult UpdateCommand(Invocation& invocation) {
   std::string file;
   UpdateFlags changes;
@@ -260,11 +295,9 @@ CommandResult UpdateCommand(Invocation& invocation) {
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "update", flags));
   const std::string id = TRY_STATUS(OnlyId(words, "update"));
   const oci::Resources resources = TRY_STATUS(ResourcesFrom(file, changes));
-  const Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
+  Found found = TRY_STATUS(FindContainer(invocation, id, /*lock=*/true));
   if (found.status == Status::kStopped) return absl::FailedPreconditionError(absl::StrCat("container not running: '", id, "' is stopped"));
-  const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
-  const auto groups = TRY_STATUS(LocateContainerGroups(spec.linux_config.cgroups_path, id));
-  TRY_STATUS(ApplyResources(groups, resources));
+  TRY_STATUS(Update(found, resources));
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr size_t kTooMuch = size_t{32} << 20;
 constexpr int64_t kRoom = int64_t{1} << 20;  // what the group may have beyond what it has
 constexpr int kPatienceMs = 2000;
+constexpr long kHeadStartNanos = 500'000'000;
 
 std::string ReadAt(const UniqueFd& fd) {
   char text[64];
@@ -66,6 +68,9 @@ void OomNotice::Give() const {
     ::syscall(SYS_pidfd_send_signal, child->pidfd.get(), SIGKILL, nullptr, 0);
     while (::waitpid(child->pid, nullptr, 0) < 0 && errno == EINTR) {
     }
+    // Engines hear of it, and of the container's end that follows, in two ways: the first should have arrived.
+    const timespec pause{0, kHeadStartNanos};
+    ::nanosleep(&pause, nullptr);
   }
   if (!WriteAt(limit_, before)) Log(LogLevel::kDebug, "the memory limit of the container's group stays lowered");
 }

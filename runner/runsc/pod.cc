@@ -41,6 +41,12 @@ void FillMount(const sentry::boot::Mount& from, control::ContainerMount& to) {
   to.set_nosuid(from.nosuid);
   to.set_nodev(from.nodev);
   to.set_noexec(from.noexec);
+  to.set_noatime(from.noatime);
+  to.set_nodiratime(from.nodiratime);
+  to.set_strictatime(from.strictatime);
+  to.set_nosymfollow(from.nosymfollow);
+  to.set_propagation(static_cast<uint32_t>(from.propagation));
+  to.set_propagation_is_recursive(from.propagation_is_recursive);
   to.set_overlay(from.overlay);
   to.set_access_shared(from.access == sentry::boot::FileAccess::kShared);
   to.set_size_limit(from.size_limit);
@@ -62,6 +68,15 @@ void FillContainer(const sentry::boot::BootConfig& boot, control::ContainerReque
   }
   for (const std::string& path : boot.masked_paths) out.add_masked_paths(path);
   for (const std::string& path : boot.readonly_paths) out.add_readonly_paths(path);
+  for (const sentry::boot::StartHook& hook : boot.start_hooks) {
+    control::StartHook& to = *out.add_start_hooks();
+    to.set_path(hook.path);
+    for (const std::string& arg : hook.argv) to.add_args(arg);
+    for (const std::string& variable : hook.environment) to.add_env(variable);
+    to.set_timeout_seconds(hook.timeout_seconds);
+  }
+  out.set_hook_state_before(boot.hook_state_before);
+  out.set_hook_state_after(boot.hook_state_after);
   for (const sentry::boot::FilterInstruction& one : boot.filter) {
     out.add_filter(uint64_t{one.code} | uint64_t{one.if_true} << 16 | uint64_t{one.if_false} << 24 | uint64_t{one.value} << 32);
   }
@@ -267,6 +282,8 @@ absl::StatusOr<Outcome> RunPodContainer(const Invocation& invocation, Preparatio
   control::Request request;
   control::ContainerRequest& wanted = *request.mutable_container();
   FillContainer(preparation.plan.boot, wanted);
+  const auto& namespaces = preparation.spec.linux_config.namespaces;
+  wanted.set_own_pids(std::any_of(namespaces.begin(), namespaces.end(), [](const oci::Namespace& ns) { return ns.type == "pid" && ns.path.empty(); }));
   const UniqueFd channel = gofer->TakeChannel();
   std::vector<int> fds = {channel.get()};
   std::vector<int> files = preparation.options.pass_fds;

@@ -29,11 +29,14 @@ absl::Status CheckNamespaces(const oci::LinuxConfig& config, bool in_pod) {
   return absl::OkStatus();
 }
 
-// Nothing outside of the sandbox sees its mounts, and nothing inside those that come later: any known word is satisfied.
-absl::Status CheckPropagation(const std::string& word) {
-  static constexpr const char* kKnown[] = {"", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"};
-  if (std::find(std::begin(kKnown), std::end(kKnown), word) != std::end(kKnown)) return absl::OkStatus();
-  return Refuse("$.linux.rootfsPropagation", absl::StrCat("'", word, "' is not a propagation (private, slave, shared, unbindable are, and with an r before them)"));
+absl::Status CheckTimeOffsets(const oci::LinuxConfig& config, bool in_pod) {
+  if (!config.time_offsets.empty() && in_pod) return Refuse("$.linux.timeOffsets", "the clocks of a pod are its sandbox's");
+  for (const auto& [clock, offset] : config.time_offsets) {
+    const std::string path = absl::StrCat("$.linux.timeOffsets.", clock);
+    if (clock != "monotonic" && clock != "boottime") return Refuse(path, "is not a clock that can be moved (monotonic, boottime are)");
+    if (offset.nanosecs >= 1'000'000'000) return Refuse(path + ".nanosecs", "must be below 1000000000");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -43,15 +46,8 @@ absl::Status CheckSpec(const oci::Spec& spec) {
   if (!spec.root.has_value()) return Refuse("$.root", "is required and missing");
   const bool in_pod = !TRY_STATUS(SandboxToJoin(spec)).empty();
   TRY_STATUS(CheckNamespaces(spec.linux_config, in_pod));
-  TRY_STATUS(CheckPropagation(spec.linux_config.rootfs_propagation));
-  if (!spec.hooks.start_container.empty()) return Refuse("$.hooks.startContainer", "hooks inside the container are not there yet");
-  if (spec.linux_config.has_time_offsets) return Refuse("$.linux.timeOffsets", "clocks of its own are not there yet");
+  TRY_STATUS(CheckTimeOffsets(spec.linux_config, in_pod));
   if (spec.linux_config.has_intel_rdt) return Refuse("$.linux.intelRdt", "is not there yet");
-  if (!spec.linux_config.personality.empty() && spec.linux_config.personality != "LINUX") {
-    return Refuse("$.linux.personality.domain", "only LINUX is there");
-  }
-  if (spec.process->has_scheduler) return Refuse("$.process.scheduler", "is not there yet");
-  if (spec.process->has_io_priority) return Refuse("$.process.ioPriority", "is not there yet");
   for (size_t i = 0; i < spec.mounts.size(); ++i) {
     if (spec.mounts[i].has_id_mappings) return Refuse(absl::StrCat("$.mounts[", i, "].uidMappings"), "idmapped mounts are not there yet");
   }

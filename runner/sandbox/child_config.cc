@@ -21,7 +21,7 @@ void Fields(Archive& ar, Rlimit& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, Limits& v) {
-  ar(v.memory_bytes), ar(v.pids), ar(v.cpus);
+  ar(v.memory_bytes), ar(v.pids), ar(v.cpus), ar(v.cpu_quota), ar(v.cpu_period);
 }
 template <class Archive>
 void Fields(Archive& ar, CapabilitySets& v) {
@@ -46,7 +46,16 @@ void Fields(Archive& ar, Identity& v) {
 template <class Archive>
 void Fields(Archive& ar, Mount& v) {
   ar(v.type), ar(v.destination), ar(v.attach), ar(v.source), ar(v.shared), ar(v.attach_is_directory), ar(v.readonly), ar(v.nosuid), ar(v.nodev), ar(v.noexec);
+  ar(v.noatime), ar(v.nodiratime), ar(v.strictatime), ar(v.nosymfollow), ar(v.propagation), ar(v.propagation_is_recursive);
   ar(v.overlay), ar(v.access), ar(v.size_limit), ar(v.mode);
+}
+template <class Archive>
+void Fields(Archive& ar, Scheduling& v) {
+  ar(v.policy), ar(v.nice), ar(v.reset_on_fork), ar(v.io_priority), ar(v.personality), ar(v.oom_score_adj);
+}
+template <class Archive>
+void Fields(Archive& ar, StartHook& v) {
+  ar(v.path), ar(v.argv), ar(v.environment), ar(v.timeout_seconds);
 }
 template <class Archive>
 void Fields(Archive& ar, BootConfig& v) {
@@ -54,7 +63,7 @@ void Fields(Archive& ar, BootConfig& v) {
   ar(v.argv), ar(v.environment), ar(v.cwd), ar(v.identity), ar(v.umask), ar(v.rlimits);
   ar(v.ignored_signals), ar(v.blocked_signals), ar(v.terminal_is_controlling);
   ar(v.container), ar(v.program_must_exist), ar(v.hostname), ar(v.domainname), ar(v.mounts), ar(v.devices), ar(v.masked_paths), ar(v.readonly_paths);
-  ar(v.sysctls), ar(v.filter);
+  ar(v.sysctls), ar(v.filter), ar(v.executable), ar(v.scheduling), ar(v.start_hooks), ar(v.hook_state_before), ar(v.hook_state_after);
   ar(v.limits), ar(v.host_clock_is_tsc);
   ar(v.platform), ar(v.strace), ar(v.strace_set), ar(v.log_level);
 }

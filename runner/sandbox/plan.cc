@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "runner/sandbox/capability_names.h"
 #include "runner/sandbox/plan_mounts.h"
+#include "runner/sandbox/plan_scheduling.h"
 #include "runner/sandbox/seccomp_profile.h"
 #include "runner/util/status.h"
 
@@ -89,6 +90,8 @@ absl::Status PlanLimits(const oci::Spec& spec, Plan& plan) {
     plan.cgroup.cpu_period = resources.cpu->period.value_or(100'000);
     if (plan.cgroup.cpu_period < 1000 || plan.cgroup.cpu_period > 1'000'000) return UsageError("the processor period must be 1000 to 1000000 µs");
     if (plan.cgroup.cpu_quota < 1000) return UsageError("the processor quota must be at least 1000 µs");
+    plan.boot.limits.cpu_quota = plan.cgroup.cpu_quota;
+    plan.boot.limits.cpu_period = plan.cgroup.cpu_period;
     const auto quota = static_cast<uint64_t>(plan.cgroup.cpu_quota);
     plan.boot.limits.cpus = static_cast<uint32_t>(std::min<uint64_t>((quota + plan.cgroup.cpu_period - 1) / plan.cgroup.cpu_period, 4096));
   }
@@ -141,6 +144,10 @@ absl::StatusOr<Plan> MakePlan(const oci::Spec& spec, const SandboxOptions& optio
   Plan plan;
   if (!spec.process.has_value()) return UsageError("the specification names no process");
   TRY_STATUS(PlanProcess(*spec.process, options, caller, plan));
+  plan.boot.scheduling = TRY_STATUS(PlanScheduling(*spec.process, spec.linux_config.personality));
+  for (const oci::Hook& hook : spec.hooks.start_container) {
+    plan.boot.start_hooks.push_back({hook.path, hook.args, hook.env, static_cast<uint32_t>(hook.timeout.value_or(0))});
+  }
   TRY_STATUS(PlanMounts(spec, options, plan));
   TRY_STATUS(PlanLimits(spec, plan));
   plan.boot.hostname = spec.hostname;

@@ -42,6 +42,27 @@ bool IsKnownDevice(const std::string& path, struct stat& info) {
   return ::stat(path.c_str(), &info) == 0 && S_ISCHR(info.st_mode) && KernelHasDevice(major(info.st_rdev), minor(info.st_rdev));
 }
 
+// A word for propagation ("rshared"). False: it is none.
+bool ApplyPropagation(const std::string& word, Mount& mount) {
+  using sentry::boot::MountPropagation;
+  struct Word {
+    const char* name;
+    MountPropagation propagation;
+  };
+  static constexpr Word kWords[] = {{"private", MountPropagation::kPrivate},
+                                    {"shared", MountPropagation::kShared},
+                                    {"slave", MountPropagation::kSlave},
+                                    {"unbindable", MountPropagation::kUnbindable}};
+  for (const Word& one : kWords) {
+    const bool recursive = word == absl::StrCat("r", one.name);
+    if (word != one.name && !recursive) continue;
+    mount.propagation = one.propagation;
+    mount.propagation_is_recursive = recursive;
+    return true;
+  }
+  return false;
+}
+
 absl::Status ApplyOption(const std::string& option, Mount& mount) {
   const auto fail = [&](absl::string_view why) {
     return UsageError(absl::StrCat("the mount at ", mount.destination, ": option '", option, "' ", why));
@@ -54,6 +75,14 @@ absl::Status ApplyOption(const std::string& option, Mount& mount) {
   else if (option == "dev" || option == "rdev") mount.nodev = false;
   else if (option == "noexec" || option == "rnoexec") mount.noexec = true;
   else if (option == "exec" || option == "rexec") mount.noexec = false;
+  else if (option == "noatime" || option == "rnoatime") mount.noatime = true, mount.strictatime = false;
+  else if (option == "strictatime" || option == "rstrictatime") mount.strictatime = true, mount.noatime = false;
+  else if (option == "relatime" || option == "rrelatime" || option == "atime" || option == "ratime") mount.noatime = mount.strictatime = false;
+  else if (option == "nodiratime" || option == "rnodiratime") mount.nodiratime = true;
+  else if (option == "diratime" || option == "rdiratime") mount.nodiratime = false;
+  else if (option == "nosymfollow" || option == "rnosymfollow") mount.nosymfollow = true;
+  else if (option == "symfollow" || option == "rsymfollow") mount.nosymfollow = false;
+  else if (ApplyPropagation(option, mount)) return absl::OkStatus();
   else if (option == "exclusive") mount.access = FileAccess::kExclusive;
   else if (option == "overlay") mount.overlay = true;
   else if (absl::StartsWith(option, "size=")) {
@@ -66,12 +95,9 @@ absl::Status ApplyOption(const std::string& option, Mount& mount) {
     if (digits.empty() || digits.size() > 4 || digits.find_first_not_of("01234567") != std::string::npos) return fail("must be octal");
     for (const char digit : digits) mount.mode = mount.mode * 8 + static_cast<uint32_t>(digit - '0');
   } else {
-    // Propagation, access times and the like: nothing outside the sandbox's own kernel sees its mounts.
-    static constexpr const char* kIgnored[] = {"bind",   "rbind",    "private", "rprivate", "slave",    "rslave",   "shared",      "rshared",
-                                               "async",  "atime",    "noatime", "relatime", "norelatime", "strictatime", "nostrictatime",
-                                               "newinstance", "defaults", "diratime", "nodiratime", "unbindable", "runbindable", "rnoatime", "ratime", "rrelatime", "rnorelatime",
-                                               "rstrictatime", "rnostrictatime", "rdiratime", "rnodiratime", "sync", "dirsync", "lazytime", "nolazytime",
-                                               "mand", "nomand", "silent", "loud", "iversion", "noiversion", "tmpcopyup", "symfollow", "rsymfollow"};
+    // Of no effect here: filesystems inside are in memory or the gofer's. norelatime and nostrictatime ask for what is the default.
+    static constexpr const char* kIgnored[] = {"bind", "rbind", "async", "norelatime", "nostrictatime", "rnorelatime", "rnostrictatime", "newinstance", "defaults",
+                                               "sync", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "silent", "loud", "iversion", "noiversion", "tmpcopyup"};
     for (const char* known : kIgnored) {
       if (option == known) return absl::OkStatus();
     }
@@ -99,7 +125,7 @@ void AddExport(Plan& plan, Mount& mount, const std::string& name, const std::str
   plan.any_writable = plan.any_writable || !readonly;
 }
 
-absl::Status PlanRoot(const oci::Root& root, const SandboxOptions& options, Plan& plan) {
+absl::Status PlanRoot(const oci::Root& root, const std::string& propagation, const SandboxOptions& options, Plan& plan) {
   const std::string source = TRY_STATUS(Resolve(root.path, "the root"));
   if (!TRY_STATUS(IsDirectory(source, "the root"))) return UsageError(absl::StrCat("the root '", root.path, "' is not a directory"));
   Mount mount;
@@ -109,6 +135,9 @@ absl::Status PlanRoot(const oci::Root& root, const SandboxOptions& options, Plan
   mount.readonly = root.readonly;
   mount.nosuid = options.root_is_nosuid;
   mount.access = options.root_is_shared ? FileAccess::kShared : FileAccess::kExclusive;
+  if (!propagation.empty() && !ApplyPropagation(propagation, mount)) {
+    return UsageError(absl::StrCat("$.linux.rootfsPropagation: '", propagation, "' is not a propagation (private, slave, shared, unbindable are, and with an r before them)"));
+  }
   AddExport(plan, mount, "root", source);
   plan.boot.mounts.push_back(mount);
   return absl::OkStatus();
@@ -134,16 +163,16 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
   } else {
-    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"};
+    static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"};
     for (const char* type : kOurs) {
       if (wanted.type == type) mount.type = type;
     }
-    // What container engines list, and what our own kernel serves otherwise or not at all.
-    if (wanted.type == "cgroup" || wanted.type == "cgroup2") return absl::OkStatus();
+    if (wanted.type == "cgroup") mount.type = "cgroup2";  // which the specification leaves to us
+    if (mount.type == "cgroup2") mount.readonly = true;
     if (wanted.type == "tmpfs" && wanted.destination == "/dev") mount.type = "devtmpfs";
     if (mount.type.empty()) {
       return UsageError(absl::StrCat("the mount at ", mount.destination, ": type '", wanted.type,
-                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue are)"));
+                                     "' is not known (bind, tmpfs, proc, sysfs, devtmpfs, devpts, mqueue, cgroup are)"));
     }
   }
   if (!IsBind(wanted)) mount.source = wanted.source;
@@ -162,7 +191,7 @@ bool KernelHasDevice(int64_t major, int64_t minor) {
 
 absl::Status PlanMounts(const oci::Spec& spec, const SandboxOptions& options, Plan& plan) {
   if (!spec.root.has_value()) return UsageError("the specification names no root");
-  TRY_STATUS(PlanRoot(*spec.root, options, plan));
+  TRY_STATUS(PlanRoot(*spec.root, spec.linux_config.rootfs_propagation, options, plan));
   for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, options, plan));
   return absl::OkStatus();
 }

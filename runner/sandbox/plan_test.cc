@@ -97,6 +97,46 @@ TEST(CleanPath, StaysBelowTheTop) {
   EXPECT_EQ(CleanPath("/"), "/");
 }
 
+TEST(Plan, SchedulingIsToldInLinuxsNumbers) {
+  oci::Spec spec = TestSpec();
+  spec.process->scheduler = oci::Scheduler{.policy = "SCHED_IDLE", .nice = -3, .priority = 0, .flags = {"SCHED_FLAG_RESET_ON_FORK"}};
+  spec.process->io_priority = oci::IoPriority{"IOPRIO_CLASS_IDLE", 7};
+  spec.process->oom_score_adj = -5;
+  spec.linux_config.personality = oci::Personality{"LINUX32", {}};
+  const auto plan = MakePlan(spec, {}, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const sentry::boot::Scheduling& scheduling = plan->boot.scheduling;
+  EXPECT_EQ(scheduling.policy, 5);
+  EXPECT_EQ(scheduling.nice, -3);
+  EXPECT_TRUE(scheduling.reset_on_fork);
+  EXPECT_EQ(scheduling.io_priority, 3 << 13 | 7);
+  EXPECT_EQ(scheduling.oom_score_adj, -5);
+  EXPECT_EQ(scheduling.personality, 8u);
+  spec.process->scheduler->policy = "SCHED_RR";
+  EXPECT_THAT(ErrorOf(spec), HasSubstr("$.process.scheduler.policy: 'SCHED_RR' is not given to sandboxes"));
+}
+
+TEST(Plan, MountsHaveAccessTimesAndPropagation) {
+  using sentry::boot::MountPropagation;
+  oci::Spec spec = TestSpec();
+  spec.linux_config.rootfs_propagation = "rslave";
+  spec.mounts.push_back({"/a", "tmpfs", "", {"noatime", "shared", "nosymfollow"}});
+  spec.mounts.push_back({"/b", "tmpfs", "", {"strictatime", "runbindable", "nodiratime"}});
+  spec.mounts.push_back({"/c", "tmpfs", "", {"noatime", "relatime"}});
+  const auto plan = MakePlan(spec, {}, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const auto& mounts = plan->boot.mounts;
+  EXPECT_EQ(mounts[0].propagation, MountPropagation::kSlave);
+  EXPECT_TRUE(mounts[0].propagation_is_recursive);
+  EXPECT_TRUE(mounts[1].noatime && mounts[1].nosymfollow && !mounts[1].propagation_is_recursive);
+  EXPECT_EQ(mounts[1].propagation, MountPropagation::kShared);
+  EXPECT_TRUE(mounts[2].strictatime && mounts[2].nodiratime && mounts[2].propagation_is_recursive);
+  EXPECT_EQ(mounts[2].propagation, MountPropagation::kUnbindable);
+  EXPECT_FALSE(mounts[3].noatime || mounts[3].strictatime);
+  spec.linux_config.rootfs_propagation = "sideways";
+  EXPECT_THAT(ErrorOf(spec), HasSubstr("$.linux.rootfsPropagation: 'sideways'"));
+}
+
 TEST(ParseSize, Suffixes) {
   EXPECT_EQ(*ParseSize("4096"), 4096u);
   EXPECT_EQ(*ParseSize("4K"), 4096u);
@@ -117,6 +157,8 @@ TEST(ChildConfig, WhatIsEncodedDecodesToTheSame) {
   config.boot.files = {{0, 0}, {5, 9}};
   config.boot.identity.groups = {1, 2};
   config.boot.rlimits.resize(16);
+  config.boot.start_hooks.push_back({"/h", {"h"}, {"A=b"}, 3});
+  config.boot.scheduling.nice = -4;
   config.processors = {3};
   const std::string bytes = Encode(config);
   const auto decoded = DecodeSentry(bytes);
@@ -124,6 +166,8 @@ TEST(ChildConfig, WhatIsEncodedDecodesToTheSame) {
   EXPECT_EQ(Encode(*decoded), bytes);
   EXPECT_EQ(decoded->boot.argv, config.boot.argv);
   EXPECT_EQ(decoded->boot.mounts[0].size_limit, 7u);
+  EXPECT_EQ(decoded->boot.start_hooks[0].timeout_seconds, 3u);
+  EXPECT_EQ(decoded->boot.scheduling.nice, -4);
 }
 
 TEST(ChildConfig, DamagedBytesAreRefusedOrHarmless) {

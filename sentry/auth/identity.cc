@@ -68,6 +68,9 @@ Result<CredentialValues> SetReUid(const CredentialValues& old, abi::Uid ruid, ab
 }
 
 Result<CredentialValues> SetResUid(const CredentialValues& old, abi::Uid ruid, abi::Uid euid, abi::Uid suid) {
+  // What changes nothing leaves the filesystem's id alone too.
+  const bool same_effective = euid == kKeepId || (euid == old.euid && euid == old.fsuid);
+  if ((ruid == kKeepId || ruid == old.ruid) && same_effective && (suid == kKeepId || suid == old.suid)) return old;
   if (!Has(old, Capability::kSetuid)) {
     for (const abi::Uid id : {ruid, euid, suid}) {
       if (!Known(id, old.ruid, old.euid, old.suid)) return Errno::kEPERM;
@@ -107,6 +110,8 @@ Result<CredentialValues> SetReGid(const CredentialValues& old, abi::Gid rgid, ab
 }
 
 Result<CredentialValues> SetResGid(const CredentialValues& old, abi::Gid rgid, abi::Gid egid, abi::Gid sgid) {
+  const bool same_effective = egid == kKeepId || (egid == old.egid && egid == old.fsgid);
+  if ((rgid == kKeepId || rgid == old.rgid) && same_effective && (sgid == kKeepId || sgid == old.sgid)) return old;
   if (!Has(old, Capability::kSetgid)) {
     for (const abi::Gid id : {rgid, egid, sgid}) {
       if (!Known(id, old.rgid, old.egid, old.sgid)) return Errno::kEPERM;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 #include "base/host.h"
 #include "base/log.h"
@@ -17,6 +18,7 @@
 #include "sentry/boot/filesystems.h"
 #include "sentry/boot/mounts.h"
 #include "sentry/boot/program_starter.h"
+#include "sentry/boot/start_hooks.h"
 #include "sentry/fs/dev/memory_devices.h"
 #include "sentry/fs/host/host_events.h"
 #include "sentry/fs/host/host_file.h"
@@ -69,7 +71,7 @@ class Sandbox {
   bool MakeKernel(Failure& failure);
   bool MakeFiles(Failure& failure);
   bool Confine(Failure& failure);
-  bool StartFirstProgram(Failure& failure);
+  bool StartFirstProgram(Failure& failure, abi::Pid pid = 0);
   void ReadControl();
   // The container's first program, once; and what came of it, to the runner.
   StartError StartContainer();
@@ -132,6 +134,8 @@ bool Sandbox::MakeFiles(Failure& failure) {
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 0, 1, &fs::tty::OpenDevTty, nullptr);
   vfs::DeviceRegistry::Get().Register(vfs::FileType::kCharDevice, 5, 2, 1, &fs::tty::OpenDevPtmx, nullptr);
   if (const Result<void> poller = fs::StartHostPoller(); !poller.ok()) return failure.text = With("the poller thread", poller.error()), false;
+  shared_.cpu_max().quota.store(config_.limits.cpu_quota);
+  shared_.cpu_max().period.store(config_.limits.cpu_period);
   MountContext context{*kernel_, shared_};
   if (config_.gofer_fd >= 0) {
     Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(UniqueFd(config_.gofer_fd));
@@ -155,8 +159,8 @@ bool Sandbox::MakeFiles(Failure& failure) {
   return true;
 }
 
-bool Sandbox::StartFirstProgram(Failure& failure) {
-  return starter_->Start(config_, fds_.ToRef(), console_, /*first=*/true, failure) != nullptr;
+bool Sandbox::StartFirstProgram(Failure& failure, abi::Pid pid) {
+  return starter_->Start(config_, fds_.ToRef(), console_, ProgramStarter::Role::kInit, failure, pid) != nullptr;
 }
 
 // As the terminal or somebody outside would have given it to the command itself.
@@ -197,7 +201,8 @@ void Sandbox::ReadControl() {
       .gone = [this] { kernel_->KillAll(); }};
   if (server_) {
     handlers.connection = [this](UniqueFd connection) { server_->Serve(std::move(connection)); };
-    handlers.start = [this] { ReportStart(StartContainer()); };
+    // Hooks take their time, in which signals and the runner's end are to be heard of.
+    handlers.start = [this] { std::thread([this] { ReportStart(StartContainer()); }).detach(); };
     handlers.gone = [] { ::_exit(1); };  // also when nothing has been started, or everything is paused
   }
   control_.StartReader(std::move(handlers));
@@ -233,8 +238,10 @@ StartError Sandbox::StartContainer() {
     absl::MutexLock lock(&start_mu_);
     if (std::exchange(start_asked_, true)) return {StartFailure::kSandbox, Errno::kEBUSY, "the container has been started before"};
   }
-  Failure failure;
-  return StartFirstProgram(failure) ? Failure{} : failure;
+  abi::Pid pid = 0;
+  Failure failure = RunStartHooks(config_, *starter_, pid);
+  if (!failure.ok()) return failure;
+  return StartFirstProgram(failure, pid) ? Failure{} : failure;
 }
 
 void Sandbox::ReportStart(const StartError& failure) {

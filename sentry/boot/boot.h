@@ -29,9 +29,11 @@ struct DonatedFile {
 // Who else can change the files below a mount: decides what may be cached.
 enum class FileAccess : uint8_t { kExclusive, kShared };
 
+enum class MountPropagation : uint8_t { kUnchanged, kPrivate, kShared, kSlave, kUnbindable };
+
 // One mount of the sandbox, in the order in which they are made; the first is "/".
 struct Mount {
-  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"
+  std::string type;         // "gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"
   std::string destination;  // absolute, no "." or ".." components; may be missing in the lower layers: the kernel makes it (below an overlay)
   std::string attach;       // "gofer": name of the attach point, as the gofer knows it
   std::string source;       // what /proc/mounts calls it; "" = its type
@@ -41,6 +43,12 @@ struct Mount {
   bool nosuid = false;
   bool nodev = false;
   bool noexec = false;
+  bool noatime = false;
+  bool nodiratime = false;
+  bool strictatime = false;         // neither: access times move as with relatime
+  bool nosymfollow = false;
+  MountPropagation propagation = MountPropagation::kUnchanged;  // of the root: when everything is mounted
+  bool propagation_is_recursive = false;
   bool overlay = false;     // "gofer": covered by an upper layer in memory; the gofer's tree is never written
   FileAccess access = FileAccess::kExclusive;
   uint64_t size_limit = 0;  // "tmpfs", and of an upper layer: bytes, 0 = half of the memory limit (or of the host's memory), as in Linux
@@ -57,6 +65,8 @@ inline constexpr int kRlimits = 16;  // RLIM_NLIMITS; indexed by RLIMIT_…
 struct Limits {
   uint64_t memory_bytes = 0;  // application memory, tmpfs and overlay included
   uint32_t pids = 0;          // tasks that exist at once
+  int64_t cpu_quota = 0;      // microseconds of processor time in each period, which the host enforces: what programs are told of it
+  uint64_t cpu_period = 100'000;
   uint32_t cpus = 0;          // processors that programs are shown; 0 = as many as the process may run on (sched_getaffinity)
 };
 
@@ -80,8 +90,19 @@ struct Identity {
   bool no_new_privs = false;
 };
 
+// What sched_setattr(2), ioprio_set(2), personality(2) and /proc/PID/oom_score_adj are told of a program before it runs. Numbers are Linux's.
+struct Scheduling {
+  int32_t policy = 0;       // SCHED_OTHER, SCHED_BATCH or SCHED_IDLE
+  int32_t nice = 0;
+  bool reset_on_fork = false;
+  int32_t io_priority = 0;  // class << 13 | level; 0: none
+  uint32_t personality = 0;
+  int32_t oom_score_adj = 0;
+};
+
 // A program and what it starts with. argv[0] without a slash is looked up in PATH of `environment`, as execvp(3) does.
 struct Program {
+  std::string executable;                // path of its file, if argv[0] is not to be looked up
   std::vector<std::string> argv;
   std::vector<std::string> environment;  // "NAME=value"
   std::string cwd = "/";                 // a missing directory fails the start with ENOENT
@@ -90,6 +111,7 @@ struct Program {
   std::vector<Rlimit> rlimits;         // kRlimits entries
   uint64_t ignored_signals = 0;        // bit N-1: signal N was ignored by the caller (nohup)
   uint64_t blocked_signals = 0;        // likewise its mask
+  Scheduling scheduling;
   bool terminal_is_controlling = false;  // the first terminal among files 0, 1, 2 becomes the controlling terminal of its session
 };
 
@@ -109,6 +131,14 @@ struct DeviceNode {
 struct Sysctl {
   std::string file;  // "kernel/shmmax"
   std::string value;
+};
+
+// A program that runs inside to its end before the first one does (hooks.startContainer): as the first one would, with this environment and nothing else of it.
+struct StartHook {
+  std::string path;
+  std::vector<std::string> argv;         // empty: the path
+  std::vector<std::string> environment;
+  uint32_t timeout_seconds = 0;          // then it is killed, and the start fails; 0: never
 };
 
 // One instruction of classic BPF, as struct sock_filter.
@@ -139,6 +169,8 @@ struct BootConfig : Program {
   std::vector<std::string> masked_paths;    // covered, if they are there: an empty read-only directory, or /dev/null
   std::vector<std::string> readonly_paths;  // made read-only, if they are there
   std::vector<Sysctl> sysctls;
+  std::vector<StartHook> start_hooks;       // containers: in this order
+  std::string hook_state_before, hook_state_after;  // what they read: the container's state, with the number of its first process in between
   std::vector<FilterInstruction> filter;    // of every program that is started from outside (linux.seccomp); empty: none
   Limits limits;
 

@@ -85,7 +85,7 @@ void ReportStats(kernel::Kernel& kernel, uint32_t container, control::StatsRespo
   }
   out.set_processes(processes);
   out.set_tasks(tasks);
-  out.set_tasks_limit(kernel.config().limits.max_tasks);
+  out.set_tasks_limit(kernel.max_tasks());
   out.set_user_nanos(static_cast<uint64_t>(usage.user_time));
   out.set_system_nanos(static_cast<uint64_t>(usage.system_time));
   out.set_memory_kills(kernel.out_of_memory_kills());

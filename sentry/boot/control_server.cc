@@ -154,6 +154,8 @@ void ControlServer::Call(const std::shared_ptr<Connection>& connection, const co
       return Debug(request, response);
     case Call::kContainer:
       return MakeContainer(connection, request.container(), std::move(fds), response);
+    case Call::kUpdate:
+      return Update(container, request, response);
     case Call::kAdopt:
       if (fds.size() != 1) return Fail(response, Errno::kEINVAL, "one descriptor is expected");
       return ServeFor(std::move(fds[0]), container);
@@ -238,12 +240,16 @@ void ControlServer::Signal(const ContainerPtr& container, const control::Request
   const abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
   const RefPtr<kernel::ThreadGroup> group = FindIn(*container, wanted.pid());
   if (!group || group->exited()) return Fail(response, Errno::kESRCH, "no such process");
+  const RefPtr<kernel::ThreadGroup> first = FindIn(*container, 0);
   if (wanted.all()) {
     for (const Ref<kernel::ThreadGroup>& one : kernel.Groups()) {
-      if (one->pid() == 1 || one->container() != container->number) continue;
-      if (signo != 0) (void)one->SendSignal(info);
+      if (signo == 0 || one->container() != container->number) continue;
+      if (one.get() == first.get()) {
+        kernel.SignalFromOutside(*one, signo);
+      } else {
+        (void)one->SendSignal(info);
+      }
     }
-    if (!container->pod) kernel.SignalInit(signo);
     return;
   }
   if (wanted.foreground()) {
@@ -256,7 +262,7 @@ void ControlServer::Signal(const ContainerPtr& container, const control::Request
     if (!sent.ok()) Fail(response, sent.error());
     return;
   }
-  if (group->pid() == 1) return kernel.SignalInit(signo);
+  if (group == first) return kernel.SignalFromOutside(*group, signo);
   const Result<void> sent = signo == 0 ? Ok() : group->SendSignal(info);
   if (!sent.ok()) Fail(response, sent.error());
 }
@@ -272,7 +278,7 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
   if (!table.ok()) return Fail(response, table.error(), std::string("a descriptor: ") + ErrnoText(table.error()));
   StartError error;
   ProgramStarter& starter = container->pod ? container->pod->starter() : sandbox_.starter;
-  const RefPtr<kernel::ThreadGroup> group = starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr, /*first=*/false, error);
+  const RefPtr<kernel::ThreadGroup> group = starter.Start(program, *table, program.terminal_is_controlling ? terminal : nullptr, ProgramStarter::Role::kFurther, error);
   if (!group) {
     response.mutable_exec()->set_failure(static_cast<uint32_t>(error.kind));
     return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
@@ -424,6 +430,19 @@ void ControlServer::Debug(const control::Request& request, control::Response& re
     syscalls::SetTraced(*traced);
   }
   if (request.debug().tasks()) response.mutable_debug()->set_text(ReportTasks(sandbox_.kernel));
+}
+
+void ControlServer::Update(const ContainerPtr& container, const control::Request& request, control::Response& response) {
+  const control::UpdateRequest& wanted = request.update();
+  if (container->pod) return Fail(response, Errno::kEINVAL, "limits are the sandbox's");
+  if (wanted.has_memory_bytes()) {
+    const Result<void> set = sandbox_.kernel.memory_file()->SetLimit(wanted.memory_bytes());
+    if (!set.ok()) return Fail(response, set.error(), "more memory than that is in use");
+    sandbox_.kernel.memory_file()->Trim();  // what is kept for reuse counts on the host
+  }
+  if (wanted.has_tasks()) sandbox_.kernel.SetMaxTasks(wanted.tasks());
+  if (wanted.has_cpu_quota()) sandbox_.shared.cpu_max().quota.store(wanted.cpu_quota());
+  if (wanted.has_cpu_period()) sandbox_.shared.cpu_max().period.store(wanted.cpu_period());
 }
 
 void ControlServer::Resize(const ContainerPtr& container, const control::Request& request, control::Response& response) {

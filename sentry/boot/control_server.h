@@ -79,6 +79,7 @@ class ControlServer {
   void Exec(const std::shared_ptr<Connection>& connection, const control::ExecRequest& wanted, std::vector<UniqueFd> fds,
             control::Response& response);
   bool Wait(const std::shared_ptr<Connection>& connection, const control::Request& request, control::Response& response);
+  void Update(const ContainerPtr& container, const control::Request& request, control::Response& response);
   void Debug(const control::Request& request, control::Response& response);
   void Resize(const ContainerPtr& container, const control::Request& request, control::Response& response);
   void Disconnected(const std::shared_ptr<Connection>& connection);

@@ -60,6 +60,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
   }
   if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus(), context.kernel.memory_file())};
+  if (mount.type == "cgroup2") return Made{context.shared.Cgroup2(context.kernel)};
   if (mount.type == "devpts") {
     Ref<vfs::Filesystem> devpts = fs::tty::NewDevpts(context.kernel, kPtsMode, kTtyGroup);
     fs::tty::SetDefaultDevpts(devpts);
@@ -74,7 +75,24 @@ vfs::MountFlags FlagsOf(const Mount& mount) {
   flags.no_suid = mount.nosuid;
   flags.no_dev = mount.nodev && mount.type != "devtmpfs" && mount.type != "devpts";
   flags.no_exec = mount.noexec;
+  flags.no_atime = mount.noatime;
+  flags.no_dir_atime = mount.nodiratime;
+  flags.relatime = !mount.noatime && !mount.strictatime;
+  flags.no_symfollow = mount.nosymfollow;
   return flags;
+}
+
+Result<void> SetPropagation(vfs::MountNamespace& ns, const vfs::Path& at, const Mount& mount) {
+  vfs::MountChange change;
+  change.recursive = mount.propagation_is_recursive;
+  switch (mount.propagation) {
+    case MountPropagation::kUnchanged: return Ok();
+    case MountPropagation::kPrivate: change.propagation = vfs::Propagation::kPrivate; break;
+    case MountPropagation::kShared: change.propagation = vfs::Propagation::kShared; break;
+    case MountPropagation::kSlave: change.propagation = vfs::Propagation::kSlave; break;
+    case MountPropagation::kUnbindable: change.propagation = vfs::Propagation::kUnbindable; break;
+  }
+  return ns.Change(at, change);
 }
 
 // The place of a mount: made where it is missing, with the directories above it.
@@ -114,7 +132,7 @@ Result<void> AttachOne(const Mount& mount, const MountContext& context, RefPtr<v
     const RefPtr<vfs::Inode> inode = attached->root()->inode();
     TRY(fs::PopulateDev(*inode));
   }
-  return Ok();
+  return SetPropagation(*ns, {attached, attached->root()}, mount);
 }
 
 Result<void> MakeDevice(const vfs::Walk& walk, const DeviceNode& device) {
@@ -208,7 +226,8 @@ Result<void> Finish(const BootConfig& config, const MountContext& context, vfs::
   vfs::MountFlags flags = root.mount->flags();
   flags.read_only = config.mounts[0].readonly;
   root.mount->SetFlags(flags);
-  return Ok();
+  what = "set the propagation of the root";
+  return SetPropagation(ns, root, config.mounts[0]);
 }
 
 }  // namespace
@@ -218,6 +237,12 @@ Ref<vfs::Filesystem> SharedFilesystems::FindOrAdd(const std::string& name, const
   const auto found = all_.find(name);
   if (found != all_.end()) return found->second;
   return all_.emplace(name, make()).first->second;
+}
+
+Ref<vfs::Filesystem> SharedFilesystems::Cgroup2(kernel::Kernel& kernel) {
+  absl::MutexLock lock(&mu_);
+  if (!cgroup2_) cgroup2_ = fs::cgroup::NewCgroup2(kernel, cpu_max_);
+  return cgroup2_.ToRef();
 }
 
 RefPtr<vfs::MountNamespace> BuildMounts(const BootConfig& config, const MountContext& context, MountFailure* failure) {

@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "sentry/boot/boot.h"
+#include "sentry/fs/cgroup/cgroup.h"
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/vfs/mount.h"
@@ -25,10 +26,15 @@ class SharedFilesystems {
  public:
   // The one of this name; the first who asks makes it.
   Ref<vfs::Filesystem> FindOrAdd(const std::string& name, const std::function<Ref<vfs::Filesystem>()>& make);
+  // The cgroup filesystem, and what it says of processor time.
+  Ref<vfs::Filesystem> Cgroup2(kernel::Kernel& kernel);
+  fs::cgroup::CpuMax& cpu_max() { return cpu_max_; }
 
  private:
   absl::Mutex mu_;
   std::map<std::string, Ref<vfs::Filesystem>> all_ ABSL_GUARDED_BY(mu_);
+  RefPtr<vfs::Filesystem> cgroup2_ ABSL_GUARDED_BY(mu_);
+  fs::cgroup::CpuMax cpu_max_;
 };
 
 // What mounting needs. `gofer` is null when no mount has type "gofer".

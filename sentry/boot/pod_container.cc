@@ -4,7 +4,9 @@
 #include <array>
 #include <utility>
 
+#include "abi/sched.h"
 #include "sentry/boot/control_api.pb.h"
+#include "sentry/boot/start_hooks.h"
 #include "sentry/fs/host/host_file.h"
 
 namespace rampart::sentry::boot {
@@ -17,8 +19,9 @@ bool HasNul(const std::string& text) { return text.find('\0') != std::string::np
 bool IsPath(const std::string& path) { return !path.empty() && path[0] == '/' && path.size() < 4096 && !HasNul(path); }
 
 bool ReadMount(const control::ContainerMount& from, Mount& to) {
-  static constexpr std::array<std::string_view, 7> kTypes = {"gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue"};
+  static constexpr std::array<std::string_view, 8> kTypes = {"gofer", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"};
   if (std::find(kTypes.begin(), kTypes.end(), from.type()) == kTypes.end() || !IsPath(from.destination())) return false;
+  if (from.propagation() > static_cast<uint32_t>(MountPropagation::kUnbindable)) return false;
   to = {.type = from.type(),
         .destination = from.destination(),
         .attach = from.attach(),
@@ -29,6 +32,12 @@ bool ReadMount(const control::ContainerMount& from, Mount& to) {
         .nosuid = from.nosuid(),
         .nodev = from.nodev(),
         .noexec = from.noexec(),
+        .noatime = from.noatime(),
+        .nodiratime = from.nodiratime(),
+        .strictatime = from.strictatime(),
+        .nosymfollow = from.nosymfollow(),
+        .propagation = static_cast<MountPropagation>(from.propagation()),
+        .propagation_is_recursive = from.propagation_is_recursive(),
         .overlay = from.overlay(),
         .access = from.access_shared() ? FileAccess::kShared : FileAccess::kExclusive,
         .size_limit = from.size_limit(),
@@ -38,7 +47,7 @@ bool ReadMount(const control::ContainerMount& from, Mount& to) {
 
 // False: something in it cannot be meant.
 bool ReadConfig(const control::ContainerRequest& request, BootConfig& config) {
-  for (const int count : {request.mounts_size(), request.devices_size(), request.masked_paths_size(), request.readonly_paths_size()}) {
+  for (const int count : {request.mounts_size(), request.devices_size(), request.masked_paths_size(), request.readonly_paths_size(), request.start_hooks_size()}) {
     if (count > kMostEntries) return false;
   }
   if (request.mounts_size() == 0 || request.filter_size() > kMostInstructions) return false;
@@ -55,6 +64,16 @@ bool ReadConfig(const control::ContainerRequest& request, BootConfig& config) {
                               .uid = device.uid(),
                               .gid = device.gid()});
   }
+  for (const control::StartHook& hook : request.start_hooks()) {
+    StartHook& to = config.start_hooks.emplace_back();
+    to.path = hook.path();
+    to.argv.assign(hook.args().begin(), hook.args().end());
+    to.environment.assign(hook.env().begin(), hook.env().end());
+    to.timeout_seconds = hook.timeout_seconds();
+    if (!IsPath(to.path) || std::any_of(to.argv.begin(), to.argv.end(), HasNul) || std::any_of(to.environment.begin(), to.environment.end(), HasNul)) return false;
+  }
+  config.hook_state_before = request.hook_state_before();
+  config.hook_state_after = request.hook_state_after();
   config.masked_paths.assign(request.masked_paths().begin(), request.masked_paths().end());
   config.readonly_paths.assign(request.readonly_paths().begin(), request.readonly_paths().end());
   const auto all_paths = [](const std::vector<std::string>& paths) { return std::all_of(paths.begin(), paths.end(), IsPath); };
@@ -84,6 +103,12 @@ Program ProgramOf(const control::ExecRequest& wanted, const std::vector<Rlimit>&
     program.rlimits.resize(kRlimits);
     program.rlimits[static_cast<size_t>(i)] = {std::min(limit.soft(), limit.hard()), limit.hard()};
   }
+  program.scheduling = {.policy = wanted.scheduling().policy(),
+                        .nice = std::clamp(wanted.scheduling().nice(), -20, 19),
+                        .reset_on_fork = wanted.scheduling().reset_on_fork(),
+                        .io_priority = wanted.scheduling().io_priority(),
+                        .personality = wanted.scheduling().personality(),
+                        .oom_score_adj = std::clamp(wanted.scheduling().oom_score_adj(), -1000, 1000)};
   Identity& identity = program.identity;
   identity.uid = wanted.uid();
   identity.gid = wanted.gid();
@@ -98,6 +123,9 @@ const char* Malformed(const Program& program) {
   if (program.argv.empty() || program.argv[0].empty()) return "no program is named";
   if (program.cwd.empty() || program.cwd[0] != '/') return "the working directory must be absolute";
   if (program.identity.groups.size() > 65536) return "too many groups";
+  const Scheduling& scheduling = program.scheduling;
+  if (scheduling.policy != abi::kSchedOther && scheduling.policy != abi::kSchedBatch && scheduling.policy != abi::kSchedIdle) return "a scheduling policy that is not there";
+  if (scheduling.io_priority < 0 || scheduling.io_priority >= 4 << 13 || (scheduling.io_priority & 0x1fff) > 7) return "an I/O priority that is not there";
   if (std::any_of(program.argv.begin(), program.argv.end(), HasNul) || std::any_of(program.environment.begin(), program.environment.end(), HasNul) ||
       HasNul(program.cwd)) {
     return "a NUL byte";
@@ -135,7 +163,8 @@ std::unique_ptr<PodContainer> PodContainer::Create(kernel::Kernel& kernel, Share
     if (config.terminal_is_controlling) container->terminal_ = terminal;
   }
   const bool limited = kernel.memory_file()->usage().limit_bytes != 0;
-  container->starter_ = std::make_unique<ProgramStarter>(kernel, mounts.ToRef(), FilterOf(request), limited, /*sets_home=*/true, number);
+  container->starter_ = std::make_unique<ProgramStarter>(kernel, mounts.ToRef(), FilterOf(request), limited, /*sets_home=*/true, number,
+                                                          request.own_pids());
   return container;
 }
 
@@ -151,7 +180,10 @@ RefPtr<kernel::ThreadGroup> PodContainer::Start(StartError& error) {
     error = {StartFailure::kSandbox, Errno::kEBUSY, "the container has been started before"};
     return nullptr;
   }
-  return starter_->Start(config_, fds.ToRef(), terminal, /*first=*/false, error);
+  abi::Pid pid = 0;
+  error = RunStartHooks(config_, *starter_, pid);
+  if (!error.ok()) return nullptr;
+  return starter_->Start(config_, fds.ToRef(), terminal, ProgramStarter::Role::kContainerFirst, error, pid);
 }
 
 }  // namespace rampart::sentry::boot

@@ -58,16 +58,18 @@ std::string ReadPasswd(const vfs::Walk& walk) {
 }  // namespace
 
 ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited,
-                               bool sets_home, uint32_t container)
+                               bool sets_home, uint32_t container, bool own_pids)
     : kernel_(kernel),
       mounts_(std::move(mounts)),
       filter_(std::move(filter)),
       memory_limited_(memory_limited),
       sets_home_(sets_home),
-      container_(container) {}
+      container_(container),
+      own_pids_(own_pids) {}
 
 // argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
 Result<std::string> ProgramStarter::FindProgram(const Program& program, const vfs::Walk& walk) const {
+  if (!program.executable.empty()) return program.executable;
   const std::string& name = program.argv[0];
   if (name.find('/') != std::string::npos) return name;
   std::string path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -141,8 +143,8 @@ std::vector<std::string> ProgramStarter::EnvironmentOf(const Program& program, c
   return out;
 }
 
-RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, bool first,
-                                                  StartError& error) {
+RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vfs::FdTable> fds, RefPtr<fs::HostTerminal> console, Role role,
+                                                  StartError& error, abi::Pid pid) {
   const Ref<const auth::Credentials> creds = CredentialsOf(program.identity);
   KernelCaller caller(creds);
   const Result<Place> place = Enter(program, caller, error);
@@ -154,7 +156,7 @@ RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vf
     KernelCaller kernel;
     kernel::InitArgs args{.executable = *executable,
                           .argv = program.argv,
-                          .envp = EnvironmentOf(program, {kernel, *mounts_, place->root, place->root}),
+                          .envp = role == Role::kHook ? program.environment : EnvironmentOf(program, {kernel, *mounts_, place->root, place->root}),
                           .fs = fs,
                           .fds = std::move(fds),
                           .creds = creds,
@@ -162,16 +164,25 @@ RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vf
                           .blocked_signals = program.blocked_signals,
                           .terminal = console,
                           .filter = filter_,
-                          .container = container_};
+                          .container = container_,
+                          .pid = pid,
+                          .before_init = role == Role::kHook && container_ == 0,
+                          .protect = role == Role::kContainerFirst && own_pids_,
+                          .sched_policy = program.scheduling.policy,
+                          .reset_on_fork = program.scheduling.reset_on_fork,
+                          .nice = program.scheduling.nice,
+                          .oom_score_adj = program.scheduling.oom_score_adj,
+                          .io_priority = program.scheduling.io_priority,
+                          .personality = program.scheduling.personality};
     for (size_t i = 0; i < std::min<size_t>(program.rlimits.size(), abi::kResourceCount); ++i) {
       args.limits[i] = {program.rlimits[i].soft, program.rlimits[i].hard};
     }
-    started = first ? kernel_.StartInit(std::move(args)) : kernel_.StartProcess(std::move(args));
+    started = role == Role::kInit ? kernel_.StartInit(std::move(args)) : kernel_.StartProcess(std::move(args));
   }
   if (started.ok()) return *started;
   const Errno why = started.error();
   error = {KindOf(why), why, program.argv[0] + ": "};
-  if (!first && (why == Errno::kEAGAIN || why == Errno::kESRCH)) {
+  if (role != Role::kInit && (why == Errno::kEAGAIN || why == Errno::kESRCH)) {
     error.kind = StartFailure::kSandbox;
     error.text += why == Errno::kEAGAIN ? "the limit of processes is reached" : "the sandbox is ending";
   } else if (executable.ok()) {

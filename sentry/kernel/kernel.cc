@@ -48,8 +48,18 @@ Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
   }
   const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, pid, actions);
   group->container_.store(args.container, std::memory_order_relaxed);
+  group->protected_.store(args.protect, std::memory_order_relaxed);
+  group->personality.store(args.personality);
+  group->oom_score_adj.store(args.oom_score_adj);
+  group->oom_score_adj_min.store(args.oom_score_adj);
   for (size_t i = 0; i < args.limits.size(); ++i) group->SetLimit(static_cast<abi::Resource>(i), args.limits[i]);
   const Ref<Task> task = MakeRef<Task>(*this, group, pid);
+  task->SetNice(args.nice);
+  Task::Scheduling scheduling;
+  scheduling.policy = args.sched_policy;
+  scheduling.reset_on_fork = args.reset_on_fork;
+  if (args.io_priority != 0) scheduling.io = MakeRef<Task::IoContext>(args.io_priority);
+  task->SetScheduling(std::move(scheduling));
   {
     absl::MutexLock lock(&task->mu_);
     task->fds_ = args.fds;
@@ -90,7 +100,7 @@ Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
   {
     absl::MutexLock lock(&state.tree_mu);
     CHECK(!state.init);
-    pid = TRY(state.pids.Allocate());
+    pid = args.pid != 0 ? args.pid : TRY(state.pids.Allocate());
   }
   const Ref<Task> task = TRY(MakeFirstTask(args, pid));
   {
@@ -131,11 +141,15 @@ void Kernel::SignalInit(int signo) {
     absl::MutexLock lock(&state_->tree_mu);
     init = state_->init;
   }
-  if (!init) return;
+  if (init) SignalFromOutside(*init, signo);
+}
+
+void Kernel::SignalFromOutside(ThreadGroup& group, int signo) {
+  if (!abi::ValidSignal(signo)) return;
   abi::SigInfo info{.signo = signo, .code = abi::kSiUser};
-  if (signo == abi::kSigCont && SignalProcessGroup(init->ProcessGroupId(), info, nullptr).ok()) return;
-  absl::MutexLock lock(&init->signal_mu_);
-  (void)init->SendLocked(info, nullptr, /*force=*/true);
+  if (signo == abi::kSigCont && SignalProcessGroup(group.ProcessGroupId(), info, nullptr).ok()) return;
+  absl::MutexLock lock(&group.signal_mu_);
+  (void)group.SendLocked(info, nullptr, /*force=*/true);
 }
 
 void Kernel::KillAll() {
@@ -217,6 +231,8 @@ Kernel::State::~State() = default;
 keys::Registry& Kernel::keys() const { return *state_->keys; }
 Kernel::AioLimits& Kernel::aio_limits() const { return state_->aio_limits; }
 
+uint64_t Kernel::max_tasks() const { return state_->max_tasks.load(std::memory_order_relaxed); }
+void Kernel::SetMaxTasks(uint64_t most) { state_->max_tasks.store(most, std::memory_order_relaxed); }
 uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
 Nanos Kernel::boot_time() const { return state_->boot_time; }
 uint64_t Kernel::out_of_memory_kills() const { return state_->out_of_memory_kills.load(std::memory_order_relaxed); }

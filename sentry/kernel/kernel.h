@@ -70,6 +70,15 @@ struct InitArgs {
   RefPtr<RefCounted> terminal = {};       // a vfs::Terminal: becomes the controlling terminal of its session
   std::vector<abi::SockFilter> filter = {};  // a seccomp filter that it has from the start; empty: none
   uint32_t container = 0;                 // ThreadGroup::container()
+  abi::Pid pid = 0;                       // of ReservePid; 0: the next one
+  bool before_init = false;               // StartProcess: PID 1, whose number is reserved, has not been started; who loses his parent then has none
+  bool protect = false;                   // StartProcess: as KernelConfig::protect_init
+  int32_t sched_policy = 0;               // abi::kSched…; as the next ones: what sched_setattr(2), ioprio_set(2) and personality(2) would have set
+  bool reset_on_fork = false;
+  int32_t nice = 0;
+  int32_t oom_score_adj = 0;
+  int32_t io_priority = 0;                // class << 13 | level; 0: none
+  uint32_t personality = 0;
 
   static constexpr std::array<abi::Rlimit, abi::kResourceCount> kNoLimits = [] {
     std::array<abi::Rlimit, abi::kResourceCount> all{};
@@ -86,6 +95,9 @@ class Kernel {
   platform::Platform& platform() const;
   const Ref<mm::MemoryFile>& memory_file() const;
   const KernelConfig& config() const;
+  // Takes the next number for a process that is to be started later (InitArgs::pid), or gives it back. EAGAIN.
+  Result<abi::Pid> ReservePid();
+  void UnreservePid(abi::Pid pid);
   // Makes PID 1 and starts its thread. Errors: as execve.
   Result<Ref<ThreadGroup>> StartInit(InitArgs args);
   // Makes a process that enters from outside, as setns(2) into a PID namespace does: it has no parent (getppid() is 0), leads a session of its
@@ -109,6 +121,8 @@ class Kernel {
   void SetStopObserver(std::function<void(int signo)> observer);
   // From the runner: a signal for PID 1 (SIGCONT: for its process group, as a shell that continues a job sends it) / SIGKILL to everything.
   void SignalInit(int signo);
+  // The same for a process, as from the parent of its PID namespace: what protects it does not keep SIGKILL and SIGSTOP away.
+  void SignalFromOutside(ThreadGroup& group, int signo);
   void KillAll();
 
   // Tables.
@@ -133,6 +147,9 @@ class Kernel {
   };
   AioLimits& aio_limits() const;
 
+  // How many tasks there may be, 0: as many as may be had; config().limits has what it was in the beginning. Those that are too many stay.
+  uint64_t max_tasks() const;
+  void SetMaxTasks(uint64_t most);
   uint32_t cpus() const;            // that the application sees
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
   uint64_t forks() const;           // for /proc/stat

@@ -6,17 +6,30 @@
 
 namespace rampart::kernel {
 
+Result<abi::Pid> Kernel::ReservePid() {
+  absl::MutexLock lock(&state_->tree_mu);
+  const abi::Pid pid = TRY(state_->pids.Allocate());
+  state_->pids.Reserve(pid);
+  return pid;
+}
+
+void Kernel::UnreservePid(abi::Pid pid) {
+  absl::MutexLock lock(&state_->tree_mu);
+  state_->pids.Unreserve(pid);
+}
+
 Result<Ref<ThreadGroup>> Kernel::StartProcess(InitArgs args) {
   State& state = *state_;
   abi::Pid pid = 0;
   {
     absl::MutexLock lock(&state.tree_mu);
-    if (!state.init || state.dying.load()) return Errno::kESRCH;
-    const uint64_t most = state.config.limits.max_tasks;
+    if ((!state.init && !args.before_init) || state.dying.load()) return Errno::kESRCH;
+    const uint64_t most = state.max_tasks.load(std::memory_order_relaxed);
     if ((most != 0 && state.pids.tasks() >= most) || state.pids.tasks() >= platform().capabilities().max_contexts) return Errno::kEAGAIN;
-    pid = TRY(state.pids.Allocate());
+    pid = args.pid != 0 ? args.pid : TRY(state.pids.Allocate());
     state.pids.Reserve(pid);
   }
+  state.timers.Start();
   Result<Ref<Task>> task = MakeFirstTask(args, pid);
   {
     absl::MutexLock lock(&state.tree_mu);

@@ -32,6 +32,7 @@ struct Kernel::State {
   }
 
   KernelConfig config;
+  std::atomic<uint64_t> max_tasks{config.limits.max_tasks};  // changed by Kernel::SetMaxTasks
   Nanos boot_time = MonotonicNow();
   std::atomic<uint64_t> forks{0};
   std::atomic<uint64_t> out_of_memory_kills{0};

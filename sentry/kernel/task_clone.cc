@@ -32,7 +32,7 @@ Result<void> CheckFlags(uint64_t flags) {
 Result<void> Task::CheckTaskLimits() const {
   Kernel::State& state = kernel_.state();
   state.tree_mu.AssertHeld();
-  const uint64_t most = state.config.limits.max_tasks;
+  const uint64_t most = state.max_tasks.load(std::memory_order_relaxed);
   const size_t now = state.pids.tasks();
   if (most != 0 && now >= most) return Errno::kEAGAIN;
   if (now >= kernel_.platform().capabilities().max_contexts) return Errno::kEAGAIN;

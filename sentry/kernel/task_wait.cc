@@ -67,11 +67,13 @@ ThreadGroup::WaitScan ThreadGroup::ScanChildrenTreeLocked(const Task& waiter, co
   for (size_t i = 0; i < children_.size(); ++i) {
     const Ref<ThreadGroup> child = children_[i];
     if (!EligibleTreeLocked(*child, waiter, request)) continue;
-    scan.any = true;
     // What somebody else traces ends and stops for that one first; what one of us traces is told below.
     Task* const leader = child->leader_.get();
     const bool traced = leader != nullptr && Tracing::StateOfTreeLocked(*leader).tracer != nullptr;
     const bool by_others = traced && Tracing::IsReparentedTreeLocked(*leader);
+    // The dead are there only for those who wait for them (Linux: wait_task_zombie).
+    if (child->zombie_ && !by_others && (request.options & abi::kWexited) == 0) continue;
+    scan.any = true;
     const bool one_of_ours = traced && !by_others && !child->zombie_;
     if (one_of_ours ? Tracing::ReportStopTreeLocked(*leader, request, answer)
                     : (!by_others && ReapTreeLocked(*child, request, answer)) || ReportStopTreeLocked(*child, request, answer)) {

@@ -129,7 +129,8 @@ class ThreadGroup final : public RefCounted {
   bool IsOrphanedProcessGroup() const;
   void HangUpIfOrphanedTreeLocked(const Ref<ProcessGroup>& group, const ThreadGroup* leaving);
   bool HasStoppedMemberTreeLocked(const ProcessGroup& group) const;
-  ThreadGroup& FindReaperTreeLocked();
+  ThreadGroup* FindReaperTreeLocked();
+  void AbandonChildrenTreeLocked();
   void ReparentChildrenTreeLocked();
   void ThreadLeavesTreeLocked(Task& task);
   bool NotifyParentTreeLocked();
@@ -166,7 +167,8 @@ class ThreadGroup final : public RefCounted {
   std::atomic<bool> exited_{false};
   std::atomic<int> final_status_{0};
   std::atomic<bool> did_exec_{false};
-  std::atomic<bool> protection_lost_{false};           // a protected PID 1 had a fault that it does not handle
+  std::atomic<bool> protected_{false};                 // InitArgs::protect
+  std::atomic<bool> protection_lost_{false};           // a protected process had a fault that it does not handle
 
   // Guarded by Kernel::tree_mu_.
   ThreadGroup* parent_ = nullptr;                      // null: PID 1, or reaped
@@ -179,6 +181,7 @@ class ThreadGroup final : public RefCounted {
   int unreaped_threads_ = 0;                           // ended, and kept for their tracers
   int execs_ = 0;                                      // threads in exec: nobody attaches meanwhile
   bool adopted_by_init_ = false;                       // its own parent has gone, and PID 1 did not ask for it
+  bool nobodys_ = false;                               // its own parent has gone before there was a PID 1: nobody waits for it
   ResourceTotals children_usage_;
 
   mutable absl::Mutex signal_mu_;

@@ -59,7 +59,12 @@ void ThreadGroup::BecomeZombieTreeLocked() {
   Kernel::State& state = kernel_.state();
   if (process_group_ && process_group_->session()->id() == pid_) LoseTerminalTreeLocked();
   ReparentChildrenTreeLocked();
-  if (process_group_) HangUpIfOrphanedTreeLocked(process_group_.ToRef(), this);
+  // Only one whose parent is in another group of the session was what kept its group from being orphaned.
+  const ThreadGroup* const up = parent_;
+  if (process_group_ && up != nullptr && up->process_group_ && !(up->process_group_ == process_group_) &&
+      up->process_group_->session() == process_group_->session()) {
+    HangUpIfOrphanedTreeLocked(process_group_.ToRef(), this);
+  }
   zombie_ = true;
   {
     absl::MutexLock lock(&signal_mu_);
@@ -77,7 +82,7 @@ void ThreadGroup::BecomeZombieTreeLocked() {
 
 // True: nobody wants the status, the process is to be released at once. Linux: do_notify_parent.
 bool ThreadGroup::NotifyParentTreeLocked() {
-  if (parent_ == nullptr) return false;
+  if (parent_ == nullptr) return nobodys_;
   const int status = exit_status();
   abi::SigInfo info{.signo = exit_signal_};
   info.SetSender(pid_, leader_ ? leader_->GetCreds()->ruid : 0);
@@ -105,19 +110,29 @@ bool ThreadGroup::NotifyParentTreeLocked() {
   return reap;
 }
 
-// Who adopts our children: the next ancestor that asked for it, else PID 1.
-ThreadGroup& ThreadGroup::FindReaperTreeLocked() {
+// Who adopts our children: the next ancestor that asked for it, else PID 1. Null: there is none yet.
+ThreadGroup* ThreadGroup::FindReaperTreeLocked() {
   for (ThreadGroup* up = parent_; up != nullptr; up = up->parent_) {
-    if (up->child_subreaper.load(std::memory_order_relaxed) && !up->zombie_ && !up->tasks_.empty()) return *up;
+    if (up->child_subreaper.load(std::memory_order_relaxed) && !up->zombie_ && !up->tasks_.empty()) return up;
   }
   Kernel::State& state = kernel_.state();
   state.tree_mu.AssertHeld();
-  return *state.init;
+  return state.init.get();
+}
+
+void ThreadGroup::AbandonChildrenTreeLocked() {
+  for (const Ref<ThreadGroup>& child : std::exchange(children_, {})) {
+    child->parent_ = nullptr;
+    child->nobodys_ = true;
+    if (child->zombie_) child->ReleaseTreeLocked();
+  }
 }
 
 void ThreadGroup::ReparentChildrenTreeLocked() {
-  ThreadGroup& reaper = FindReaperTreeLocked();
-  if (&reaper == this) return;  // PID 1 itself: its children were killed and released before
+  ThreadGroup* const found = FindReaperTreeLocked();
+  if (found == this) return;  // PID 1 itself: its children were killed and released before
+  if (found == nullptr) return AbandonChildrenTreeLocked();
+  ThreadGroup& reaper = *found;
   std::vector<Ref<ThreadGroup>> children = std::exchange(children_, {});
   abi::Pid reaper_tid = reaper.pid_;
   if (!reaper.tasks_.empty()) reaper_tid = reaper.tasks_.front()->tid();

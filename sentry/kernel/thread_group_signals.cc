@@ -55,8 +55,9 @@ size_t ThreadGroup::QueuedSignals() const {
   return n;
 }
 
-bool ThreadGroup::Unkillable() const { 
-  return pid_ == 1 && kernel_.config().protect_init && !protection_lost_.load(std::memory_order_relaxed);
+bool ThreadGroup::Unkillable() const {
+  const bool is_protected = protected_.load(std::memory_order_relaxed) || (pid_ == 1 && kernel_.config().protect_init);
+  return is_protected && !protection_lost_.load(std::memory_order_relaxed);
 }
 
 void ThreadGroup::DiscardEverywhereLocked(abi::SigSet signals) {

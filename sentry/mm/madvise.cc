@@ -70,6 +70,19 @@ Result<void> CheckAdvice(const Vma& vma, int advice) {
 
 }  // namespace
 
+// MADV_POPULATE_…: area by area, up to the first hole (ENOMEM) or area that does not allow the access (EINVAL).
+Result<void> MemoryManager::Impl::PopulateAsAsked(AddrRange range, Prot access) {
+  for (UserAddr at = range.start; at < range.end;) {
+    const auto v = FindVma(at);
+    if (v == vmas.end()) return Errno::kENOMEM;
+    if (!platform::Allows(v->second.prot, access)) return Errno::kEINVAL;
+    const AddrRange part{at, std::min(range.end, v->second.end)};
+    TRY(PopulateRange(part, access));
+    at = part.end;
+  }
+  return Ok();
+}
+
 Result<void> MemoryManager::MAdvise(UserAddr address, uint64_t length, int advice) {
   if (!KnownAdvice(advice)) return Errno::kEINVAL;
   const AddrRange range = TRY(impl_->CheckRange(address, length, Errno::kEINVAL));
@@ -79,7 +92,7 @@ Result<void> MemoryManager::MAdvise(UserAddr address, uint64_t length, int advic
   m.NoteThread();
   if (advice == abi::kMadvPopulateRead || advice == abi::kMadvPopulateWrite) {
     const Prot access = advice == abi::kMadvPopulateWrite ? Prot::kWrite : Prot::kRead;
-    const auto result = m.RangeCovered(range) ? m.PopulateRange(range, access) : Result<void>(Errno::kENOMEM);
+    const auto result = m.PopulateAsAsked(range, access);
     m.FinishChange();
     if (!result.ok() && result.error() == Errno::kEIO) return Errno::kEFAULT;
     return result;

@@ -138,8 +138,9 @@ struct MemoryFile::State {
   mutable absl::Mutex mu;
   uint64_t reserved = 0;               // bytes of address space, immutable
   std::atomic<uint32_t>* counts = nullptr;  // one a page of the reservation, immutable pointer
-  uint64_t limit = 0;
-  uint64_t total = 0;                  // immutable
+  uint64_t limit ABSL_GUARDED_BY(mu) = 0;
+  uint64_t host = 0;                   // memory that the host has, immutable
+  std::atomic<uint64_t> total{0};      // changed with limit
   uint64_t frontier ABSL_GUARDED_BY(mu) = 0;  // never handed out at and above
   uint64_t file_size ABSL_GUARDED_BY(mu) = 0;
   uint64_t used ABSL_GUARDED_BY(mu) = 0;
@@ -151,6 +152,7 @@ struct MemoryFile::State {
 };
 
 MemoryFile::MemoryFile(UniqueFd fd, std::byte* base, uint64_t limit) : fd_(std::move(fd)), base_(base), state_(std::make_unique<State>()) {
+  absl::MutexLock lock(&state_->mu);
   state_->limit = limit;
 }
 
@@ -170,8 +172,8 @@ Result<Ref<MemoryFile>> MemoryFile::Create(UniqueFd fd, uint64_t limit) {
     Ref<MemoryFile> file = MakeRef<MemoryFile>(std::move(fd), static_cast<std::byte*>(base), limit);
     file->state_->reserved = size;
     const uint64_t pages = HostMemoryBytes() / kPageSize;
-    const uint64_t host = pages > 0 ? static_cast<uint64_t>(pages) * kPageSize : size;
-    file->state_->total = limit == 0 ? host : std::min(limit, host);
+    file->state_->host = pages > 0 ? static_cast<uint64_t>(pages) * kPageSize : size;
+    file->state_->total.store(limit == 0 ? file->state_->host : std::min(limit, file->state_->host), std::memory_order_relaxed);
     // SAFETY: zero-filled memory of the right size and alignment; a zero atomic is all zero bits.
     file->state_->counts = static_cast<std::atomic<uint32_t>*>(counts);
     return file;
@@ -267,11 +269,11 @@ void MemoryFile::DecRef(FileRange range) {
   }
   flush(range.end);
 
-  const uint64_t keep = s.limit == 0 ? kKeepFree : std::min(kKeepFree, s.limit / 8);
   for (;;) {
     FileRange victim;
     {
       absl::MutexLock lock(&s.mu);
+      const uint64_t keep = s.limit == 0 ? kKeepFree : std::min(kKeepFree, s.limit / 8);
       if (s.dirty.bytes() <= keep || !s.dirty.TakeLargest(&victim)) return;
     }
     // The hole is punched outside the lock: meanwhile the range belongs to nobody.
@@ -295,7 +297,16 @@ MemoryFile::Usage MemoryFile::usage() const {
   return Usage{state_->used, state_->dirty.bytes() + state_->clean.bytes(), state_->limit};
 }
 
-uint64_t MemoryFile::total_bytes() const { return state_->total; }
+uint64_t MemoryFile::total_bytes() const { return state_->total.load(std::memory_order_relaxed); }
+
+Result<void> MemoryFile::SetLimit(uint64_t limit) {
+  State& s = *state_;
+  absl::MutexLock lock(&s.mu);
+  if (limit != 0 && s.used > limit) return Errno::kEBUSY;
+  s.limit = limit;
+  s.total.store(limit == 0 ? s.host : std::min(limit, s.host), std::memory_order_relaxed);
+  return Ok();
+}
 
 void MemoryFile::Trim() {
   State& s = *state_;

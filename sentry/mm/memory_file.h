@@ -47,6 +47,8 @@ class MemoryFile final : public platform::BackingFile {
   // Memory that there is at all: the limit, or the host's. A single private mapping that is larger is refused, as Linux refuses obvious
   // overcommitment (vm.overcommit_memory = 0).
   uint64_t total_bytes() const;
+  // Changes the limit (0: none). EBUSY: more than that is in use.
+  Result<void> SetLimit(uint64_t limit);
   // Gives unreferenced memory back to the host. Happens by itself when much is kept.
   void Trim();
 

@@ -500,6 +500,26 @@ TEST_F(MemoryManagerTest, MemoryLimitGivesEnomemAndRecovers) {
   EXPECT_TRUE(app.Write(a + 64 * kPageSize, 1).ok());
 }
 
+TEST_F(MemoryManagerTest, TheMemoryLimitChangesWhileMemoryIsInUse) {
+  memory_file_ = NewMemoryFile(16 * kPageSize);
+  App app = NewApp();
+  const UserAddr a = MapAnon(app, 64 * kPageSize);
+  uint64_t pages = 0;
+  const auto fill = [&] {
+    while (pages < 64 && app.Write(a + pages * kPageSize, 1).ok()) ++pages;
+    return pages;
+  };
+  EXPECT_EQ(fill(), 16u);
+  EXPECT_EQ(memory_file_->SetLimit(8 * kPageSize).error(), Errno::kEBUSY);
+  EXPECT_EQ(memory_file_->usage().limit_bytes, 16 * kPageSize);
+  ASSERT_TRUE(memory_file_->SetLimit(32 * kPageSize).ok());
+  EXPECT_EQ(memory_file_->total_bytes(), 32 * kPageSize);
+  EXPECT_EQ(fill(), 32u);
+  ASSERT_TRUE(memory_file_->SetLimit(0).ok());
+  EXPECT_GT(memory_file_->total_bytes(), 64 * kPageSize);
+  EXPECT_EQ(fill(), 64u);
+}
+
 TEST_F(MemoryManagerTest, ObviousOvercommitmentIsRefused) {
   App app = NewApp();
   MMapArgs args;

@@ -91,7 +91,7 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   if ((flags & (kFixed | kDontUnmap)) != 0 && (flags & kMayMove) == 0) return Errno::kEINVAL;
   if ((flags & kDontUnmap) != 0 && old_length != new_length) return Errno::kEINVAL;
   Impl& m = *impl_;
-  const AddrRange old = TRY(m.CheckRange(old_address, old_length, Errno::kEINVAL));
+  AddrRange old = TRY(m.CheckRange(old_address, old_length, Errno::kEINVAL));
   new_length = TRY(CheckedPageUp(new_length, Errno::kEINVAL));
   if (new_length == 0 || new_length > m.max_address) return Errno::kEINVAL;
   const bool fixed = (flags & kFixed) != 0;
@@ -108,8 +108,15 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   TRY(m.CheckUnsealed(old));
   if (fixed) TRY(m.CheckUnsealed(AddrRange{new_address, new_address + new_length}));
 
+  if (fixed && old.length() > new_length) {  // what is cut off need not be all mapped
+    const AddrRange tail{old.start + new_length, old.end};
+    TRY(m.IsolateVmas(tail));
+    m.RemoveVmas(tail, Impl::Unmap::kYes);
+    old.end = tail.start;
+  }
   const Impl::RemapArgs move{old, new_length, fixed, (flags & kDontUnmap) != 0, new_address};
   if (fixed || move.keep_old || old.length() == 0) {
+    if (old.length() == 0 && !v->second.shared) return Errno::kEINVAL;
     if (old.length() == 0 && (flags & kMayMove) == 0) return Errno::kENOMEM;
     auto result = m.Move(caller, move);
     m.FinishChange();

@@ -13,7 +13,8 @@ using kernel::Task;
 
 constexpr uint32_t kFDupFd = 0, kFGetFd = 1, kFSetFd = 2, kFGetFl = 3, kFSetFl = 4, kFGetLk = 5, kFSetLk = 6, kFSetLkw = 7, kFSetOwn = 8,
                    kFGetOwn = 9, kFSetSig = 10, kFGetSig = 11, kFSetOwnEx = 15, kFGetOwnEx = 16, kFOfdGetLk = 36, kFOfdSetLk = 37,
-                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFCreatedQuery = 1028, kFDupFdCloexec = 1030;
+                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFCreatedQuery = 1028, kFDupFdCloexec = 1030,
+                   kFSetPipeSize = 1031, kFGetPipeSize = 1032, kFAddSeals = 1033;
 constexpr int16_t kFRdLck = 0, kFWrLck = 1, kFUnLck = 2;
 constexpr uint32_t kFdCloexec = 1;
 
@@ -109,10 +110,12 @@ Result<Word> SetLock(Task& task, Fd fd, vfs::FileDescription& file, UserAddr add
 
 Result<Word> GetLock(Task& task, vfs::FileDescription& file, UserAddr address, bool ofd) {
   UserFlock user = TRY(task.CopyIn(UserIn<UserFlock>(address)));
-  if (user.type != kFRdLck && user.type != kFWrLck) return Errno::kEINVAL;
+  if (user.type != kFRdLck && user.type != kFWrLck && !(ofd && user.type == kFUnLck)) return Errno::kEINVAL;
   if (ofd && user.pid != 0) return Errno::kEINVAL;
   const vfs::RecordLock wanted = TRY(DecodeLock(task, file, user, ofd));
-  const std::optional<vfs::RecordLock> held = file.path().dentry->inode()->extras().locks.FindConflict(wanted);
+  const vfs::FileLocks& locks = file.path().dentry->inode()->extras().locks;
+  // F_UNLCK asks for the description's own locks (since Linux 6.5).
+  const std::optional<vfs::RecordLock> held = user.type == kFUnLck ? locks.FindOwn(wanted) : locks.FindConflict(wanted);
   if (!held) {
     user.type = kFUnLck;
   } else {
@@ -270,6 +273,13 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
       return SetDirectoryNotify(task, file, fd, static_cast<uint32_t>(argument));
     case kFCreatedQuery:
       return Word{file.created() ? 1u : 0u};
+    case kFSetPipeSize:
+    case kFGetPipeSize:
+      if (file.inode()->type() != vfs::FileType::kFifo) return Errno::kEBADF;
+      return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
+    case kFAddSeals:
+      if (!file.writable()) return Errno::kEPERM;  // before it is asked whether the file knows seals at all
+      [[fallthrough]];
     default:
       return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
   }
@@ -277,15 +287,16 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
 
 Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
   constexpr uint32_t kShared = 1, kExclusive = 2, kNonblock = 4, kUnlock = 8;
+  const uint32_t kind = operation & ~kNonblock;
+  if (kind != kShared && kind != kExclusive && kind != kUnlock) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   vfs::FileLocks& locks = file->path().dentry->inode()->extras().locks;
-  const uint32_t kind = operation & ~kNonblock;
   if (kind == kUnlock) {
     locks.Unflock(file.get());
     return Word{0};
   }
-  if (kind != kShared && kind != kExclusive) return Errno::kEINVAL;
+  if (!file->readable() && !file->writable()) return Errno::kEBADF;
   const vfs::LockType type = kind == kShared ? vfs::LockType::kRead : vfs::LockType::kWrite;
   const auto attempt = [&] { return locks.Flock(file.get(), type); };
   Result<void> result = attempt();

@@ -32,7 +32,7 @@ Result<Word> SysNameToHandleAt(kernel::Task& task, Fd dirfd, UserPath path, User
   constexpr uint32_t kKnown = abi::kAtSymlinkFollow | abi::kAtEmptyPath | kFileId | kUniqueMountId | kConnectable;
   if ((flags & ~kKnown) != 0) return Errno::kEINVAL;
   if ((flags & kConnectable) != 0 && (flags & (kFileId | abi::kAtEmptyPath)) != 0) return Errno::kEINVAL;
-  const PathArg argument = TRY(PathArg::Read(task, dirfd, path));
+  const PathArg argument = TRY((flags & abi::kAtEmptyPath) != 0 ? PathArg::ReadMaybeEmpty(task, dirfd, path) : PathArg::Read(task, dirfd, path));
   const vfs::Path found = TRY(argument.Find((flags & abi::kAtSymlinkFollow) != 0, (flags & abi::kAtEmptyPath) != 0));
   const vfs::Inode& inode = *found.dentry->inode();
   if ((flags & kFileId) == 0 && !Exports(inode.fs())) return Errno::kEOPNOTSUPP;

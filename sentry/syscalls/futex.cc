@@ -85,13 +85,11 @@ Result<Word> WaitWithRestart(kernel::Task& task, const WaitArgs& args) {
   return Errno::kERESTART_RESTARTBLOCK;
 }
 
-Result<Word> PiOperation(kernel::Task& task, Op op, const FutexWord& word, bool realtime, UserIn<abi::Timespec> timeout) {
+Result<Word> PiOperation(kernel::Task& task, Op op, const FutexWord& word, Deadline deadline) {
   CallerOf caller(task);
   FutexManager& futexes = task.kernel().futexes();
   if (op == kUnlockPi) return Done(futexes.UnlockPi(*caller, word));
   if (op == kTrylockPi) return Done(futexes.LockPi(*caller, word, Deadline::Never(), FutexManager::PiMode::kTry));
-  // FUTEX_LOCK_PI's time is always of CLOCK_REALTIME; LOCK_PI2's by the flag.
-  const Deadline deadline = TRY(ReadDeadline(task, timeout, true, op == kLockPi || realtime));
   return Done(futexes.LockPi(*caller, word, deadline, FutexManager::PiMode::kWait));
 }
 
@@ -136,12 +134,19 @@ Result<Word> SysFutex(kernel::Task& task, uint64_t address, int32_t operation, u
   const auto op = static_cast<Op>(operation & ~(kPrivateFlag | kClockRealtimeFlag));
   if (realtime && op != kWaitBitset && op != kWaitRequeuePi && op != kLockPi2 && op != kWait) return Errno::kENOSYS;
   if (op < kWait || op > kLockPi2 || op == kFd) return Errno::kENOSYS;
-  const FutexWord word = TRY(Resolve(task, address, is_private));
+  // FUTEX_LOCK_PI's time is always of CLOCK_REALTIME, LOCK_PI2's by the flag. The time limit and the set of bits are judged before the word is looked at.
   const UserIn<abi::Timespec> limit(timeout);
+  const bool limited = op == kWait || op == kWaitBitset || op == kWaitRequeuePi || op == kLockPi || op == kLockPi2;
+  const Deadline deadline = TRY(limited ? ReadDeadline(task, limit, op != kWait, op == kLockPi || realtime) : Deadline::Never());
+  if ((op == kWaitBitset || op == kWakeBitset) && value3 == 0) return Errno::kEINVAL;
+  if (op == kUnlockPi) {
+    constexpr uint32_t kThread = 0x3fffffff;  // FUTEX_TID_MASK
+    if ((TRY(task.CopyIn(UserIn<uint32_t>(address))) & kThread) != static_cast<uint32_t>(task.tid())) return Errno::kEPERM;
+  }
+  const FutexWord word = TRY(Resolve(task, address, is_private));
   switch (op) {
     case kWait:
     case kWaitBitset: {
-      const Deadline deadline = TRY(ReadDeadline(task, limit, op == kWaitBitset, realtime));
       return WaitWithRestart(task, {word, value, op == kWait ? kFutexBitsetAny : value3, deadline});
     }
     case kWake:
@@ -153,10 +158,9 @@ Result<Word> SysFutex(kernel::Task& task, uint64_t address, int32_t operation, u
     case kLockPi:
     case kLockPi2:
     case kTrylockPi:
-    case kUnlockPi: return PiOperation(task, op, word, realtime, limit);
+    case kUnlockPi: return PiOperation(task, op, word, deadline);
     case kWaitRequeuePi: {
       const FutexWord target = TRY(Resolve(task, address2, is_private));
-      const Deadline deadline = TRY(ReadDeadline(task, limit, true, realtime));
       CallerOf caller(task);
       return Done(task.kernel().futexes().WaitRequeuePi(*caller, word, value, kFutexBitsetAny, deadline, target));
     }

@@ -79,7 +79,9 @@ Result<Word> SysMunmap(kernel::Task& task, UserAddr address, uint64_t length) {
 Result<Word> SysMprotect(kernel::Task& task, UserAddr address, uint64_t length, uint64_t prot) {
   constexpr uint64_t kKnown = abi::kProtRead | abi::kProtWrite | abi::kProtExec | abi::kProtSem;
   constexpr uint64_t kGrows = abi::kProtGrowsDown | abi::kProtGrowsUp;
-  if ((prot & ~(kKnown | kGrows)) != 0 || (prot & kGrows) == kGrows) return Errno::kEINVAL;
+  if ((prot & kGrows) == kGrows) return Errno::kEINVAL;
+  if (PageAligned(address) && length == 0) return Word{0};
+  if ((prot & ~(kKnown | kGrows)) != 0) return Errno::kEINVAL;
   if ((prot & abi::kProtGrowsUp) != 0) return Errno::kEINVAL;  // nothing grows up on x86
   TRY(task.mm().MProtect(address, length, ProtOf(prot), (prot & abi::kProtGrowsDown) != 0));
   return Word{0};

@@ -13,7 +13,7 @@ namespace rampart::syscalls {
 using kernel::Task;
 
 Result<vfs::Path> FindForMount(Task& task, Fd directory, UserPath path, bool follow, bool allow_empty) {
-  const PathArg arg = TRY(PathArg::Read(task, directory, path));
+  const PathArg arg = TRY(allow_empty ? PathArg::ReadMaybeEmpty(task, directory, path) : PathArg::Read(task, directory, path));
   return arg.Find(follow, allow_empty);
 }
 

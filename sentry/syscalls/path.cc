@@ -8,6 +8,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
+#include "sentry/vfs/rename.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -115,8 +116,14 @@ Result<Word> SysRenameat(Task& task, Fd from_dir, UserPath from, Fd to_dir, User
   return SysRenameat2(task, from_dir, from, to_dir, to, 0);
 }
 Result<Word> SysRenameat2(Task& task, Fd from_dir, UserPath from_user, Fd to_dir, UserPath to_user, uint32_t flags) {
+  TRY(vfs::CheckRenameFlags(task, flags));
   const PathArg from = TRY(PathArg::Read(task, from_dir, from_user));
-  const PathArg to = TRY(PathArg::Read(task, to_dir, to_user));
+  const Result<PathArg> to_read = PathArg::Read(task, to_dir, to_user);
+  if (!to_read.ok()) {  // seen only once the way to the first name was walked
+    TRY(vfs::LookupParent(from.walk(), from.text()));
+    return to_read.error();
+  }
+  const PathArg& to = to_read.value();
   TRY(vfs::Rename(from.walk(), from.text(), to.walk(), to.text(), flags));
   return Word{0};
 }
@@ -126,9 +133,9 @@ Result<Word> SysLinkat(Task& task, Fd from_dir, UserPath from_user, Fd to_dir, U
   constexpr uint32_t kFollow = static_cast<uint32_t>(abi::kAtSymlinkFollow), kEmpty = static_cast<uint32_t>(abi::kAtEmptyPath);
   if ((flags & ~(kFollow | kEmpty)) != 0) return Errno::kEINVAL;
   if ((flags & kEmpty) != 0 && !task.creds().HasCapability(abi::Capability::kDacReadSearch)) return Errno::kENOENT;
-  const PathArg from = TRY(PathArg::Read(task, from_dir, from_user));
-  const PathArg to = TRY(PathArg::Read(task, to_dir, to_user));
+  const PathArg from = TRY((flags & kEmpty) != 0 ? PathArg::ReadMaybeEmpty(task, from_dir, from_user) : PathArg::Read(task, from_dir, from_user));
   const vfs::Path target = TRY(from.Find((flags & kFollow) != 0, (flags & kEmpty) != 0));
+  const PathArg to = TRY(PathArg::Read(task, to_dir, to_user));
   TRY(vfs::Link(target, to.walk(), to.text()));
   return Word{0};
 }
@@ -136,6 +143,7 @@ Result<Word> SysLinkat(Task& task, Fd from_dir, UserPath from_user, Fd to_dir, U
 Result<Word> SysSymlink(Task& task, UserPath target, UserPath path) { return SysSymlinkat(task, target, kAtFdCwd, path); }
 Result<Word> SysSymlinkat(Task& task, UserPath target_user, Fd dirfd, UserPath user) {
   std::string target = TRY(task.CopyInPath(target_user));
+  if (target.empty()) return Errno::kENOENT;
   const PathArg path = TRY(PathArg::Read(task, dirfd, user));
   TRY(vfs::MakeSymlink(path.walk(), path.text(), std::move(target)));
   return Word{0};
@@ -144,7 +152,7 @@ Result<Word> SysSymlinkat(Task& task, UserPath target_user, Fd dirfd, UserPath u
 Result<Word> SysReadlink(Task& task, UserPath path, UserAddr buffer, int32_t size) { return SysReadlinkat(task, kAtFdCwd, path, buffer, size); }
 Result<Word> SysReadlinkat(Task& task, Fd dirfd, UserPath user, UserAddr buffer, int32_t size) {
   if (size <= 0) return Errno::kEINVAL;
-  const PathArg path = TRY(PathArg::Read(task, dirfd, user));
+  const PathArg path = TRY(PathArg::ReadMaybeEmpty(task, dirfd, user));
   const std::string text = TRY(vfs::ReadLink(path.walk(), path.text()));
   return CopyOutText(task, buffer, std::string_view(text).substr(0, static_cast<size_t>(size)));
 }

@@ -4,8 +4,11 @@ namespace rampart::syscalls {
 
 Result<PathArg> PathArg::Read(kernel::Task& task, Fd dirfd, UserPath user, bool dirfd_for_absolute) {
   std::string text = TRY(task.CopyInPath(user));
+  if (text.empty()) return Errno::kENOENT;
   return Of(task, dirfd, std::move(text), dirfd_for_absolute);
 }
+
+Result<PathArg> PathArg::ReadMaybeEmpty(kernel::Task& task, Fd dirfd, UserPath user) { return Of(task, dirfd, TRY(task.CopyInPath(user))); }
 
 Result<PathArg> PathArg::Of(kernel::Task& task, Fd dirfd, std::string text, bool dirfd_for_absolute) {
   vfs::FsContext::View view = task.fs().view();

@@ -11,9 +11,11 @@ namespace rampart::syscalls {
 
 class PathArg {
  public:
-  // Copies `user` in and finds the start for `dirfd`. ENAMETOOLONG, EFAULT, EBADF.
+  // Copies `user` in and finds the start for `dirfd`. ENAMETOOLONG, EFAULT, ENOENT (an empty path), EBADF: Linux reads the name first.
   // `dirfd_for_absolute`: RESOLVE_IN_ROOT.
   static Result<PathArg> Read(kernel::Task& task, Fd dirfd, UserPath user, bool dirfd_for_absolute = false);
+  // For calls that know AT_EMPTY_PATH (and readlinkat): the lookup decides about an empty path.
+  static Result<PathArg> ReadMaybeEmpty(kernel::Task& task, Fd dirfd, UserPath user);
   // The same for a text of ours.
   static Result<PathArg> Of(kernel::Task& task, Fd dirfd, std::string text, bool dirfd_for_absolute = false);
 

@@ -10,6 +10,7 @@
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/socket_common.h"
 #include "sentry/syscalls/write_limit.h"
+#include "sentry/vfs/append_mode.h"
 #include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/watches.h"
 
@@ -19,7 +20,7 @@ namespace {
 using kernel::Task;
 using Ranges = std::vector<mm::AddrRange>;
 
-constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend;
+constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend | vfs::kRwfNoappend;
 
 Result<Ranges> OneRange(UserAddr buffer, uint64_t count) {
   if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
@@ -70,6 +71,8 @@ Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::
   if (!file.readable()) return Errno::kEBADF;
   const vfs::Inode& inode = *file.path().dentry->inode();
   if (inode.IsDirectory()) return Errno::kEISDIR;
+  const bool stream = inode.type() == vfs::FileType::kSocket || inode.type() == vfs::FileType::kFifo;
+  if (stream && Total(ranges) == 0) return Word{0};
   if (inode.type() == vfs::FileType::kSocket && !offset) {
     if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return ReadSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
   }
@@ -101,8 +104,9 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   if (file.path().dentry->inode()->type() == vfs::FileType::kSocket && !offset) {
     if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return WriteSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
   }
+  if (file.path().dentry->inode()->type() == vfs::FileType::kFifo && Total(ranges) == 0) return Word{0};
   TRY(CheckEnd(file, ranges, offset));
-  const bool append = (file.flags() & abi::kOAppend) != 0 || (rwf & abi::kRwfAppend) != 0;
+  const bool append = vfs::Appends(file.flags(), rwf);
   TRY(LimitWrite(task, file, ranges, offset, append));
   const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(std::move(ranges));
   const auto attempt = [&]() -> Result<size_t> {
@@ -127,27 +131,37 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   return static_cast<Word>(done);
 }
 
-Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
+// Linux: kiocb_set_rw_flags, which comes after everything else that can be wrong.
+Result<void> CheckFlags(uint32_t rwf) {
   if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
+  return (rwf & abi::kRwfAppend) != 0 && (rwf & vfs::kRwfNoappend) != 0 ? Result<void>(Errno::kEINVAL) : Ok();
+}
+
+Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   std::optional<uint64_t> at;
   if (offset) {
     TRY(CheckOffset(*file, *offset));
     at = static_cast<uint64_t>(*offset);
   }
+  if (!file->readable()) return Errno::kEBADF;
   Ranges ranges = TRY(ReadIovec(task, vec, count));
+  if (ranges.empty()) return Word{0};
+  TRY(CheckFlags(rwf));
   return DoRead(task, *file, std::move(ranges), at, rwf);
 }
 
 Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
-  if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   std::optional<uint64_t> at;
   if (offset) {
     TRY(CheckOffset(*file, *offset));
     at = static_cast<uint64_t>(*offset);
   }
+  if (!file->writable()) return Errno::kEBADF;
   Ranges ranges = TRY(ReadIovec(task, vec, count));
+  if (ranges.empty()) return Word{0};
+  TRY(CheckFlags(rwf));
   return DoWrite(task, *file, std::move(ranges), at, rwf);
 }
 
@@ -294,13 +308,20 @@ Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
 }
 
 Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> offset, uint64_t count) {
-  const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd)), out = TRY(task.fds().Get(out_fd));
-  if (!in->readable() || !out->writable()) return Errno::kEBADF;
-  if (!in->seekable()) return Errno::kEINVAL;
-  if ((out->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
-  if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd));
+  if (!in->readable()) return Errno::kEBADF;
+  if (in->path().dentry->IsDirectory()) return Errno::kEINVAL;
   CopyEnd from{*in, TRY(ReadOffset(task, offset, *in))};
+  if (count > static_cast<uint64_t>(INT64_MAX) || from.offset.value_or(in->position()) + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
+  if (!out->writable()) return Errno::kEBADF;
+  if (!in->seekable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
   CopyEnd to{*out, std::nullopt};
+  // A pipe is asked for room before the source for bytes.
+  if (out->inode()->type() == vfs::FileType::kFifo && (out->Readiness(abi::kPollErr) & abi::kPollErr) != 0) {
+    SendOwnSignal(task, abi::kSigPipe);
+    return Errno::kEPIPE;
+  }
   const uint64_t n = TRY(CopyBytes(task, from, to, std::min(count, abi::kMaxRwCount)));
   TRY(WriteOffset(task, offset, from));
   return static_cast<Word>(n);
@@ -308,18 +329,29 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
 
 Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd out_fd, UserInOut<int64_t> out_offset, uint64_t length,
                               uint32_t flags) {
-  if (flags != 0) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd)), out = TRY(task.fds().Get(out_fd));
-  if (!in->readable() || !out->writable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEBADF;
+  if (((in->flags() | out->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
+  const auto offset_at = [&](UserInOut<int64_t> user) -> Result<std::optional<uint64_t>> {
+    if (!user) return std::optional<uint64_t>();
+    return std::optional<uint64_t>(static_cast<uint64_t>(TRY(task.CopyIn(UserIn<int64_t>(user.address())))));
+  };
+  CopyEnd from{*in, TRY(offset_at(in_offset))};
+  CopyEnd to{*out, TRY(offset_at(out_offset))};
+  if (flags != 0) return Errno::kEINVAL;
   const vfs::Inode& from_inode = *in->path().dentry->inode();
   const vfs::Inode& to_inode = *out->path().dentry->inode();
   if (from_inode.IsDirectory() || to_inode.IsDirectory()) return Errno::kEISDIR;
   if (from_inode.type() != vfs::FileType::kRegular || to_inode.type() != vfs::FileType::kRegular) return Errno::kEINVAL;
-  CopyEnd from{*in, TRY(ReadOffset(task, in_offset, *in))};
-  CopyEnd to{*out, TRY(ReadOffset(task, out_offset, *out))};
-  length = std::min(length, abi::kMaxRwCount);
+  if (!in->readable() || !out->writable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEBADF;
+  if (&from_inode.fs() != &to_inode.fs()) return Errno::kEXDEV;  // since Linux 5.19 the caller copies by itself then
+  const uint64_t a = from.offset.value_or(in->position()), b = to.offset.value_or(out->position());
+  if (a + length < a || b + length < b) return Errno::kEOVERFLOW;
+  if (static_cast<int64_t>(a) < 0 || static_cast<int64_t>(b) < 0) return Errno::kEINVAL;
+  // What lies beyond the end of the source does not count, for what overlaps either (Linux: generic_copy_file_checks).
+  const uint64_t size = TRY(in->path().dentry->inode()->GetAttr(task)).size;
+  length = std::min({length, abi::kMaxRwCount, size - std::min(size, a)});
+  if (length == 0) return Word{0};
   if (&from_inode == &to_inode) {
-    const uint64_t a = from.offset.value_or(in->position()), b = to.offset.value_or(out->position());
     if (a < b + length && b < a + length) return Errno::kEINVAL;
   }
   const uint64_t n = TRY(CopyBytes(task, from, to, length));
@@ -370,7 +402,7 @@ Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length,
 Result<Word> SysFadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t advice) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
-  if (!file->seekable()) return Errno::kESPIPE;
+  if (file->inode()->type() == vfs::FileType::kFifo) return Errno::kESPIPE;
   if (length < 0 || advice < 0 || advice > 5) return Errno::kEINVAL;
   return Word{0};
 }
@@ -404,19 +436,40 @@ Result<Word> SysFtruncate(Task& task, Fd fd, int64_t length) {
   return Word{0};
 }
 
+namespace {
+
+constexpr int32_t kAllocateKeepSize = 1;
+
+// Linux: vfs_fallocate. What is well-formed may still be something that the filesystem cannot do.
+Result<void> CheckAllocateMode(int32_t mode) {
+  constexpr int32_t kPunchHole = 2, kCollapse = 8, kZero = 0x10, kInsert = 0x20, kUnshare = 0x40;
+  const bool keeps = (mode & kAllocateKeepSize) != 0;
+  switch (mode & ~kAllocateKeepSize) {
+    case 0:
+    case kZero:
+    case kUnshare: return Ok();
+    case kPunchHole: return keeps ? Ok() : Result<void>(Errno::kEOPNOTSUPP);
+    case kCollapse:
+    case kInsert: return keeps ? Result<void>(Errno::kEOPNOTSUPP) : Ok();
+    default: return Errno::kEOPNOTSUPP;
+  }
+}
+
+}  // namespace
+
 Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64_t length) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if (offset < 0 || length <= 0) return Errno::kEINVAL;
+  TRY(CheckAllocateMode(mode));
   if (!file->writable()) return Errno::kEBADF;
   const vfs::Inode& inode = *file->path().dentry->inode();
-  if (!file->seekable()) return Errno::kESPIPE;
+  if (inode.type() == vfs::FileType::kFifo) return Errno::kESPIPE;
   if (inode.IsDirectory()) return Errno::kEISDIR;
   if (inode.type() != vfs::FileType::kRegular) return Errno::kENODEV;
   int64_t end = 0;
   if (__builtin_add_overflow(offset, length, &end)) return Errno::kEFBIG;
-  constexpr int32_t kKeepSize = 1;
-  if ((mode & kKeepSize) == 0) TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(end)));
+  if ((mode & kAllocateKeepSize) == 0) TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(end)));
   TRY(file->Allocate(task, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
   return Word{0};
 }
@@ -424,7 +477,7 @@ Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64
 Result<Ranges> BufferRanges(Task& task, UserAddr buffer, uint64_t count, bool vector) {
   return vector ? ReadIovec(task, UserIn<abi::Iovec>(buffer), count) : OneRange(buffer, count);
 }
-Result<void> CheckRwFlags(uint32_t rwf) { return (rwf & ~kKnownRwf) != 0 ? Result<void>(Errno::kEOPNOTSUPP) : Ok(); }
+Result<void> CheckRwFlags(uint32_t rwf) { return CheckFlags(rwf); }
 Result<Word> ReadFile(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
   return DoRead(task, file, std::move(ranges), offset, rwf);
 }

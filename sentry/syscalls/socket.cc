@@ -138,8 +138,10 @@ Result<Word> SysAccept(kernel::Task& task, Fd fd, UserBytes address, UserInOut<i
 }
 
 Result<Word> SysAccept4(kernel::Task& task, Fd fd, UserBytes address, UserInOut<int32_t> length, uint32_t flags) {
+  const Result<Ref<net::Socket>> found = GetSocket(task, fd);
+  if (!found.ok() && found.error() == Errno::kEBADF) return Errno::kEBADF;
   if ((flags & ~(abi::kSockNonblock | abi::kSockCloexec)) != 0) return Errno::kEINVAL;
-  const Ref<net::Socket> socket = TRY(GetSocket(task, fd));
+  const Ref<net::Socket> socket = TRY(found);
   // Before a connection is taken, so that none is lost for want of a descriptor.
   if (task.fds().List().size() >= task.limit(abi::Resource::kNofile)) return Errno::kEMFILE;
   const Ref<net::Socket> accepted = TRY(WaitForConnection(task, *socket, flags));

@@ -118,7 +118,14 @@ Result<void> WriteOffset(Task& task, UserInOut<int64_t> user, const End& end) {
 
 // What can neither give nor take bytes.
 Result<void> CheckKind(const FileDescription& file) {
-  return file.path().dentry->IsDirectory() ? Result<void>(Errno::kEINVAL) : Ok();
+  switch (file.inode()->type()) {
+    case vfs::FileType::kFifo:
+    case vfs::FileType::kSocket:
+    case vfs::FileType::kCharDevice:
+    case vfs::FileType::kBlockDevice: return Ok();
+    case vfs::FileType::kRegular: return file.seekable() ? Ok() : Result<void>(Errno::kEINVAL);
+    default: return Errno::kEINVAL;  // directories; eventfd, inotify and their like, which have no type
+  }
 }
 
 }  // namespace
@@ -128,12 +135,18 @@ Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd ou
   if (length == 0) return Word{0};
   if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
   const Ref<FileDescription> in_file = TRY(task.fds().Get(in_fd)), out_file = TRY(task.fds().Get(out_fd));
-  if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;
+  if (((in_file->flags() | out_file->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
   End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
+  if ((in.pipe != nullptr && in_offset) || (out.pipe != nullptr && out_offset)) return Errno::kESPIPE;
+  if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;
   if (in.pipe == nullptr && out.pipe == nullptr) return Errno::kEINVAL;
   in.offset = TRY(ReadOffset(task, in_offset, in));
   out.offset = TRY(ReadOffset(task, out_offset, out));
   if (in.pipe == out.pipe) return Errno::kEINVAL;
+  if (in.pipe == nullptr && (out_file->Readiness(abi::kPollErr) & abi::kPollErr) != 0) {  // a pipe is asked before the source is
+    SendOwnSignal(task, abi::kSigPipe);
+    return Errno::kEPIPE;
+  }
   TRY(CheckKind(*in_file));
   TRY(CheckKind(*out_file));
   if (out.pipe == nullptr && (out_file->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
@@ -154,6 +167,9 @@ Result<Word> SysTee(Task& task, Fd in_fd, Fd out_fd, uint64_t length, uint32_t f
   End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
   if (in.pipe == nullptr || out.pipe == nullptr || in.pipe == out.pipe) return Errno::kEINVAL;
   const bool waits = (flags & kNonblock) == 0 && !in_file->nonblocking() && !out_file->nonblocking();
+  // The source is asked first.
+  constexpr wait::EventMask kSomething = abi::kPollIn | abi::kPollHup;
+  if (!waits && (in_file->Readiness(kSomething) & kSomething) == 0) return Errno::kEAGAIN;
   const size_t room = TRY(WaitForRoom(task, out, waits));
   std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>({length, room, kChunk})));
   const auto look = [&] { return in.pipe->Peek(buffer); };

@@ -53,7 +53,7 @@ Result<vfs::Path> FindAt(Task& task, Fd dirfd, UserPath user, uint32_t flags) {
     const PathArg path = TRY(PathArg::Of(task, dirfd, ""));
     return path.Find(false, true);
   }
-  const PathArg path = TRY(PathArg::Read(task, dirfd, user));
+  const PathArg path = TRY((flags & kEmpty) != 0 ? PathArg::ReadMaybeEmpty(task, dirfd, user) : PathArg::Read(task, dirfd, user));
   return path.Find((flags & kNofollow) == 0, (flags & kEmpty) != 0);
 }
 
@@ -106,33 +106,36 @@ class RealIdCaller final : public Caller {
 
 std::optional<uint32_t> OptionalId(uint32_t id) { return id == UINT32_MAX ? std::nullopt : std::optional<uint32_t>(id); }
 
+constexpr int64_t kUtimeNow = (1 << 30) - 1, kUtimeOmit = (1 << 30) - 2;
+
 Result<vfs::TimeChange> ToTimeChange(const abi::Timespec& t) {
-  constexpr int64_t kNow = (1 << 30) - 1, kOmit = (1 << 30) - 2;
-  if (t.tv_nsec == kNow) return vfs::TimeChange{vfs::TimeChange::kNow, 0};
-  if (t.tv_nsec == kOmit) return vfs::TimeChange{vfs::TimeChange::kOmit, 0};
+  if (t.tv_nsec == kUtimeNow) return vfs::TimeChange{vfs::TimeChange::kNow, 0};
+  if (t.tv_nsec == kUtimeOmit) return vfs::TimeChange{vfs::TimeChange::kOmit, 0};
   if (t.tv_nsec < 0 || t.tv_nsec >= kNanosPerSecond) return Errno::kEINVAL;
   const int64_t sec = std::clamp<int64_t>(t.tv_sec, -9'000'000'000, 9'000'000'000);
   return vfs::TimeChange{vfs::TimeChange::kSet, sec * kNanosPerSecond + t.tv_nsec};
 }
 
 Result<Word> ChangeTimesAt(Task& task, Fd dirfd, UserPath path, const abi::Timespec* times, uint32_t flags) {
-  vfs::TimeChange atime, mtime;
-  if (times != nullptr) {
-    atime = TRY(ToTimeChange(times[0]));
-    mtime = TRY(ToTimeChange(times[1]));
-    if (atime.kind == vfs::TimeChange::kOmit && mtime.kind == vfs::TimeChange::kOmit) return Word{0};
-  }
+  if (times != nullptr && times[0].tv_nsec == kUtimeOmit && times[1].tv_nsec == kUtimeOmit) return Word{0};
+  // The object is found first, the times are judged then (Linux: vfs_utimes).
+  const auto change = [&](const vfs::Path& path_of) -> Result<Word> {
+    vfs::TimeChange atime, mtime;
+    if (times != nullptr) {
+      atime = TRY(ToTimeChange(times[0]));
+      mtime = TRY(ToTimeChange(times[1]));
+    }
+    TRY(vfs::ChangeTimes(task, path_of, atime, mtime));
+    return Word{0};
+  };
   // A null path: the descriptor itself (futimens).
   if (!path && dirfd != kAtFdCwd) {
     if (flags != 0) return Errno::kEINVAL;
     const Ref<vfs::FileDescription> file = TRY(task.fds().Get(dirfd));
     if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
-    TRY(vfs::ChangeTimes(task, file->path(), atime, mtime));
-    return Word{0};
+    return change(file->path());
   }
-  const vfs::Path found = TRY(FindAt(task, dirfd, path, flags));
-  TRY(vfs::ChangeTimes(task, found, atime, mtime));
-  return Word{0};
+  return change(TRY(FindAt(task, dirfd, path, flags)));
 }
 
 // Fills a buffer with directory entries in one of the two layouts.
@@ -177,7 +180,7 @@ class DirentBuffer final : public vfs::DirentSink {
 
 Result<Word> ReadDirectory(Task& task, Fd fd, UserAddr buffer, uint32_t size, bool with_type) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if (!file->readable()) return Errno::kEBADF;
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if (!file->path().dentry->IsDirectory()) return Errno::kENOTDIR;
   if (file->path().dentry->IsDeleted()) return Errno::kENOENT;
   constexpr uint32_t kMax = 256 * 1024;
@@ -258,7 +261,7 @@ Result<Word> SysFaccessat2(Task& task, Fd dirfd, UserPath user, uint32_t mode, u
   std::optional<RealIdCaller> real;
   if ((flags & kEaccess) == 0 && !same) real.emplace(task);
   Caller& caller = real ? static_cast<Caller&>(*real) : static_cast<Caller&>(task);
-  const PathArg path = TRY(PathArg::Read(task, dirfd, user));
+  const PathArg path = TRY((flags & kEmpty) != 0 ? PathArg::ReadMaybeEmpty(task, dirfd, user) : PathArg::Read(task, dirfd, user));
   const vfs::Walk base = path.walk();
   const vfs::Walk walk{caller, base.mounts, base.root, base.start};
   const vfs::WalkArgs args{.follow_last = (flags & kNofollow) == 0, .allow_empty = (flags & kEmpty) != 0};

@@ -20,6 +20,8 @@
 namespace rampart::syscalls {
 namespace {
 
+constexpr uint32_t kPersonalityMask = 0xff, kPerLinux32 = 8;  // linux/personality.h
+
 void Fill(char (&field)[65], const std::string& text) {
   const size_t n = std::min(text.size(), sizeof(field) - 1);
   std::memcpy(field, text.data(), n);
@@ -43,7 +45,8 @@ Result<Word> SysUname(kernel::Task& task, UserOut<Utsname> out) {
   Fill(u.nodename, task.namespaces().uts->hostname());
   Fill(u.release, kernel::kUnameRelease);
   Fill(u.version, kernel::kUnameVersion);
-  Fill(u.machine, kernel::kUnameMachine);
+  const bool is_32_bit = (task.group().personality.load() & kPersonalityMask) == kPerLinux32;
+  Fill(u.machine, is_32_bit ? "i686" : kernel::kUnameMachine);
   Fill(u.domainname, task.namespaces().uts->domainname());
   TRY(task.CopyOut(out, u));
   return Word{0};

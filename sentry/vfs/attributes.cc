@@ -45,7 +45,9 @@ Result<void> CheckXattr(Caller& caller, const Path& path, std::string_view name,
       if ((attr.permissions & abi::kIsVtx) != 0 && !IsOwnerOrCapable(caller, attr)) return Errno::kEPERM;
     }
   }
-  return inode.CheckAccess(caller, write ? Access::kWrite : Access::kRead);
+  TRY(inode.CheckAccess(caller, write ? Access::kWrite : Access::kRead));
+  if (!HasPrefix(name, "user.")) return Errno::kEOPNOTSUPP;
+  return name == "user." ? Result<void>(Errno::kEINVAL) : Ok();  // a prefix alone is no name
 }
 
 Result<void> CheckSecurityXattr(Caller& caller, std::string_view name) {

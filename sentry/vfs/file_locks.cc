@@ -122,6 +122,16 @@ std::optional<RecordLock> FileLocks::FindConflict(const RecordLock& wanted) cons
   return *conflict;
 }
 
+std::optional<RecordLock> FileLocks::FindOwn(const RecordLock& wanted) const {
+  absl::MutexLock l(&mu_);
+  std::optional<RecordLock> first;
+  for (const RecordLock& held : records_) {
+    if (held.owner.id != wanted.owner.id || !Overlap(held, wanted.start, wanted.end)) continue;
+    if (!first || held.start < first->start) first = held;
+  }
+  return first;
+}
+
 Result<void> FileLocks::Flock(const void* owner, LockType type) {
   bool gave_up = false;
   Result<void> result = Ok();

@@ -44,6 +44,8 @@ class FileLocks {
   static void StopWaiting(const LockOwner& owner);
   // F_GETLK: a lock that would stop `wanted`.
   std::optional<RecordLock> FindConflict(const RecordLock& wanted) const;
+  // The first lock of `wanted`'s own owner in its range.
+  std::optional<RecordLock> FindOwn(const RecordLock& wanted) const;
 
   // flock(2); the owner is a description. EAGAIN. An upgrade gives up the old lock first, as Linux does.
   Result<void> Flock(const void* owner, LockType type);

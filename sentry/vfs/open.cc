@@ -125,7 +125,7 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
 }
 
 Result<Ref<FileDescription>> OpenUnnamed(const Walk& walk, std::string_view path, uint32_t flags, uint32_t mode, uint64_t resolve) {
-  if (!OpensForWriting(flags)) return Errno::kEINVAL;
+  if ((flags & abi::kOAccMode) == abi::kORdOnly) return Errno::kEINVAL;
   const Path where = TRY(Lookup(walk, path, WalkArgs{.want_directory = true, .resolve = resolve}));
   if (where.mount->read_only()) return Errno::kEROFS;
   Inode& directory = *where.dentry->inode();

@@ -5,6 +5,7 @@
 #include "sentry/vfs/operations.h"
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/permission.h"
+#include "sentry/vfs/rename.h"
 #include "sentry/vfs/walker.h"
 
 namespace rampart::vfs {
@@ -148,10 +149,15 @@ Result<void> Perform(Caller& caller, const Names& names, Dentry& source, Dentry&
 
 }  // namespace
 
-Result<void> Rename(const Walk& from, std::string_view old_path, const Walk& to, std::string_view new_path, uint32_t flags) {
+Result<void> CheckRenameFlags(const Caller& caller, uint32_t flags) {
   if ((flags & ~(abi::kRenameNoreplace | abi::kRenameExchange | abi::kRenameWhiteout)) != 0) return Errno::kEINVAL;
   if ((flags & abi::kRenameExchange) != 0 && (flags & (abi::kRenameNoreplace | abi::kRenameWhiteout)) != 0) return Errno::kEINVAL;
-  if ((flags & abi::kRenameWhiteout) != 0 && !from.caller.creds().HasCapability(abi::Capability::kMknod)) return Errno::kEPERM;
+  if ((flags & abi::kRenameWhiteout) != 0 && !caller.creds().HasCapability(abi::Capability::kMknod)) return Errno::kEPERM;
+  return Ok();
+}
+
+Result<void> Rename(const Walk& from, std::string_view old_path, const Walk& to, std::string_view new_path, uint32_t flags) {
+  TRY(CheckRenameFlags(from.caller, flags));
   Caller& caller = from.caller;
   ParentAndName old_at = TRY(LookupParent(from, old_path));
   ParentAndName new_at = TRY(LookupParent(to, new_path));

@@ -95,6 +95,11 @@ class Runtime:
     def create(self, bundle, name, *more, command="create", **keywords):
         return self.leave(bundle, command, "--bundle", bundle, *more, name, **keywords)
 
+    def read(self, name):
+        """What a hook has written to a file of the work directory; a state without a status if it has not."""
+        path = self.work / name
+        return path.read_text() if path.exists() else '{"status": null}'
+
     def state(self, name):
         result = self.run("state", name)
         return result.json() if result.status == 0 else None

@@ -115,7 +115,7 @@ TEST(PtraceEvent, AThreadThatIsNotWaitedForKeepsTheProcess) {
   ASSERT_EQ(StopOf(thread), SIGSTOP);
   ASSERT_EQ(Ptrace(PTRACE_CONT, thread), 0);
   ASSERT_EQ(tracee.Go(), 0);
-  usleep(100000);
+  WaitUntil(tracee.pid(), 'Z');
   EXPECT_EQ(waitpid(tracee.pid(), nullptr, WNOHANG | __WALL), 0);
   EXPECT_EQ(StatusOf(thread), 7 << 8);  // the process's, as soon as there is one
   EXPECT_EQ(StatusOf(tracee.pid()), 7 << 8);

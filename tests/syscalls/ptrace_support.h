@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <fstream>
 #include <functional>
+#include <string>
 
 namespace tracing {
 
@@ -40,6 +42,19 @@ inline user_regs_struct Regs(pid_t pid) {
   user_regs_struct regs{};
   EXPECT_EQ(PtraceTo(PTRACE_GETREGS, pid, 0, &regs), 0) << errno;
   return regs;
+}
+
+// Until /proc says that the process is in that state.
+inline void WaitUntil(pid_t pid, char state) {
+  for (int i = 0; i < 60000; ++i) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string text;
+    std::getline(stat, text);
+    const size_t at = text.rfind(')');
+    if (at != std::string::npos && text[at + 2] == state) return;
+    usleep(1000);
+  }
+  FAIL() << "state " << state << " is not reached";
 }
 
 // A child that asked to be traced and stopped itself; it goes on with `body`. Killed at the end, if it is still there.

@@ -23,17 +23,6 @@ volatile int g_handled = 0;
 void Handler(int signo) { g_handled = signo; }
 
 uint64_t AddressOf(const volatile void* p) { return reinterpret_cast<uintptr_t>(p); }
-void WaitUntil(pid_t pid, char state) {
-  for (int i = 0; i < 5000; ++i) {
-    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-    std::string text;
-    std::getline(stat, text);
-    const size_t at = text.rfind(')');
-    if (at != std::string::npos && text[at + 2] == state) return;
-    usleep(1000);
-  }
-  FAIL() << "state " << state << " is not reached";
-}
 std::string StatusLine(pid_t pid, const std::string& key) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(status, line);) {

@@ -1,12 +1,14 @@
-// What is remembered about a task and a process: I/O priority, OOM score, timer slack, core dump filter; kcmp(2).
+// What is remembered about a task and a process: I/O priority, OOM score, timer slack, core dump filter, personality; kcmp(2).
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sem.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,6 +173,26 @@ TEST(Kcmp, TellsWhatIsShared) {
   close(a), close(b);
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
+}
+
+TEST(Personality, A32BitOneIsToldOfA32BitMachine) {
+  const auto machine = [] {
+    utsname names{};
+    EXPECT_EQ(uname(&names), 0);
+    return std::string(names.machine);
+  };
+  EXPECT_EQ(machine(), "x86_64");
+  EXPECT_EQ(InChild([&] {
+              const int before = personality(0xffffffff);
+              if (personality(PER_LINUX32) != before || personality(0xffffffff) != PER_LINUX32 || machine() != "i686") return 1;
+              if (ReadFile("/proc/self/personality") != "00000008") return 5;
+              if (InChild([&] { return machine() == "i686" ? 0 : 1; }) != 0) return 2;
+              (void)personality(static_cast<unsigned long>(PER_LINUX32) | ADDR_NO_RANDOMIZE);
+              if (machine() != "i686") return 3;
+              (void)personality(static_cast<unsigned long>(before));
+              return machine() == "x86_64" ? 0 : 4;
+            }),
+            0);
 }
 
 TEST(Kcmp, CloneSharesUndoLists) {

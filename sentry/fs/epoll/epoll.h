@@ -52,6 +52,7 @@ class Epoll final : public vfs::FileDescription {
   Result<size_t> Read(Caller&, mm::IoDst&, uint32_t) override { return Errno::kEINVAL; }
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
   Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
+  Result<uint64_t> Ioctl(Caller&, mm::UserMemory&, uint32_t, uint64_t) override { return Errno::kEINVAL; }  // Linux: ep_eventpoll_ioctl
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { queue_.Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { queue_.Unregister(entry); }

@@ -142,6 +142,10 @@ Result<gofer::FileAttr> GoferInode::Fetch() {
   gofer::FileAttr attr;
   if (RefPtr<HostBacking> backing = FindBacking(false, false)) {
     attr = TRY(StatDescriptor(backing->fd()));
+    // In the Sentry's user namespace nobody has a name: the gofer alone tells owners.
+    absl::MutexLock lock(&attr_mutex_);
+    attr.uid = attr_.uid;
+    attr.gid = attr_.gid;
   } else {
     const gofer::FidNum fid = TRY(EnsureFid());
     attr = TRY(client().Call(gofer::Tegetattr{fid}))->attr;

@@ -157,12 +157,12 @@ Result<uint64_t> PipeFile::Fcntl(Caller& caller, uint32_t command, uint64_t argu
 }
 
 Result<std::pair<Ref<PipeFile>, Ref<PipeFile>>> NewPipe(Caller& caller, uint32_t flags) {
-  const uint32_t kept = flags & (abi::kONonblock | abi::kODirect);
+  const uint32_t kept = flags & abi::kONonblock;
   Ref<Pipe> pipe = MakeRef<Pipe>();
   Ref<vfs::Inode> inode = MakeRef<PipeInode>(pipe, caller.creds().fsuid, caller.creds().fsgid);
   const vfs::Path path = vfs::NewAnonymousPath(inode, "pipe:[" + std::to_string(inode->ino()) + "]");
   Ref<PipeFile> reader = MakeRef<PipeFile>(path, abi::kORdOnly | kept, pipe, false);
-  Ref<PipeFile> writer = MakeRef<PipeFile>(path, abi::kOWrOnly | kept, pipe, false);
+  Ref<PipeFile> writer = MakeRef<PipeFile>(path, abi::kOWrOnly | kept | (flags & abi::kODirect), pipe, false);
   return std::pair(std::move(reader), std::move(writer));
 }
 

@@ -35,7 +35,7 @@ class FdLink final : public pseudo::PseudoInode {
     kernel::Task* viewer = const_cast<Caller&>(caller).task();
     const RefPtr<vfs::FsContext> fs = viewer != nullptr ? viewer->GetFs() : task_->GetFs();
     if (!fs) return Errno::kENOENT;
-    return vfs::PathText(*fs->mounts(), fs->root(), file->path());
+    return LinkText(*fs, file->path());
   }
 
  protected:
@@ -68,7 +68,7 @@ class FdDirectory final : public pseudo::PseudoDirectory {
   // A descriptor's number may mean another file at any time: every use looks anew.
   Result<bool> Revalidate(const Caller&, std::string_view, vfs::Inode*) override { return false; }
   Result<void> CheckAccess(const Caller& caller, vfs::Access wanted) override {
-    if (vfs::Includes(wanted, vfs::Access::kWrite)) return Errno::kEACCES;
+    if (vfs::Includes(wanted, vfs::Access::kWrite) && !caller.creds().HasCapability(abi::Capability::kDacOverride)) return Errno::kEACCES;
     return MayInspect(caller, *task_) ? Ok() : Result<void>(Errno::kEACCES);
   }
 
@@ -110,6 +110,12 @@ class FdDirectory final : public pseudo::PseudoDirectory {
 };
 
 }  // namespace
+
+std::string LinkText(const vfs::FsContext& viewer, const vfs::Path& path) {
+  constexpr std::string_view kOutside = "(unreachable)";  // getcwd's word, not d_path's
+  std::string text = vfs::PathText(*viewer.mounts(), viewer.root(), path);
+  return text.starts_with(kOutside) ? text.substr(kOutside.size()) : text;
+}
 
 Ref<vfs::Inode> NewFdDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool info) {
   return MakeRef<FdDirectory>(std::move(fs), std::move(task), info);

@@ -20,6 +20,9 @@ class ProcFilesystem final : public vfs::Filesystem {
   kernel::Kernel& kernel_;
 };
 
+// What a link of proc says to `viewer` (Linux: d_path): from its root, or from the top for what lies outside.
+std::string LinkText(const vfs::FsContext& viewer, const vfs::Path& path);
+
 // Inode numbers that stay the same for the same process and kind of file.
 enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kNet, kFirstFile = 64 };
 uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);

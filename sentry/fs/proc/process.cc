@@ -1,5 +1,6 @@
 // /proc/PID and /proc/PID/task/TID.
 #include <charconv>
+#include <cstdio>
 
 #include "base/safe_math.h"
 #include "sentry/fs/proc/internal.h"
@@ -112,7 +113,11 @@ Text Io(Caller& caller, kernel::Task& task, bool) {
 Text Cgroup(Caller&, kernel::Task&, bool) { return std::string("0::/\n"); }
 Text Zero(Caller&, kernel::Task&, bool) { return std::string("0\n"); }
 Text NoUser(Caller&, kernel::Task&, bool) { return std::string("4294967295"); }
-Text Personality(Caller&, kernel::Task&, bool) { return std::string("00000000\n"); }
+Text Personality(Caller&, kernel::Task& task, bool) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "%08x\n", task.group().personality.load());
+  return std::string(text);
+}
 Text Wchan(Caller&, kernel::Task&, bool) { return std::string("0"); }
 Text IdMap(Caller&, kernel::Task&, bool) { return std::string("         0          0 4294967295\n"); }
 Text SetGroups(Caller&, kernel::Task&, bool) { return std::string("allow\n"); }
@@ -239,7 +244,7 @@ class MagicLink final : public pseudo::PseudoInode {
     const vfs::Path target = TRY(Target());
     const RefPtr<vfs::FsContext> viewer = const_cast<Caller&>(caller).task() != nullptr ? const_cast<Caller&>(caller).task()->GetFs() : task_->GetFs();
     if (!viewer) return Errno::kENOENT;
-    return vfs::PathText(*viewer->mounts(), viewer->root(), target);
+    return LinkText(*viewer, target);
   }
 
  private:

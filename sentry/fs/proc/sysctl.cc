@@ -2,6 +2,7 @@
 #include "sentry/fs/proc/internal.h"
 #include "sentry/kernel/namespaces.h"
 
+#include <atomic>
 #include <charconv>
 #include <cstdio>
 #include <random>
@@ -120,6 +121,21 @@ Ref<vfs::Inode> Vm(const Ref<ProcFilesystem>& fs) {
   return d;
 }
 
+// Whether packets go from one interface to another: there is one, so it changes nothing; but it keeps what it was told, as on a host with one.
+Ref<vfs::Inode> ForwardingFile(const Ref<ProcFilesystem>& fs) {
+  static std::atomic<int32_t> forwards{0};  // of the sandbox's one network
+  return MakeRef<pseudo::FunctionFile>(
+      fs, 0644, [](Caller&) -> Text { return std::to_string(forwards.load()) + "\n"; },
+      [](Caller&, std::string_view text) -> Result<void> {
+        while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+        int32_t number = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (error != std::errc() || end != text.data() + text.size()) return Errno::kEINVAL;
+        forwards.store(number);
+        return Ok();
+      });
+}
+
 Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
   auto d = Directory(fs);
   auto core = Directory(fs);
@@ -140,7 +156,7 @@ Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
   ipv4->Add("tcp_wmem", Fixed(fs, "4096\t16384\t4194304"));
   ipv4->Add("tcp_keepalive_time", Fixed(fs, "7200"));
   ipv4->Add("tcp_fin_timeout", Fixed(fs, "60"));
-  ipv4->Add("ip_forward", Fixed(fs, "0"));
+  ipv4->Add("ip_forward", ForwardingFile(fs));
   d->Add("ipv4", ipv4);
   auto unix_directory = Directory(fs);
   unix_directory->Add("max_dgram_qlen", Fixed(fs, "512"));

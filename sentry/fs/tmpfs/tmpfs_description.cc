@@ -1,4 +1,5 @@
 #include "sentry/fs/tmpfs/tmpfs_file.h"
+#include "sentry/vfs/append_mode.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
@@ -16,7 +17,7 @@ class TmpfsDescription final : public vfs::FileDescription {
     return n;
   }
   Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t rwf, uint64_t* end) override {
-    const bool append = (flags() & abi::kOAppend) != 0 || (rwf & abi::kRwfAppend) != 0;
+    const bool append = vfs::Appends(flags(), rwf);
     uint64_t ended = offset;
     const size_t n = TRY(file_->WriteAt(src, offset, append, ended));
     if (end != nullptr) *end = ended;
@@ -107,7 +108,7 @@ Result<Ref<vfs::FileDescription>> NewMemfd(Caller& caller, const Ref<mm::MemoryF
     file.InitSeals(0);
   }
   const vfs::Path path = vfs::NewAnonymousPath(inode, "/memfd:" + std::string(name) + " (deleted)");
-  Ref<vfs::FileDescription> description = TRY(inode->Open(caller, path, abi::kORdWr));
+  Ref<vfs::FileDescription> description = TRY(inode->Open(caller, path, abi::kORdWr | abi::kOLargefile));
   TRY(inode->AcquireWriteAccess());
   TRY(description->path().mount->AcquireWrite());
   description->AdoptWriteAccess();

@@ -66,7 +66,7 @@ Result<int32_t> NumberIn(int level, std::string_view value) {
   return IntegerIn(value);
 }
 
-constexpr int kIpMulticastIf = 32, kIpAddMembership = 35, kIpDropMembership = 36, kIpMtu = 14, kIpTransparent = 19;
+constexpr int kIpTos = 1, kIpMulticastIf = 32, kIpAddMembership = 35, kIpDropMembership = 36, kIpMtu = 14, kIpTransparent = 19;
 constexpr int kIpv6MulticastIf = 17, kIpv6JoinGroup = 20, kIpv6LeaveGroup = 21, kIpv6Mtu = 24, kIpv6Addrform = 1;
 
 bool IsLoopbackV4(std::string_view bytes) { return static_cast<uint8_t>(bytes[0]) == 127; }
@@ -138,6 +138,11 @@ Result<void> InetSocket::SetIpOption(const Caller& caller, int level, int name, 
   const Kept* const kept = KeptOf(level, name);
   if (kept == nullptr) return Errno::kENOPROTOOPT;
   int32_t number = TRY(NumberIn(level, value));
+  if (level == abi::kIpprotoIp && name == kIpTos) {  // a byte of it; the bits for congestion are TCP's own
+    constexpr int32_t kCongestion = 3;
+    number &= 0xff;
+    if (type() == abi::kSockStream) number = (number & ~kCongestion) | (Remembered(level, name, 0) & kCongestion);
+  }
   if (kept->has_unset && number == -1) {
     number = kept->initial;
   } else if (number < kept->smallest || number > kept->largest) {

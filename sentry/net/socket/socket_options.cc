@@ -32,6 +32,7 @@ constexpr Idle kIdle[] = {
     {1, 0, true},            // SO_DEBUG
     {5, 0, true},            // SO_DONTROUTE
     {abi::kSoKeepalive, 0, true},
+    {11, 0, true},           // SO_NO_CHECK
     {12, 0, false},          // SO_PRIORITY
     {18, 1, false},          // SO_RCVLOWAT
     {29, 0, true}, {35, 0, true},  // SO_TIMESTAMP, SO_TIMESTAMPNS

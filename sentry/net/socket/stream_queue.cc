@@ -261,6 +261,11 @@ Result<size_t> StreamQueue::Take(std::span<const iovec> segments, size_t room, T
 Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& result) {
   Taking taking{options, result};
   Result<void> outcome = Ok();
+  // That nothing is there is told before the buffer is looked at, and to those who want no bytes too.
+  const auto something = [this]() -> Result<void> {
+    absl::MutexLock lock(&mu_);
+    return head_ == tail_ ? NothingThere() : Ok();
+  };
   if (options.discard) {
     const Result<size_t> n = Take({}, dst.remaining(), taking);
     if (n.ok()) {
@@ -269,6 +274,8 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
     } else {
       outcome = n.error();
     }
+  } else if (const Result<void> there = something(); !there.ok()) {
+    outcome = there;
   } else if (dst.remaining() > 0) {
     const Result<size_t> moved = dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
       const size_t n = TRY(Take(segments, TotalOf(segments), taking));

@@ -86,7 +86,7 @@ void UnixName::TakePath(UnixNode& node, vfs::Path path, std::string_view shown) 
 
 Result<Ref<UnixNode>> FindUnixNode(const vfs::Walk& walk, std::string_view address, int type) {
   const std::string_view name = TRY(UnixNameIn(address));
-  if (name.empty()) return Errno::kECONNREFUSED;
+  if (name.empty()) return Errno::kEINVAL;
   Names& names = TheNames();
   if (name[0] == '\0') {
     absl::MutexLock table(&names.mu);

@@ -97,16 +97,11 @@ std::pair<UnixLink, UnixLink> UnixSocket::MakeLinks(const Ref<Side>& far_side, i
 
 Result<void> UnixSocket::ConnectStream(UnixNode& target) {
   if (pass_credentials.load()) TRY(EnsureName());
-  if (listening()) return Errno::kEINVAL;
-  {
-    absl::MutexLock lock(&mu_);
-    if (link_) return Errno::kEISCONN;
-  }
+  const bool listens = listening();
   const Ref<Side> far_side = MakeRef<Side>();
   auto [near, far] = MakeLinks(far_side, kDefaultBuffer, target.owner);
   {
     absl::MutexLock lock(&mu_);
-    if (link_) return Errno::kEISCONN;
     absl::MutexLock node(&target.mu);
     if (!target.listening || target.closed || target.shut) return Errno::kECONNREFUSED;
     if (target.type != type()) return Errno::kEPROTOTYPE;
@@ -115,6 +110,9 @@ Result<void> UnixSocket::ConnectStream(UnixNode& target) {
       if (!known) target.waiting.push_back(shared_side());
       return Errno::kEAGAIN;
     }
+    // What the caller's own socket is comes last (Linux: unix_stream_connect).
+    if (link_) return Errno::kEISCONN;
+    if (listens) return Errno::kEINVAL;
     near.peer_credentials = target.listener_credentials;
     near.peer_name = target.name;
     target.backlog.push_back({far_side, std::move(far)});

@@ -1,8 +1,9 @@
 """A private dockerd, with its data in a scratch directory, without networks (--bridge=none) and with the vfs storage driver."""
+import contextlib
 import json
 import os
 
-from engine import Engine, PATH, Terminal, archive, run, small_root, wait_for
+from engine import Engine, Failed, PATH, Terminal, archive, reap, run, small_root, wait_for
 
 
 class Docker(Engine):
@@ -51,10 +52,20 @@ class Docker(Engine):
         return Terminal(["docker", *words], env=self.env)
 
     def after_check(self):
-        names = self("ps", "-aq").out.split()
+        # Those of --rm are removed by the daemon after their clients have gone: who removes them, too, meanwhile leaves half of them behind.
+        with contextlib.suppress(Failed):
+            wait_for("containers of --rm to go", lambda: "true" not in self.names("{{.HostConfig.AutoRemove}}"), 5)
+        names = self.names("{{.Id}}")
         if names:
             self("rm", "-f", *names)
 
+    def names(self, what):
+        known = self("ps", "-aq").out.split()
+        return self("inspect", "-f", what, *known).out.split() if known else []
+
     def stop(self):
         self.after_check()
+        # A container of --rm is removed after its client has gone; a daemon that ends meanwhile leaves it as it is.
+        with contextlib.suppress(Failed):
+            wait_for("the last containers to go", lambda: not any("containerd-shim" in one for one in reap()))
         return super().stop()

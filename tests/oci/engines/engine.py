@@ -1,7 +1,8 @@
 """What the tests of engines share: a scratch directory, small images, checks by name, and proof that nothing is left behind.
 
-A test starts the engine's daemon privately: its data, sockets, cgroups and a copy of runsc are all beneath one scratch directory. The test
-makes itself the reaper of whatever the daemons leave (PR_SET_CHILD_SUBREAPER), so at its end every process that is still its child is a leak.
+A test starts the engine's daemon privately: its data, sockets, cgroups and a copy of runsc are all beneath one scratch directory, and it runs in mount
+and network namespaces of the test's (dockerd turns IPv6 off in whatever network it finds itself). The test makes itself the reaper of whatever the
+daemons leave (PR_SET_CHILD_SUBREAPER), so at its end every process that is still its child is a leak.
 """
 import contextlib
 import ctypes
@@ -24,6 +25,9 @@ import traceback
 
 SKIP = 77
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 SLOW = 8 if "WITH_KVM" in os.environ else 1
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # the engines of Debian's packages, not what else is called docker on a machine
 
@@ -305,9 +309,19 @@ class Engine:
         shutil.copy(runsc, self.runsc)
         self.processes = []
         self.messages = []
-        self.libc = ctypes.CDLL(None)
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.enter_namespaces()
         self.libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that `finally` runs
+
+    def enter_namespaces(self):
+        if self.libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0 or self.libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+            self.remove()
+            skip(f"no namespaces of one's own are to be had here: {os.strerror(ctypes.get_errno())}")
+        import fcntl
+        import socket
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
 
     def start(self, command, log, env=None):
         with open(self.scratch / log, "ab") as out:
@@ -343,7 +357,7 @@ class Engine:
         out = []
         for _, log in self.processes:
             text = (self.scratch / log).read_text(errors="replace").splitlines()
-            out += [f"--- {log}", *text[-lines:]]
+            out += [f"--- {log}", *[line for line in text[:-lines] if "level=error" in line or "failed to delete" in line], *text[-lines:]]
         return "\n".join(out)
 
     def remove(self):
@@ -382,10 +396,10 @@ def main(make_engine, checks=None):
                 failures += 1
                 print(f"FAILED   {name}: {traceback.format_exc()}", flush=True)
             engine.after_check()
-        if failures:
-            print(engine.logs())
     finally:
         left = engine.stop()
+    if failures or left:
+        print(engine.logs())
     for line in left:
         print(f"LEFT     {line}")
     if "RAMPART_KEEP" in os.environ:
