@@ -20,10 +20,20 @@ inline constexpr int kAtSymlinkNofollow = 0x100, kAtRemovedir = 0x200, kAtEacces
 
 inline constexpr uint32_t kRenameNoreplace = 1, kRenameExchange = 2, kRenameWhiteout = 4;
 
+// Commands of fcntl(2).
+inline constexpr uint32_t kFDupFd = 0, kFGetFd = 1, kFSetFd = 2, kFGetFl = 3, kFSetFl = 4, kFGetLk = 5, kFSetLk = 6, kFSetLkw = 7,
+                          kFSetOwn = 8, kFGetOwn = 9, kFSetSig = 10, kFGetSig = 11, kFSetOwnEx = 15, kFGetOwnEx = 16, kFOfdGetLk = 36,
+                          kFOfdSetLk = 37, kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFCreatedQuery = 1028,
+                          kFDupFdCloexec = 1030, kFSetPipeSize = 1031, kFGetPipeSize = 1032, kFAddSeals = 1033, kFGetSeals = 1034;
+
 inline constexpr int kSeekSet = 0, kSeekCur = 1, kSeekEnd = 2, kSeekData = 3, kSeekHole = 4;
 
 // preadv2/pwritev2.
-inline constexpr uint32_t kRwfHipri = 1, kRwfDsync = 2, kRwfSync = 4, kRwfNowait = 8, kRwfAppend = 16;
+inline constexpr uint32_t kRwfHipri = 1, kRwfDsync = 2, kRwfSync = 4, kRwfNowait = 8, kRwfAppend = 16, kRwfNoappend = 32;
+// Whether a write of a description with `flags` goes to the end: O_APPEND, and the flags of pwritev2 that overrule it.
+constexpr bool Appends(uint32_t flags, uint32_t rwf) {
+  return (rwf & kRwfNoappend) == 0 && ((flags & kOAppend) != 0 || (rwf & kRwfAppend) != 0);
+}
 
 constexpr uint64_t MakeDev(uint32_t major, uint32_t minor) {
   return (uint64_t{major & 0xfffff000u} << 32) | (uint64_t{major & 0xfffu} << 8) | (uint64_t{minor & 0xffffff00u} << 12) | (minor & 0xffu);

@@ -32,6 +32,7 @@ bool IsSpecial(const mm::VmaInfo& vma) { return vma.name == "[vdso]" || vma.name
 uint64_t BytesToDump(mm::MemoryManager& mm, const mm::VmaInfo& vma, uint32_t filter) {
   constexpr uint32_t kAnonymousPrivate = 1, kAnonymousShared = 2, kFilePrivate = 4, kFileShared = 8, kElfHeaders = 16;
   if (IsSpecial(vma)) return vma.range.length();
+  if (vma.dont_dump) return 0;
   const bool of_file = vma.inode != 0 || (!vma.name.empty() && vma.name[0] == '/');
   if (vma.shared) {
     const bool nameless = !of_file || absl::EndsWith(vma.name, " (deleted)");

@@ -238,8 +238,8 @@ class Task final : public RefCounted, public Caller {
   };
   Scheduling scheduling() const;
   void SetScheduling(Scheduling scheduling);
-  // CLOCK_MONOTONIC-rounding of short sleeps (PR_SET_TIMERSLACK), ns; kept, not used.
-  std::atomic<uint64_t> timer_slack{50000};
+  // CLOCK_MONOTONIC-rounding of short sleeps (PR_SET_TIMERSLACK), ns; kept, not used. The default is what the creator had.
+  std::atomic<uint64_t> timer_slack{50000}, default_timer_slack{50000};
 
   // CPU time of the thread so far, in ns; see task_usage.h.
   Nanos user_time() const { return TicksToNanos(clock_.user_ticks()); }

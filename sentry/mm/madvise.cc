@@ -1,4 +1,4 @@
-// madvise, msync, mincore.
+// madvise, msync, mincore, and what pagemap shows.
 #include <algorithm>
 
 #include "abi/mman.h"
@@ -185,6 +185,23 @@ Result<void> MemoryManager::MIncore(UserAddr address, uint64_t length, std::vect
     if (v->second.file) mark(AddrRange{v->first, v->second.end});
   }
   return Ok();
+}
+
+void MemoryManager::PageMap(UserAddr start, std::span<uint64_t> entries) const {
+  constexpr uint64_t kExclusive = uint64_t{1} << 56, kOfFile = uint64_t{1} << 61, kPresent = uint64_t{1} << 63;
+  std::fill(entries.begin(), entries.end(), 0);
+  const Impl& m = *impl_;
+  const AddrRange range{start, start + entries.size() * kPageSize};
+  absl::ReaderMutexLock lock(&m.mu);
+  for (auto p = impl_->PmaAtOrAfter(range.start); p != m.pmas.end() && p->first < range.end; ++p) {
+    const Pma& pma = p->second;
+    const AddrRange part = Intersect(range, AddrRange{p->first, pma.end});
+    for (UserAddr a = part.start; a < part.end; a += kPageSize) {
+      uint64_t& entry = entries[(a - range.start) / kPageSize];
+      entry = kPresent | (pma.owned ? 0 : kOfFile);
+      if (pma.owned && m.memory_file->Unshared(pma.offset + (a - p->first))) entry |= kExclusive;
+    }
+  }
 }
 
 }  // namespace rampart::mm

@@ -102,6 +102,7 @@ VmaInfo Describe(MemoryManager::Impl& m, VmaMap::const_iterator v) ABSL_SHARED_L
   info.offset = vma.file ? vma.offset : 0;
   if (vma.special_name != nullptr) info.name = vma.special_name;
   info.policy = vma.policy;
+  info.dont_dump = vma.dont_dump;
   info.secret = vma.file && vma.file->Secret();
   for (auto p = m.PmaAtOrAfter(v->first); p != m.pmas.end() && p->first < vma.end; ++p) {
     const uint64_t bytes = Intersect(info.range, AddrRange{p->first, p->second.end}).length();

@@ -70,6 +70,7 @@ struct VmaInfo {
   uint64_t locked_bytes;
   NumaPolicy policy;
   bool secret;           // memfd_secret
+  bool dont_dump;        // MADV_DONTDUMP
 };
 
 // What a layer above keeps for an address space until nobody runs in it any more: asynchronous I/O contexts.
@@ -151,6 +152,9 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   Result<void> PageIsPresent(UserAddr address) const;
   // Whether memory of memfd_secret(2) lies in the range: other processes do not see it.
   bool HasSecrets(AddrRange range) const;
+
+  // /proc/PID/pagemap: an entry for each page from `start` on (aligned; holes are 0), without frame numbers.
+  void PageMap(UserAddr start, std::span<uint64_t> entries) const;
 
   // What membarrier(2) was told for this space; inherited by fork, gone with exec.
   std::atomic<uint32_t> barrier_registrations{0};

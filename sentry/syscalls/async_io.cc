@@ -58,6 +58,7 @@ class Notifier {
 
   void Post(Note note) {
     if (note.owner.type == Owner::kNone) return;
+    t_left_notes = true;
     {
       absl::MutexLock lock(&mu_);
       if (notes_.size() >= kMaxNotes) return;
@@ -67,8 +68,9 @@ class Notifier {
     timer_.Arm(Deadline::After(0));
   }
 
- private:
+  // What was posted before has been sent when this returns.
   void SendAll() {
+    absl::MutexLock sending(&send_mu_);
     std::deque<Note> notes;
     {
       absl::MutexLock lock(&mu_);
@@ -77,6 +79,7 @@ class Notifier {
     for (const Note& note : notes) Send(note);
   }
 
+ private:
   void Send(const Note& note) {
     abi::SigInfo info;
     if (note.owner.signal == 0) {
@@ -111,7 +114,8 @@ class Notifier {
   }
 
   kernel::Kernel& kernel_;
-  time::Timer timer_;
+  time::Timer timer_;  // for what other threads than tasks post, and for tasks that sleep before their call ends
+  absl::Mutex send_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // held while notes are being sent
   absl::Mutex mu_;
   std::deque<Note> notes_ ABSL_GUARDED_BY(mu_);
 };
@@ -172,21 +176,25 @@ class DirectoryWatch final : public vfs::Watch {
   DirectoryWatch(Notifier& notifier, FileDescription& file, Fd fd, Ref<const auth::Credentials> sender)
       : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
   void Want(uint32_t events) { events_.fetch_or(events, std::memory_order_acq_rel); }
-  void OnEvent(uint32_t mask, uint32_t, std::string_view, bool) override {
+  void OnEvent(uint32_t mask, uint32_t cookie, std::string_view, bool) override {
+    // DN_RENAME is for what stays in the directory: both halves of the move come here.
+    if ((mask & vfs::kInMovedFrom) != 0) moved_from_.store(cookie, std::memory_order_relaxed);
+    if ((mask & vfs::kInMovedTo) != 0 && moved_from_.load(std::memory_order_relaxed) == cookie) mask |= kRenamedWithin;
     uint32_t wanted = events_.load(std::memory_order_acquire);
     do {
       if ((mask & wanted & ~kMultishot) == 0) return;
     } while ((wanted & kMultishot) == 0 && !events_.compare_exchange_weak(wanted, 0, std::memory_order_acq_rel));
     notifier_.Post({file_.async_owner(), fd_, kMessage, sender_});
   }
-  static constexpr uint32_t kMultishot = 0x80000000;
+  static constexpr uint32_t kMultishot = 0x80000000, kRenamedWithin = 0x01000000;
 
  private:
   Notifier& notifier_;
   FileDescription& file_;
   const Fd fd_;
   const Ref<const auth::Credentials> sender_;
-  std::atomic<uint32_t> events_{0};  // inotify's bits, and kMultishot
+  std::atomic<uint32_t> events_{0};      // inotify's bits, kMultishot and kRenamedWithin
+  std::atomic<uint32_t> moved_from_{0};  // the last such event's cookie; written under the list's lock
 };
 
 // F_NOTIFY on one description. Owns itself.
@@ -213,7 +221,7 @@ uint32_t WatchedEvents(uint32_t bits) {
   if ((bits & kModify) != 0) events |= vfs::kInModify;
   if ((bits & kCreate) != 0) events |= vfs::kInCreate | vfs::kInMovedTo;
   if ((bits & kDelete) != 0) events |= vfs::kInDelete | vfs::kInMovedFrom;
-  if ((bits & kRename) != 0) events |= vfs::kInMovedFrom;
+  if ((bits & kRename) != 0) events |= DirectoryWatch::kRenamedWithin;
   if ((bits & kAttrib) != 0) events |= vfs::kInAttrib;
   return events;
 }
@@ -249,6 +257,13 @@ Result<void> CheckLease(Task& task, FileDescription& file, uint64_t kind) {
 }
 
 }  // namespace
+
+constinit thread_local bool t_left_notes = false;
+
+void SendLeftNotes(Task& task) {
+  t_left_notes = false;
+  Notifier::Of(task.kernel()).SendAll();
+}
 
 void FollowAsyncFlag(Task& task, FileDescription& file, Fd fd) {
   if (!file.pollable()) return;

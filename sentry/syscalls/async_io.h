@@ -2,9 +2,11 @@
 // notification (F_NOTIFY), which tell their holder by the same signal.
 //
 // Model: whoever sets O_ASYNC hangs an entry on the file's wait queue, whoever takes a lease hangs a holder on its description; both live until
-// that ends or the description does. They run where no signal may be sent (under a queue's or the lease table's lock), so they only leave a note; the
-// timer thread sends it.
-// Thread safety: any thread. Lock order: LastCloseMutex → LeaseTable::mu_ or WaitQueue::mu_ → the notes' lock (a leaf, with the timer queue's).
+// that ends or the description does. They run where no signal may be sent (under a queue's or the lease table's lock), so they only leave a note. The
+// task whose call caused it sends it when that call is done, so that it has come when the caller goes on, as on Linux; the timer thread sends what
+// is left by others, or by a call that sleeps.
+// Thread safety: any thread. Lock order: LastCloseMutex → LeaseTable::mu_ or WaitQueue::mu_ → the notes' lock (a leaf, with the timer queue's);
+// the sending lock → signals' locks.
 #pragma once
 
 #include "abi/types.h"
@@ -13,6 +15,11 @@
 #include "sentry/vfs/file_description.h"
 
 namespace rampart::syscalls {
+
+// Whether this thread has left notes since it last sent them.
+extern constinit thread_local bool t_left_notes;
+// At the end of a call that has: they are sent when this returns.
+void SendLeftNotes(kernel::Task& task);
 
 // Begins or ends the signals, after O_ASYNC has changed; `fd` is what F_SETSIG's siginfo names.
 void FollowAsyncFlag(kernel::Task& task, vfs::FileDescription& file, Fd fd);

@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "sentry/kernel/task.h"
 #include "sentry/strace/line.h"
+#include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/seccomp.h"
 #include "sentry/syscalls/table.h"
 
@@ -50,7 +51,9 @@ Result<Word> Invoke(kernel::Task& task, const SyscallEntry* entry, uint32_t numb
     }
   }
   if (entry == nullptr || entry->handler == nullptr) return Unhandled(task, entry, number);
-  return entry->handler(task, task.regs());
+  const Result<Word> result = entry->handler(task, task.regs());
+  if (t_left_notes) [[unlikely]] SendLeftNotes(task);
+  return result;
 }
 
 void Count(uint32_t number, const Result<Word>& result, Nanos spent) {

@@ -1,5 +1,6 @@
 #include "sentry/syscalls/fd.h"
 
+#include "absl/algorithm/container.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/async_io.h"
@@ -11,9 +12,6 @@ namespace {
 
 using kernel::Task;
 
-constexpr uint32_t kFDupFd = 0, kFGetFd = 1, kFSetFd = 2, kFGetFl = 3, kFSetFl = 4, kFGetLk = 5, kFSetLk = 6, kFSetLkw = 7, kFSetOwn = 8,
-                   kFGetOwn = 9, kFSetSig = 10, kFGetSig = 11, kFSetOwnEx = 15, kFGetOwnEx = 16, kFOfdGetLk = 36, kFOfdSetLk = 37,
-                   kFOfdSetLkw = 38, kFSetLease = 1024, kFGetLease = 1025, kFNotify = 1026, kFDupFdCloexec = 1030;
 constexpr int16_t kFRdLck = 0, kFWrLck = 1, kFUnLck = 2;
 constexpr uint32_t kFdCloexec = 1;
 
@@ -142,18 +140,18 @@ Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t comm
   using Owner = vfs::FileDescription::AsyncOwner;
   Owner owner = file.async_owner();
   switch (command) {
-    case kFSetOwn:
+    case abi::kFSetOwn:
       return SetOwner(file, static_cast<int32_t>(argument));
-    case kFGetOwn:
+    case abi::kFGetOwn:
       return static_cast<Word>(static_cast<int64_t>(owner.type == Owner::kGroup ? -owner.pid : owner.pid));
-    case kFSetSig:
+    case abi::kFSetSig:
       if (argument > static_cast<uint64_t>(abi::kSigMax)) return Errno::kEINVAL;
       owner.signal = static_cast<uint8_t>(argument);
       file.set_async_owner(owner);
       return Word{0};
-    case kFGetSig:
+    case abi::kFGetSig:
       return Word{owner.signal};
-    case kFSetOwnEx: {
+    case abi::kFSetOwnEx: {
       const UserOwnerEx user = TRY(task.CopyIn(UserIn<UserOwnerEx>(argument)));
       if (user.type < 0 || user.type > 2) return Errno::kEINVAL;
       owner.type = user.pid == 0 ? Owner::kNone : user.type == 0 ? Owner::kThread : user.type == 1 ? Owner::kProcess : Owner::kGroup;
@@ -183,7 +181,8 @@ Result<Word> ChangeFlags(Task& task, Fd fd, vfs::FileDescription& file, uint32_t
 }
 
 bool WorksOnPathDescriptors(uint32_t command) {
-  return command == kFDupFd || command == kFDupFdCloexec || command == kFGetFd || command == kFSetFd || command == kFGetFl;
+  constexpr uint32_t kCommands[] = {abi::kFDupFd, abi::kFDupFdCloexec, abi::kFGetFd, abi::kFSetFd, abi::kFGetFl, abi::kFCreatedQuery};
+  return absl::c_linear_search(kCommands, command);
 }
 
 }  // namespace
@@ -235,40 +234,42 @@ Result<Word> SysFcntl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
   vfs::FileDescription& file = *entry.file;
   if ((file.flags() & abi::kOPath) != 0 && !WorksOnPathDescriptors(command)) return Errno::kEBADF;
   switch (command) {
-    case kFDupFd:
-    case kFDupFdCloexec:
-      return Duplicate(task, entry.file.ToRef(), argument, command == kFDupFdCloexec);
-    case kFGetFd:
+    case abi::kFDupFd:
+    case abi::kFDupFdCloexec:
+      return Duplicate(task, entry.file.ToRef(), argument, command == abi::kFDupFdCloexec);
+    case abi::kFGetFd:
       return Word{entry.close_on_exec ? kFdCloexec : 0};
-    case kFSetFd:
+    case abi::kFSetFd:
       TRY(task.fds().SetCloseOnExec(fd, (argument & kFdCloexec) != 0));
       return Word{0};
-    case kFGetFl:
+    case abi::kFGetFl:
       return static_cast<Word>(file.flags());
-    case kFSetFl:
+    case abi::kFSetFl:
       return ChangeFlags(task, fd, file, static_cast<uint32_t>(argument));
-    case kFGetLk:
-    case kFOfdGetLk:
-      return GetLock(task, file, argument, command == kFOfdGetLk);
-    case kFSetLk:
-    case kFSetLkw:
-      return SetLock(task, fd, file, argument, false, command == kFSetLkw);
-    case kFOfdSetLk:
-    case kFOfdSetLkw:
-      return SetLock(task, fd, file, argument, true, command == kFOfdSetLkw);
-    case kFSetOwn:
-    case kFGetOwn:
-    case kFSetSig:
-    case kFGetSig:
-    case kFSetOwnEx:
-    case kFGetOwnEx:
+    case abi::kFGetLk:
+    case abi::kFOfdGetLk:
+      return GetLock(task, file, argument, command == abi::kFOfdGetLk);
+    case abi::kFSetLk:
+    case abi::kFSetLkw:
+      return SetLock(task, fd, file, argument, false, command == abi::kFSetLkw);
+    case abi::kFOfdSetLk:
+    case abi::kFOfdSetLkw:
+      return SetLock(task, fd, file, argument, true, command == abi::kFOfdSetLkw);
+    case abi::kFSetOwn:
+    case abi::kFGetOwn:
+    case abi::kFSetSig:
+    case abi::kFGetSig:
+    case abi::kFSetOwnEx:
+    case abi::kFGetOwnEx:
       return OwnerCommands(task, file, command, argument);
-    case kFSetLease:
+    case abi::kFSetLease:
       return SetLease(task, file, fd, argument);
-    case kFGetLease:
+    case abi::kFGetLease:
       return GetLease(file);
-    case kFNotify:
+    case abi::kFNotify:
       return SetDirectoryNotify(task, file, fd, static_cast<uint32_t>(argument));
+    case abi::kFCreatedQuery:
+      return Word{file.created() ? 1u : 0u};
     default:
       return static_cast<Word>(TRY(file.Fcntl(task, command, argument)));
   }

@@ -170,7 +170,7 @@ Result<Word> SysPrctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint
       TRY(task.CopyOut(UserOut<int32_t>(a2), int32_t{group.child_subreaper.load() ? 1 : 0}));
       return Word{0};
     case abi::kPrSetTimerslack:
-      task.timer_slack.store(static_cast<int64_t>(a2) <= 0 ? 50000 : a2);
+      task.timer_slack.store(static_cast<int64_t>(a2) <= 0 ? task.default_timer_slack.load() : a2);
       return Word{0};
     case abi::kPrGetTimerslack:
       return Word{task.timer_slack.load()};

@@ -10,7 +10,6 @@
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/socket_common.h"
 #include "sentry/syscalls/write_limit.h"
-#include "sentry/vfs/append_mode.h"
 #include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/watches.h"
 
@@ -20,7 +19,7 @@ namespace {
 using kernel::Task;
 using Ranges = std::vector<mm::AddrRange>;
 
-constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend | vfs::kRwfNoappend;
+constexpr uint32_t kKnownRwf = abi::kRwfHipri | abi::kRwfDsync | abi::kRwfSync | abi::kRwfNowait | abi::kRwfAppend | abi::kRwfNoappend;
 
 Result<Ranges> OneRange(UserAddr buffer, uint64_t count) {
   if (count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
@@ -106,7 +105,7 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   }
   if (file.path().dentry->inode()->type() == vfs::FileType::kFifo && Total(ranges) == 0) return Word{0};
   TRY(CheckEnd(file, ranges, offset));
-  const bool append = vfs::Appends(file.flags(), rwf);
+  const bool append = abi::Appends(file.flags(), rwf);
   TRY(LimitWrite(task, file, ranges, offset, append));
   const std::unique_ptr<mm::IoSrc> src = task.mm().NewSrc(std::move(ranges));
   const auto attempt = [&]() -> Result<size_t> {
@@ -134,7 +133,7 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
 // Linux: kiocb_set_rw_flags, which comes after everything else that can be wrong.
 Result<void> CheckFlags(uint32_t rwf) {
   if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
-  return (rwf & abi::kRwfAppend) != 0 && (rwf & vfs::kRwfNoappend) != 0 ? Result<void>(Errno::kEINVAL) : Ok();
+  return (rwf & abi::kRwfAppend) != 0 && (rwf & abi::kRwfNoappend) != 0 ? Result<void>(Errno::kEINVAL) : Ok();
 }
 
 Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {

@@ -67,7 +67,7 @@ constexpr SyscallTable kAmd64({
     Full<SysDup>(Sysno::dup),
     Full<SysDup2>(Sysno::dup2),
     Full<SysDup3>(Sysno::dup3),
-    Partial<SysFcntl>(Sysno::fcntl, "No F_CREATED_QUERY."),
+    Full<SysFcntl>(Sysno::fcntl),
     Full<SysFlock>(Sysno::flock),
     Full<SysIoctl>(Sysno::ioctl),
     Full<SysSendfile>(Sysno::sendfile),

@@ -111,9 +111,8 @@ Result<void> FileDescription::Allocate(const Caller&, uint32_t, uint64_t, uint64
 Result<void> FileDescription::Truncate(Caller& caller, uint64_t size) { return TruncateOpened(caller, path_, size); }
 
 Result<uint64_t> FileDescription::Fcntl(Caller&, uint32_t command, uint64_t) {
-  constexpr uint32_t kSetPipeSize = 1031, kGetPipeSize = 1032, kAddSeals = 1033;
-  if (command == kSetPipeSize || command == kGetPipeSize) return Errno::kEBADF;
-  return command == kAddSeals && !writable() ? Errno::kEPERM : Errno::kEINVAL;
+  if (command == abi::kFSetPipeSize || command == abi::kFGetPipeSize) return Errno::kEBADF;
+  return command == abi::kFAddSeals && !writable() ? Errno::kEPERM : Errno::kEINVAL;
 }
 
 Result<void> FileDescription::OnClose(Caller&) { return Ok(); }

@@ -124,6 +124,9 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   void AdoptWriteAccess() { holds_write_access_ = true; }
   // Likewise for one that only reads a regular file; leases ask for the number of those.
   void AdoptReadCount();
+  // Likewise: this open made the file (fcntl's F_CREATED_QUERY).
+  void MarkCreated() { created_ = true; }
+  bool created() const { return created_; }
 
   // MappingIdentity.
   std::string MappedName() const override;
@@ -144,6 +147,7 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   std::atomic<AsyncOwner> async_owner_{AsyncOwner{}};
   bool holds_write_access_ = false;  // these are set before it is shared
   bool counts_as_reader_ = false;
+  bool created_ = false;
 };
 
 }  // namespace rampart::vfs

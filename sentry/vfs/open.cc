@@ -167,6 +167,7 @@ Result<RefPtr<FileDescription>> CreateLast(const Walk& walk, Walker& walker, uin
   };
   Result<Ref<FileDescription>> file = directory.CreateAndOpen(walk.caller, walker.last(), args, open_flags, name_it);
   if (made != nullptr) {
+    if (file.ok()) file.value()->MarkCreated();
     NotifyChild(directory, kInCreate, 0, walker.last());
     if (file.ok() && OpensForWriting(flags) && made->inode()->AcquireWriteAccess().ok()) {
       file.value()->AdoptWriteAccess();

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/procfs.h>
 #include <sys/resource.h>
@@ -181,6 +182,30 @@ TEST_F(CoreDump, NotesAndMemory) {
     }
   }
   EXPECT_EQ(mark, 0x1234567890abcdefu);
+}
+
+TEST_F(CoreDump, WhatIsNotToBeDumpedIsNotThere) {
+  constexpr size_t kLength = 16384;
+  auto* const area = static_cast<char*>(mmap(nullptr, 2 * kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(area, MAP_FAILED);
+  const int status = Run(RLIM_INFINITY, [&] {
+    memset(area, 0x5a, 2 * kLength);
+    if (madvise(area, 2 * kLength, MADV_DONTDUMP) != 0 || madvise(area + kLength, kLength, MADV_DODUMP) != 0) _exit(97);
+    abort();
+  });
+  ASSERT_TRUE(WCOREDUMP(status));
+  const std::vector<char> core = Content();
+  const auto dumped = [&](const char* at) {
+    const auto address = reinterpret_cast<uintptr_t>(at);
+    for (const Elf64_Phdr& header : Headers(core)) {
+      if (header.p_type == PT_LOAD && address >= header.p_vaddr && address < header.p_vaddr + header.p_filesz) return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(dumped(area));
+  EXPECT_FALSE(dumped(area + kLength - 1));
+  EXPECT_TRUE(dumped(area + kLength));
+  munmap(area, 2 * kLength);
 }
 
 TEST_F(CoreDump, TheLimitCutsIt) {

@@ -115,6 +115,70 @@ TEST_F(DirectoryNotify, WithoutASignalChosenItIsSigio) {
   EXPECT_EQ(Waited(5000, SIGIO), 0);
 }
 
+volatile sig_atomic_t g_signals = 0;
+
+TEST_F(DirectoryNotify, TheSignalHasComeWhenTheCallReturns) {
+  struct sigaction action {}, old {};
+  action.sa_handler = [](int) { g_signals = g_signals + 1; };
+  ASSERT_EQ(sigaction(signal_, &action, &old), 0);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal_);
+  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  ASSERT_EQ(fcntl(fd_.get(), F_NOTIFY, DN_CREATE | DN_DELETE | DN_RENAME | DN_MULTISHOT), 0);
+  for (int i = 0; i < 200; ++i) {
+    g_signals = 0;
+    ASSERT_EQ(mkdir(Path("a").c_str(), 0700), 0);
+    ASSERT_EQ(g_signals, 1) << i;
+    ASSERT_EQ(rename(Path("a").c_str(), Path("b").c_str()), 0);
+    ASSERT_GE(g_signals, 2) << i;
+    g_signals = 0;
+    ASSERT_EQ(rmdir(Path("b").c_str()), 0);
+    ASSERT_EQ(g_signals, 1) << i;
+  }
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  sigaction(signal_, &old, nullptr);
+}
+
+TEST_F(DirectoryNotify, RenameIsWithinTheDirectory) {
+  ASSERT_EQ(mkdir(Path("sub").c_str(), 0700), 0);
+  Create("a");
+  const Owned sub(open(Path("sub").c_str(), O_RDONLY | O_DIRECTORY));
+  ASSERT_EQ(fcntl(sub.get(), F_SETSIG, signal_), 0);
+  ASSERT_EQ(fcntl(sub.get(), F_NOTIFY, DN_RENAME | DN_MULTISHOT), 0);
+  ASSERT_EQ(fcntl(fd_.get(), F_NOTIFY, DN_RENAME | DN_MULTISHOT), 0);
+  ASSERT_EQ(rename(Path("a").c_str(), Path("sub/a").c_str()), 0);
+  EXPECT_FALSE(Got(50));
+  ASSERT_EQ(rename(Path("sub").c_str(), Path("other").c_str()), 0);
+  EXPECT_EQ(Waited(5000, signal_), fd_.get());
+  EXPECT_FALSE(Got(0));
+}
+
+// O_ASYNC's likewise.
+TEST_F(DirectoryNotify, ThatOfAPipeHasComeToo) {
+  struct sigaction action {}, old {};
+  action.sa_handler = [](int) { g_signals = g_signals + 1; };
+  ASSERT_EQ(sigaction(SIGIO, &action, &old), 0);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGIO);
+  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const Owned reader(ends[0]), writer(ends[1]);
+  ASSERT_EQ(fcntl(reader.get(), F_SETOWN, getpid()), 0);
+  ASSERT_EQ(fcntl(reader.get(), F_SETFL, O_ASYNC), 0);
+  for (int i = 0; i < 200; ++i) {
+    g_signals = 0;
+    ASSERT_EQ(write(writer.get(), "x", 1), 1);
+    ASSERT_EQ(g_signals, 1) << i;
+    char c;
+    ASSERT_EQ(read(reader.get(), &c, 1), 1);
+  }
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  sigaction(SIGIO, &old, nullptr);
+}
+
 TEST_F(DirectoryNotify, OnlyDirectories) {
   Create("a");
   const Owned file(open(Path("a").c_str(), O_RDONLY));

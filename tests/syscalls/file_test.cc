@@ -110,6 +110,24 @@ TEST_P(File, TruncateAtOpen) {
   close(fd);
 }
 
+TEST_P(File, WhetherAnOpenMadeIt) {
+  constexpr int kCreatedQuery = 1024 + 4;
+  const auto made = [&](int flags) {
+    const int fd = open("made", flags, 0600);
+    const int result = fcntl(fd, kCreatedQuery, 0), error = errno;
+    close(fd);
+    return result >= 0 ? result : -error;
+  };
+  const int first = made(O_CREAT | O_RDONLY);
+  if (first == -EINVAL) GTEST_SKIP() << "the kernel is older than 6.12";
+  EXPECT_EQ(first, 1);
+  EXPECT_EQ(made(O_CREAT | O_RDWR), 0);
+  EXPECT_EQ(made(O_RDONLY), 0);
+  EXPECT_EQ(made(O_PATH), 0);
+  ASSERT_EQ(unlink("made"), 0);
+  EXPECT_EQ(made(O_CREAT | O_EXCL | O_WRONLY), 1);
+}
+
 TEST_P(File, CreatThroughDanglingLink) {
   ASSERT_WORKS(mkdir("d", 0755));
   ASSERT_WORKS(symlink("d/target", "link"));

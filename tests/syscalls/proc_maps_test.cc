@@ -1,4 +1,4 @@
-// /proc/PID/maps' query.
+// /proc/PID/maps' query, and /proc/PID/pagemap.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
@@ -101,6 +101,53 @@ TEST_F(ProcmapQuery, Errors) {
   EXPECT_EQ(ioctl(fd_, kQuery, nullptr), -1);
   EXPECT_EQ(errno, EFAULT);
   (void)kShared;
+}
+
+class PageMap : public testing::Test {
+ protected:
+  static constexpr uint64_t kPresent = uint64_t{1} << 63, kOfFile = uint64_t{1} << 61, kExclusive = uint64_t{1} << 56;
+  void SetUp() override {
+    fd_ = open("/proc/self/pagemap", O_RDONLY);
+    ASSERT_GE(fd_, 0);
+  }
+  void TearDown() override { close(fd_); }
+  uint64_t Entry(const void* page) {
+    uint64_t entry = 1;
+    EXPECT_EQ(pread(fd_, &entry, sizeof(entry), static_cast<off_t>(reinterpret_cast<uintptr_t>(page) / kPage * sizeof(entry))), 8);
+    return entry & (kPresent | kOfFile | kExclusive);
+  }
+  int fd_ = -1;
+};
+
+TEST_F(PageMap, TellsWhatIsThere) {
+  auto* const area = static_cast<char*>(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(area, MAP_FAILED);
+  area[0] = 1;
+  EXPECT_EQ(Entry(area), kPresent | kExclusive);
+  ASSERT_EQ(madvise(area, 4 * kPage, MADV_DONTNEED), 0);
+  EXPECT_EQ(Entry(area), 0u);
+  area[kPage] = 1;
+  ASSERT_EQ(munmap(area + 2 * kPage, kPage), 0);
+  EXPECT_EQ(Entry(area + kPage), kPresent | kExclusive);
+  EXPECT_EQ(Entry(area + 2 * kPage), 0u);
+  auto* const shared = static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  shared[0] = 1;
+  EXPECT_EQ(Entry(shared) & ~kExclusive, kPresent | kOfFile);
+}
+
+TEST_F(PageMap, ReadsWholeEntries) {
+  uint64_t entries[2];
+  EXPECT_EQ(lseek(fd_, 0, SEEK_SET), 0);
+  EXPECT_EQ(read(fd_, entries, 0), 0);
+  EXPECT_EQ(read(fd_, entries, 4), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(pread(fd_, entries, 8, 4), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(read(fd_, entries, sizeof(entries)), 16);
+  EXPECT_EQ(entries[0] | entries[1], 0u);
+  EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), 16);
+  EXPECT_EQ(pread(fd_, entries, 8, off_t{1} << 40), 0);  // beyond the address space
+  EXPECT_EQ(lseek(fd_, 0, SEEK_END), -1);
 }
 
 }  // namespace

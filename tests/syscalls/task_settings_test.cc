@@ -127,6 +127,20 @@ TEST(TimerSlack, IsAlsoAFile) {
   }), 0);
 }
 
+TEST(TimerSlack, TheDefaultIsWhatTheCreatorHad) {
+  EXPECT_EQ(InChild([] {
+    if (prctl(PR_SET_TIMERSLACK, 70000) != 0) return 1;
+    const int result = InChild([] {
+      if (prctl(PR_GET_TIMERSLACK) != 70000 || prctl(PR_SET_TIMERSLACK, 5) != 0 || prctl(PR_SET_TIMERSLACK, 0) != 0) return 1;
+      if (prctl(PR_GET_TIMERSLACK) != 70000) return 2;
+      if (WriteFile("/proc/self/timerslack_ns", "9") != 0 || WriteFile("/proc/self/timerslack_ns", "0") != 0) return 3;
+      return prctl(PR_GET_TIMERSLACK) == 70000 ? 0 : 4;
+    });
+    if (result != 0) return 10 + result;
+    return prctl(PR_SET_TIMERSLACK, 0) == 0 && prctl(PR_GET_TIMERSLACK) != 70000 ? 0 : 2;
+  }), 0);
+}
+
 TEST(CoreFilter, IsANumberInHex) {
   EXPECT_EQ(InChild([] {
     if (ReadFile("/proc/self/coredump_filter") != "00000033") return 1;

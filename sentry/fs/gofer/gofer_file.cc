@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <climits>
 
-#include "sentry/vfs/append_mode.h"
 
 namespace rampart::fs {
 
@@ -36,7 +35,7 @@ Result<size_t> GoferFile::PRead(Caller& caller, mm::IoDst& dst, uint64_t offset,
 Result<size_t> GoferFile::PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t rw_flags, uint64_t* end) {
   if (offset > INT64_MAX) return Errno::kEINVAL;
   const uint32_t mode = flags();
-  const bool append = vfs::Appends(mode, rw_flags);
+  const bool append = abi::Appends(mode, rw_flags);
   const uint64_t limit = std::min<uint64_t>(caller.limit(abi::Resource::kFsize), INT64_MAX);
   uint64_t at = offset;
   const auto done = src.Drain(src.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {

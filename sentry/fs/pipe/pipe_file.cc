@@ -150,9 +150,8 @@ Result<uint64_t> PipeFile::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_
 }
 
 Result<uint64_t> PipeFile::Fcntl(Caller& caller, uint32_t command, uint64_t argument) {
-  constexpr uint32_t kSetPipeSize = 1031, kGetPipeSize = 1032;
-  if (command == kGetPipeSize) return pipe_->capacity();
-  if (command != kSetPipeSize) return FileDescription::Fcntl(caller, command, argument);
+  if (command == abi::kFGetPipeSize) return pipe_->capacity();
+  if (command != abi::kFSetPipeSize) return FileDescription::Fcntl(caller, command, argument);
   return pipe_->SetCapacity(static_cast<uint32_t>(argument), caller.creds().HasCapability(abi::Capability::kSysResource));
 }
 

@@ -50,6 +50,8 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
 Result<Ref<mm::MemoryManager>> InspectableMm(Caller& caller, kernel::Task& task);
 // maps, which also answers PROCMAP_QUERY (maps_file.cc).
 Ref<vfs::Inode> NewMapsFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino);
+// pagemap (pagemap.cc).
+Ref<vfs::Inode> NewPageMapFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino);
 // net/. `thread`: of a thread's own directory.
 Ref<vfs::Inode> NewNetDirectory(const Ref<ProcFilesystem>& fs, abi::Pid pid, bool thread);
 // fd/ and fdinfo/.

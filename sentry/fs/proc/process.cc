@@ -208,7 +208,7 @@ Text TimerSlack(Caller& caller, kernel::Task& task, bool) {
 Result<void> StoreTimerSlack(Caller& caller, kernel::Task& task, std::string_view text) {
   const uint64_t value = TRY(ParseNumber(text));
   TRY(MayTouchSlack(caller, task));
-  task.timer_slack.store(value == 0 ? 50000 : value);
+  task.timer_slack.store(value == 0 ? task.default_timer_slack.load() : value);
   return Ok();
 }
 
@@ -420,6 +420,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
     directory->Add(row.name, MakeRef<ProcessFile>(fs, task, thread_directory, row.mode, next(), row.make, row.store));
   }
   directory->Add("maps", NewMapsFile(fs, task, next()));
+  directory->Add("pagemap", NewPageMapFile(fs, task, next()));
   directory->Add("cwd", MakeRef<MagicLink>(fs, task, MagicLink::What::kCwd, next()));
   directory->Add("root", MakeRef<MagicLink>(fs, task, MagicLink::What::kRoot, next()));
   directory->Add("exe", MakeRef<MagicLink>(fs, task, MagicLink::What::kExe, next()));

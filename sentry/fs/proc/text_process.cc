@@ -128,9 +128,9 @@ std::string MapsText(mm::MemoryManager& mm, bool smaps) {
     SmapsSums sums;
     sums.Add(vma);
     AppendSmapsBody(out, sums, true);
-    Append(out, "THPeligible:    0\nVmFlags:%s%s%s%s mr mw me%s\n", platform::Allows(vma.prot, platform::Prot::kRead) ? " rd" : "",
+    Append(out, "THPeligible:    0\nVmFlags:%s%s%s%s mr mw me%s%s\n", platform::Allows(vma.prot, platform::Prot::kRead) ? " rd" : "",
            platform::Allows(vma.prot, platform::Prot::kWrite) ? " wr" : "", platform::Allows(vma.prot, platform::Prot::kExec) ? " ex" : "",
-           vma.shared ? " sh" : "", vma.grows_down ? " gd" : "");
+           vma.shared ? " sh" : "", vma.grows_down ? " gd" : "", vma.dont_dump ? " dd" : "");
   }
   return out;
 }

@@ -1,11 +1,9 @@
 #include "sentry/fs/tmpfs/tmpfs_file.h"
-#include "sentry/vfs/append_mode.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
 namespace {
 
-constexpr uint32_t kFAddSeals = 1033, kFGetSeals = 1034;
 
 class TmpfsDescription final : public vfs::FileDescription {
  public:
@@ -17,7 +15,7 @@ class TmpfsDescription final : public vfs::FileDescription {
     return n;
   }
   Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t rwf, uint64_t* end) override {
-    const bool append = vfs::Appends(flags(), rwf);
+    const bool append = abi::Appends(flags(), rwf);
     uint64_t ended = offset;
     const size_t n = TRY(file_->WriteAt(src, offset, append, ended));
     if (end != nullptr) *end = ended;
@@ -42,8 +40,8 @@ class TmpfsDescription final : public vfs::FileDescription {
   }
   Result<void> Allocate(const Caller&, uint32_t mode, uint64_t offset, uint64_t length) override { return file_->Allocate(mode, offset, length); }
   Result<uint64_t> Fcntl(Caller& caller, uint32_t command, uint64_t argument) override {
-    if (command == kFGetSeals) return uint64_t{file_->seals()};
-    if (command != kFAddSeals || !writable()) return FileDescription::Fcntl(caller, command, argument);
+    if (command == abi::kFGetSeals) return uint64_t{file_->seals()};
+    if (command != abi::kFAddSeals || !writable()) return FileDescription::Fcntl(caller, command, argument);
     if ((argument & ~uint64_t{kSealSeal | kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite | kSealExec}) != 0) return Errno::kEINVAL;
     TRY(file_->AddSeals(static_cast<uint32_t>(argument)));
     return uint64_t{0};
