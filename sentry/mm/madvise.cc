@@ -190,10 +190,10 @@ Result<void> MemoryManager::MIncore(UserAddr address, uint64_t length, std::vect
 void MemoryManager::PageMap(UserAddr start, std::span<uint64_t> entries) const {
   constexpr uint64_t kExclusive = uint64_t{1} << 56, kOfFile = uint64_t{1} << 61, kPresent = uint64_t{1} << 63;
   std::fill(entries.begin(), entries.end(), 0);
-  const Impl& m = *impl_;
+  Impl& m = *impl_;
   const AddrRange range{start, start + entries.size() * kPageSize};
   absl::ReaderMutexLock lock(&m.mu);
-  for (auto p = impl_->PmaAtOrAfter(range.start); p != m.pmas.end() && p->first < range.end; ++p) {
+  for (auto p = m.PmaAtOrAfter(range.start); p != m.pmas.end() && p->first < range.end; ++p) {
     const Pma& pma = p->second;
     const AddrRange part = Intersect(range, AddrRange{p->first, pma.end});
     for (UserAddr a = part.start; a < part.end; a += kPageSize) {
