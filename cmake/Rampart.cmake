@@ -4,25 +4,26 @@
 #   tools/check-layers holds every #include against them.
 set_property(GLOBAL PROPERTY RAMPART_LAYERS "")
 
-# Clang's builds (sanitizers, thread-safety analysis) are for checking only: common headers are parsed once for all of them. g++'s builds do
-# without, so that a missing #include is found.
-if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+# Common headers, parsed once for all sources (they are most of the time of a compilation). The preset tidy does without, so that a missing #include is
+# found. Kind library is for what ships, kind test for GoogleTest programs; a precompiled header serves only those that are compiled with the same options.
+option(RAMPART_COMMON_HEADERS "Precompile common headers" ON)
+if(RAMPART_COMMON_HEADERS)
   file(WRITE ${CMAKE_BINARY_DIR}/common_headers.cc "")
-  foreach(kind IN ITEMS library program)
+  foreach(kind IN ITEMS library test)
     add_library(common_headers_${kind} STATIC ${CMAKE_BINARY_DIR}/common_headers.cc)
-    target_link_libraries(common_headers_${kind} PUBLIC rampart_options ${RAMPART_ABSL} GTest::gtest GTest::gmock)
+    target_link_libraries(common_headers_${kind} PUBLIC rampart_options ${RAMPART_ABSL})
     target_precompile_headers(common_headers_${kind} PRIVATE <algorithm> <array> <atomic> <cstdint> <cstring> <functional> <map> <memory> <optional>
       <span> <string> <string_view> <utility> <vector> <absl/container/flat_hash_map.h> <absl/container/flat_hash_set.h>
       <absl/strings/str_cat.h> <absl/synchronization/mutex.h>)
   endforeach()
-  target_precompile_headers(common_headers_program PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
-  set_target_properties(common_headers_program PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(common_headers_program PRIVATE -fPIE)
+  target_link_libraries(common_headers_test PUBLIC GTest::gtest GTest::gmock)
+  target_precompile_headers(common_headers_test PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
+  set_target_properties(common_headers_test PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(common_headers_test PRIVATE -fPIE)
 endif()
 
-# KIND: library or program (the code of which is not position independent in the same way).
 function(rampart_common_headers name kind)
-  if(TARGET common_headers_${kind})
+  if(RAMPART_COMMON_HEADERS)
     target_precompile_headers(${name} REUSE_FROM common_headers_${kind})
   endif()
 endfunction()
@@ -52,13 +53,15 @@ function(rampart_library name)
   endif()
 endfunction()
 
-# Compiling our tests' macros well costs half of their time and buys nothing: g++ leaves them as they are. (Clang's builds share headers that were
-# compiled as everything else is.)
+# Compiling our tests' macros well costs half of their time and buys nothing: g++ leaves them as they are.
 function(rampart_unoptimized name)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${name} PRIVATE -O0 -U_FORTIFY_SOURCE)
   endif()
 endfunction()
+if(RAMPART_COMMON_HEADERS)
+  rampart_unoptimized(common_headers_test)
+endif()
 
 # rampart_test(NAME SOURCES file... [DEPS lib...] [LINK third-party...] [LABELS label...]): a GoogleTest program.
 function(rampart_test name)
@@ -68,7 +71,7 @@ function(rampart_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE rampart_options ${ARG_DEPS} test_main GTest::gtest GTest::gmock ${ARG_LINK} Threads::Threads)
-  rampart_common_headers(${name} program)
+  rampart_common_headers(${name} test)
   rampart_unoptimized(${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})

@@ -12,10 +12,12 @@ option(RAMPART_FUZZ "Build the libFuzzer targets (clang only); otherwise they re
 
 find_program(RAMPART_CCACHE ccache)
 if(RAMPART_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${RAMPART_CCACHE})
+  # What it must overlook to keep the results of compilations with precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER /usr/bin/env CCACHE_SLOPPINESS=pch_defines,time_macros ${RAMPART_CCACHE})
 endif()
 
 add_library(rampart_options INTERFACE)
+target_compile_options(rampart_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess>)  # for ccache
 target_compile_options(rampart_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror
   -fno-strict-aliasing -fstack-protector-strong -fcf-protection -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=

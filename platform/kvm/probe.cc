@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "base/errno.h"
 #include "base/safe_math.h"
 #include "platform/kvm/context.h"
@@ -107,13 +108,13 @@ std::string ExplainOpen(Errno error) {
     case Errno::kENOENT:
     case Errno::kENODEV:
     case Errno::kENXIO:
-      return std::string("this machine has no /dev/kvm: load kvm_intel or kvm_amd, or turn virtualization on in the firmware (in a virtual machine: nested "
-                         "virtualization)") + kOther;
+      return absl::StrCat("this machine has no /dev/kvm: load kvm_intel or kvm_amd, or turn virtualization on in the firmware (in a virtual machine: "
+                          "nested virtualization)", kOther);
     case Errno::kEACCES:
     case Errno::kEPERM:
-      return std::string("/dev/kvm may not be opened: add the user to the group that owns it (usermod -aG kvm USER, then log in again), or give the "
-                         "container the device (--device /dev/kvm)") + kOther;
-    default: return std::string("/dev/kvm cannot be opened: ") + ErrnoText(error) + kOther;
+      return absl::StrCat("/dev/kvm may not be opened: add the user to the group that owns it (usermod -aG kvm USER, then log in again), or give the "
+                          "container the device (--device /dev/kvm)", kOther);
+    default: return absl::StrCat("/dev/kvm cannot be opened: ", ErrnoText(error), kOther);
   }
 }
 
@@ -126,13 +127,14 @@ std::string WhyUnavailable() {
   const char* what = "";
   Result<std::shared_ptr<Machine>> machine = Machine::Create(std::move(*device), &what);
   if (!machine.ok()) {
-    return std::string("KVM is there, but refuses ") + what + " (" + ErrnoText(machine.error()) +
-           "); use a newer kernel, or choose another platform (--platform=ptrace)";
+    return absl::StrCat("KVM is there, but refuses ", what, " (", ErrnoText(machine.error()),
+                        "); use a newer kernel, or choose another platform (--platform=ptrace)");
   }
   const Result<void> tried = TryProgram(*machine);
   if (!tried.ok()) {
-    return std::string("KVM is there, but does not run a test program (") + ErrnoText(tried.error()) +
-           "): it needs hardware virtualization with nested paging (kvm_intel.ept=1, kvm_amd.npt=1); or choose another platform (--platform=ptrace)";
+    return absl::StrCat("KVM is there, but does not run a test program (", ErrnoText(tried.error()),
+                        "): it needs hardware virtualization with nested paging (kvm_intel.ept=1, kvm_amd.npt=1); "
+                        "or choose another platform (--platform=ptrace)");
   }
   (*machine)->memory().Trim();
   KeepProbed(std::move(*machine));

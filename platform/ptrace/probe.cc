@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "base/errno.h"
 #include "base/unique_fd.h"
 #include "platform/ptrace/tracee.h"
@@ -39,8 +40,8 @@ std::string Explain(Errno error) {
   if (error == Errno::kEPERM || error == Errno::kEACCES) {
     const char scope = noted_scope != 0 ? noted_scope : ReadYamaScope();
     if (scope == '2' || scope == '3') {
-      return std::string("ptrace is forbidden by kernel.yama.ptrace_scope=") + scope +
-             "; set it to 1 (sysctl kernel.yama.ptrace_scope=1) or choose another platform (--platform=kvm)";
+      return absl::StrCat("ptrace is forbidden by kernel.yama.ptrace_scope=", absl::string_view(&scope, 1),
+                          "; set it to 1 (sysctl kernel.yama.ptrace_scope=1) or choose another platform (--platform=kvm)");
     }
     return "ptrace is refused (EPERM), usually by the seccomp profile or LSM of an enclosing container; start that container with "
            "--cap-add=SYS_PTRACE or --security-opt seccomp=unconfined, or choose another platform (--platform=kvm)";
@@ -48,7 +49,7 @@ std::string Explain(Errno error) {
   if (error == Errno::kEIO || error == Errno::kENOTSUP || error == Errno::kENOSYS) {
     return "this kernel has no PTRACE_SYSEMU (a nested sandbox?); choose another platform (--platform=kvm)";
   }
-  return std::string("a test of ptrace failed: ") + ErrnoText(error) + "; choose another platform (--platform=kvm)";
+  return absl::StrCat("a test of ptrace failed: ", ErrnoText(error), "; choose another platform (--platform=kvm)");
 }
 
 }  // namespace
