@@ -240,6 +240,7 @@ Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, 
   Outgoing out;
   out.ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   if (header.name != 0) out.to = TRY(ReadAddress(task, header.name, std::min<int64_t>(header.name_length, 128)));
+  TRY(socket->CheckBeforeControl());
   if (header.control != 0) TRY(ReadControl(task, header, out.ancillary, out.controls));
   if (socket->family() != abi::kAfUnix) out.ancillary.files.clear();
   out.flags = flags;

@@ -285,6 +285,7 @@ Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
     if (view_.phase == Phase::kConnecting) TRY(ResolveHandshake());
     now = view_;
   }
+  if (now.phase == Phase::kIdle && (flags & abi::kMsgOob) != 0) return Errno::kEINVAL;
   if (now.phase != Phase::kConnected) return Errno::kENOTCONN;
   RecvResult result;
   if ((flags & abi::kMsgOob) != 0) {

@@ -207,10 +207,12 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
 }
 
 Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
-  if ((flags & (abi::kMsgOob | abi::kMsgErrqueue)) != 0) return Errno::kEAGAIN;
+  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;  // MSG_OOB means nothing here
   RecvResult result;
   bool end = false;
   Packet packet = TRY(rx_->Take((flags & abi::kMsgPeek) != 0, end));
+  // Only who waits is told the end (Linux: __skb_wait_for_more_packets).
+  if (end && (nonblocking() || (flags & abi::kMsgDontwait) != 0)) return Errno::kEAGAIN;
   if (end) return result;
   result.from = FormatInet(family(), UnpackInet(packet.from));
   AddControls(packet, result);

@@ -126,10 +126,15 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
 }
 
 Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit) {
-  if (src.remaining() == 0) {
+  {
+    // Before the bytes are looked at, as Linux does: a fault in them is told only where they would be taken.
     absl::MutexLock lock(&mu_);
     TRY(CheckWrite());
-    return size_t{0};
+    if (src.remaining() == 0) return size_t{0};
+    if (used() >= capacity() && !(style_ == Style::kTcp && reader_gone_)) {
+      no_space_ = true;
+      return Errno::kEAGAIN;
+    }
   }
   const Result<size_t> moved =
       src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, file_limit); });

@@ -57,11 +57,15 @@ Result<void> UnixSocket::EnsureName() {
 Result<void> UnixSocket::Bind(const vfs::Walk& walk, std::string_view address) {
   const std::string_view name = TRY(UnixNameIn(address));
   absl::MutexLock lock(&bind_mu_);
-  if (!LocalName().empty()) return Errno::kEINVAL;
-  if (name.empty()) return name_.TakeAutomatic(*node_);
-  if (name[0] == '\0') return name_.TakeAbstract(*node_, std::string(name));
+  const bool bound = !LocalName().empty();
+  if (name.empty()) return bound ? Result<void>(Ok()) : name_.TakeAutomatic(*node_);
+  if (name[0] == '\0') return bound ? Errno::kEINVAL : name_.TakeAbstract(*node_, std::string(name));
   Result<vfs::Path> made = vfs::BindSocketNode(walk, name, 0777);
   if (!made.ok()) return made.error() == Errno::kEEXIST ? Errno::kEADDRINUSE : made.error();
+  if (bound) {  // Linux notices only when the name is there (unix_bind_bsd)
+    (void)vfs::Unlink(walk, name);
+    return Errno::kEINVAL;
+  }
   name_.TakePath(*node_, std::move(made).value(), name);
   return Ok();
 }

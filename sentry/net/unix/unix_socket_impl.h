@@ -14,6 +14,7 @@ class UnixSocket final : public Socket {
   Result<void> Listen(Caller& caller, int backlog) override;
   Result<void> Connect(const vfs::Walk& walk, std::string_view address) override;
   Result<Ref<Socket>> Accept(const Caller& caller, uint32_t flags) override;
+  Result<void> CheckBeforeControl() override;
   Result<size_t> Send(const SendRequest& request) override;
   Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
   Result<void> Shutdown(int how) override;
