@@ -107,6 +107,13 @@ bool PacketQueue::HasRoom(size_t maximum, const RefPtr<Side>& sender) {
   return false;
 }
 
+bool PacketQueue::Writable(size_t maximum, const RefPtr<Side>& sender) {
+  absl::MutexLock lock(&mu_);
+  if (writer_done_ || reader_shut_ || reader_gone_ || (HasRoomLocked(maximum) && used_ * 4 <= capacity_)) return true;
+  RememberLocked(sender);
+  return false;
+}
+
 void PacketQueue::SetCapacity(size_t capacity) {
   {
     absl::MutexLock lock(&mu_);
@@ -147,6 +154,22 @@ bool PacketQueue::CloseReader() {
     absl::MutexLock lock(&mu_);
     unread.swap(packets_);
     used_ = 0;
+  }
+  TellSenders();
+  return std::any_of(unread.begin(), unread.end(), [](const Packet& packet) { return !packet.bytes.empty(); });
+}
+
+bool PacketQueue::Purge() {
+  std::deque<Packet> unread;  // goes after the locks
+  {
+    absl::MutexLock in_flight(&InFlightMutex());
+    absl::MutexLock lock(&mu_);
+    unread.swap(packets_);
+    used_ = 0;
+    for (Packet& packet : unread) {
+      if (!packet.ancillary.files.empty()) CountOut(packet.ancillary);
+    }
+    with_files_.store(0, std::memory_order_release);
   }
   TellSenders();
   return !unread.empty();

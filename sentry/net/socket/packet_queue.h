@@ -42,11 +42,14 @@ class PacketQueue final : public RefCounted {
   Result<Packet> Take(bool peek, bool& end);
   // Whether a packet would find room; if not, `sender` (may be null) is told when it does.
   bool HasRoom(size_t maximum, const RefPtr<Side>& sender);
+  // Likewise for poll(2): at most a quarter is used (Linux: unix_writable).
+  bool Writable(size_t maximum, const RefPtr<Side>& sender);
 
   void SetCapacity(size_t capacity);
   void CloseWriter();
   void ShutReader();
-  bool CloseReader();   // true: packets were unread (and are dropped)
+  bool CloseReader();   // true: bytes were unread (and are dropped)
+  bool Purge();         // drops what is unread; true: there was something
 
   struct State {
     size_t packets;

@@ -20,6 +20,7 @@ Result<size_t> UnixSocket::SendStream(const SendRequest& request, const UnixLink
 }
 
 Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink& link) {
+  if (pass_credentials.load()) TRY(EnsureName());
   const size_t size = request.src.remaining();
   if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
   TRY(link.packet_tx->CheckPut(PacketQueue::kNoMaximum, shared_side()));
@@ -88,6 +89,7 @@ Result<RecvResult> UnixSocket::ReceivePacket(PacketQueue& queue, mm::IoDst& dst,
   if (end && is_datagram() && (nonblocking() || (flags & abi::kMsgDontwait) != 0)) return Errno::kEAGAIN;
   if (end) return result;
   if (is_datagram()) result.from = packet.from;
+  result.is_message = true;
   TRY(GivePacket(std::move(packet), dst, result));
   return result;
 }
@@ -97,12 +99,17 @@ Result<RecvResult> UnixSocket::Receive(mm::IoDst& dst, uint32_t flags) {
   if (!own && !is_datagram()) return type() == abi::kSockStream ? Errno::kEINVAL : Errno::kENOTCONN;
   if ((flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
   if (is_datagram()) return ReceivePacket(*node_->datagrams, dst, flags);
-  if (own.packet_rx) return ReceivePacket(*own.packet_rx, dst, flags);
+  if (own.packet_rx) {
+    Result<RecvResult> got = ReceivePacket(*own.packet_rx, dst, flags);
+    if (got.ok() && got->is_message) got->from = own.PeerName();
+    return got;
+  }
   RecvResult result;
   StreamQueue::ReadOptions options;
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.split_writers = pass_credentials.load();
   TRY(own.stream_rx->Read(dst, options, result));
+  if (result.full_length > 0) result.from = own.PeerName();
   return result;
 }
 
@@ -118,7 +125,7 @@ wait::EventMask UnixSocket::DatagramReadiness() {
   if (rx.reader_shut) ready |= abi::kPollRdHup;
   if (rx.reader_shut && sends_no_more) ready |= abi::kPollHup;
   const RefPtr<UnixNode> peer = node_->Peer();
-  if (!peer || peer->datagrams->HasRoom(MaximumFor(*peer, *node_), shared_side())) ready |= kUnixOut;
+  if (!peer || peer->datagrams->Writable(MaximumFor(*peer, *node_), shared_side())) ready |= kUnixOut;
   return ready;
 }
 
@@ -146,8 +153,13 @@ wait::EventMask UnixSocket::Readiness(wait::EventMask mask) {
     if (rx.packets > 0 || receives_no_more) ready |= kIn;
     if (receives_no_more) ready |= abi::kPollRdHup;
     if (receives_no_more && (tx.writer_done || tx.reader_shut || tx.reader_gone)) ready |= abi::kPollHup;
-    if (own.packet_tx->HasRoom(PacketQueue::kNoMaximum, shared_side())) ready |= kUnixOut;
+    if (own.packet_tx->Writable(PacketQueue::kNoMaximum, shared_side())) ready |= kUnixOut;
     return ready & mask;
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    if (receive_shut_) ready |= kIn | abi::kPollRdHup;
+    if (receive_shut_ && send_shut_) ready |= abi::kPollHup;
   }
   absl::MutexLock lock(&node_->mu);
   if (!node_->listening) return (ready | abi::kPollHup | kUnixOut) & mask;

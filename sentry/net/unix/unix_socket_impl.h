@@ -45,6 +45,7 @@ class UnixSocket final : public Socket {
   std::pair<UnixLink, UnixLink> MakeLinks(const Ref<Side>& far_side, int32_t far_send_buffer, abi::Ucred far_owner) const;
   Result<void> ConnectStream(UnixNode& target);
   Result<void> ConnectDatagram(Ref<UnixNode> target);
+  void ChangePeer(RefPtr<UnixNode> peer);
   void Disconnect();
   Result<void> EnsureName();
   Result<size_t> SendStream(const SendRequest& request, const UnixLink& link);
@@ -58,12 +59,13 @@ class UnixSocket final : public Socket {
   wait::EventMask DatagramReadiness();
 
   const abi::Ucred owner_;
+  abi::Ucred pair_peer_{0, ~0u, ~0u};  // SOCK_DGRAM: of socketpair(2) only, whatever becomes of the peer; set before it is shared
   const Ref<UnixNode> node_;
   mutable absl::Mutex bind_mu_;
   UnixName name_ ABSL_GUARDED_BY(bind_mu_);
   mutable absl::Mutex mu_;
   UnixLink link_ ABSL_GUARDED_BY(mu_);
-  bool send_shut_ ABSL_GUARDED_BY(mu_) = false;  // SOCK_DGRAM
+  bool receive_shut_ ABSL_GUARDED_BY(mu_) = false, send_shut_ ABSL_GUARDED_BY(mu_) = false;  // without a link
 };
 
 }  // namespace rampart::net
