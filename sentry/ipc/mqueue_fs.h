@@ -62,6 +62,7 @@ class MqDescription final : public vfs::FileDescription {
   wait::EventMask Readiness(wait::EventMask mask) override { return inode_->queue().Readiness() & mask; }
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { inode_->queue().events().Register(entry, mask); }
   void EventUnregister(wait::WaitEntry& entry) override { inode_->queue().events().Unregister(entry); }
+  Result<void> Sync(bool) override { return Errno::kEINVAL; }
   // A process that closes any of its descriptors of the queue loses its registration.
   Result<void> OnClose(Caller& caller) override;
 

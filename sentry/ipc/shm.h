@@ -19,12 +19,13 @@ namespace rampart::ipc {
 
 class ShmTable;
 
-class ShmSegment final : public mm::Mappable {
+class ShmSegment final : public mm::Mappable, public mm::Punchable {
  public:
   Result<mm::Translation> Translate(mm::FileRange required, mm::FileRange optional, bool write) override;
   Result<void> AddMapping(mm::MappingSpace&, mm::FileRange, bool, bool) override;
   void RemoveMapping(mm::MappingSpace&, mm::FileRange, bool, bool) override;
   Result<void> Msync(mm::FileRange) override { return Ok(); }
+  Result<void> PunchPages(mm::FileRange range) override { return memory->PunchPages(range); }
   uint64_t AttachedBytes() const override { return size; }
 
   // Guarded by the table's lock, but for `size`, `key`, `memory` and `table`, which do not change.

@@ -4,14 +4,32 @@
 
 namespace rampart::kernel {
 
+namespace {
+
+// As in pidfs: a regular file to the kernel, without a type to fstat(2), and nothing about it changes.
+class PidfdInode final : public vfs::Inode {
+ public:
+  explicit PidfdInode(Ref<vfs::Inode> shown)
+      : Inode(Ref<vfs::Filesystem>::Share(&shown->fs()), shown->ino(), vfs::FileType::kRegular), shown_(std::move(shown)) {}
+  Result<vfs::Attr> GetAttr(const Caller& caller) override { return shown_->GetAttr(caller); }
+  Result<void> SetAttr(const Caller&, const vfs::AttrChange&) override { return Errno::kEOPNOTSUPP; }
+
+ private:
+  const Ref<vfs::Inode> shown_;
+};
+
+}  // namespace
+
 Ref<Pidfd> Pidfd::Create(Ref<ThreadGroup> group, uint32_t flags) {
-  vfs::Path path = vfs::NewAnonymousPath(vfs::NewAnonymousInode(vfs::FileType::kRegular, 0600, 0, 0), "anon_inode:[pidfd]");
+  Ref<vfs::Inode> inode = MakeRef<PidfdInode>(vfs::NewAnonymousInode(vfs::FileType{0}, 0700, 0, 0));
+  vfs::Path path = vfs::NewAnonymousPath(std::move(inode), "anon_inode:[pidfd]");
   return MakeRef<Pidfd>(std::move(path), std::move(group), flags | abi::kORdWr);
 }
 
 Pidfd::Pidfd(vfs::Path path, Ref<ThreadGroup> group, uint32_t flags) : vfs::FileDescription(std::move(path), flags), group_(std::move(group)) {}
 
 wait::EventMask Pidfd::Readiness(wait::EventMask mask) {
+  if (!group_->leader()) return abi::kPollHup | (mask & (abi::kPollIn | abi::kPollRdNorm));  // nobody is left to wait for
   return group_->exited() ? mask & (abi::kPollIn | abi::kPollRdNorm) : 0;
 }
 

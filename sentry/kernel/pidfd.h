@@ -16,7 +16,9 @@ class Pidfd final : public vfs::FileDescription {
   Pidfd(vfs::Path path, Ref<ThreadGroup> group, uint32_t flags);
   const Ref<ThreadGroup>& group() const { return group_; }
 
-  bool seekable() const override { return false; }
+  // pread(2) and its like come as far as to find that there is nothing to read.
+  Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
+  Result<void> Sync(bool) override { return Errno::kEINVAL; }
   bool pollable() const override { return true; }
   wait::EventMask Readiness(wait::EventMask mask) override;
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override;

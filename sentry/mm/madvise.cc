@@ -3,6 +3,7 @@
 
 #include "abi/mman.h"
 #include "sentry/mm/memory_manager_impl.h"
+#include "sentry/mm/punchable.h"
 
 namespace rampart::mm {
 namespace {
@@ -62,8 +63,7 @@ Result<void> CheckAdvice(const Vma& vma, int advice) {
     case abi::kMadvWipeOnFork: return vma.anonymous() && !vma.shared ? Ok() : Result<void>(Errno::kEINVAL);
     case abi::kMadvRemove:
       if (vma.locked || !vma.file) return Errno::kEINVAL;
-      if (!vma.shared || !platform::Allows(vma.max_prot, Prot::kWrite)) return Errno::kEACCES;
-      return Errno::kEOPNOTSUPP;  // declared missing: Mappable has no way to punch a hole
+      return vma.shared && platform::Allows(vma.max_prot, Prot::kWrite) ? Ok() : Result<void>(Errno::kEACCES);
     default: return Ok();
   }
 }
@@ -83,11 +83,36 @@ Result<void> MemoryManager::Impl::PopulateAsAsked(AddrRange range, Prot access) 
   return Ok();
 }
 
+// MADV_REMOVE: area by area; a file's hole is told to all that map it, so not under the lock.
+Result<void> MemoryManager::Impl::RemovePages(AddrRange range) {
+  Result<void> result;
+  for (UserAddr at = range.start; at < range.end;) {
+    RefPtr<Mappable> file;
+    FileRange hole{0, 0};
+    {
+      absl::ReaderMutexLock lock(&mu);
+      const auto v = VmaAtOrAfter(at);
+      if (v == vmas.end() || v->first >= range.end) return Errno::kENOMEM;
+      if (v->first > at) result = Errno::kENOMEM;
+      TRY(CheckAdvice(v->second, abi::kMadvRemove));
+      const AddrRange part = Intersect(range, AddrRange{v->first, v->second.end});
+      file = v->second.file;
+      hole = FileRangeOf(v->second, v->first, part);
+      at = part.end;
+    }
+    auto* const punchable = dynamic_cast<Punchable*>(file.get());
+    if (punchable == nullptr) return Errno::kEOPNOTSUPP;
+    TRY(punchable->PunchPages(hole));
+  }
+  return result;
+}
+
 Result<void> MemoryManager::MAdvise(UserAddr address, uint64_t length, int advice) {
   if (!KnownAdvice(advice)) return Errno::kEINVAL;
   const AddrRange range = TRY(impl_->CheckRange(address, length, Errno::kEINVAL));
   if (range.length() == 0) return Ok();
   Impl& m = *impl_;
+  if (advice == abi::kMadvRemove) return m.RemovePages(range);
   absl::MutexLock lock(&m.mu);
   m.NoteThread();
   if (advice == abi::kMadvPopulateRead || advice == abi::kMadvPopulateWrite) {

@@ -239,6 +239,7 @@ struct MemoryManager::Impl {
   void Prefault(VmaMap::iterator v, AddrRange r) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   // MAP_POPULATE, mlock: everything that can be.
   Result<void> PopulateRange(AddrRange r, Prot access) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  Result<void> RemovePages(AddrRange range) ABSL_LOCKS_EXCLUDED(mu);
   Result<void> PopulateAsAsked(AddrRange range, Prot access) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void NoteThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   Result<void> ResolveUnknownFault(VmaMap::iterator v, UserAddr address, bool page_was_mapped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
@@ -250,6 +251,7 @@ struct MemoryManager::Impl {
   // --- mremap.cc
   struct RemapArgs;
   Result<UserAddr> Move(const Caller& caller, const RemapArgs& args) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  Result<UserAddr> MoveEach(const Caller& caller, const RemapArgs& args) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
   void MovePmas(AddrRange from, UserAddr to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
 
   // --- mlock.cc

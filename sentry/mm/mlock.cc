@@ -1,4 +1,6 @@
 // mlock and mlockall: memory never leaves by itself here, so locking means accounting and bringing in.
+#include <algorithm>
+
 #include "abi/mman.h"
 #include "sentry/mm/memory_manager_impl.h"
 
@@ -36,8 +38,15 @@ Result<void> MemoryManager::MLock(const Caller& caller, UserAddr address, uint64
     }
     TRY(m.CheckLockLimit(caller, range.length() - already, Errno::kENOMEM));
   }
-  if (!m.RangeCovered(range)) return Errno::kENOMEM;
-  TRY(m.MarkLocked(range, lock, on_fault));
+  AddrRange covered{range.start, range.start};
+  for (auto v = m.FindVma(range.start); v != m.vmas.end() && v->first <= covered.end && covered.end < range.end; ++v) covered.end = v->second.end;
+  covered.end = std::min(covered.end, range.end);
+  // What lies before a hole is locked, or unlocked, all the same.
+  if (covered.length() != 0) TRY(m.MarkLocked(covered, lock, on_fault));
+  if (covered.end < range.end) {
+    m.FinishChange();
+    return Errno::kENOMEM;
+  }
   Result<void> result;
   if (lock && !on_fault) {
     result = m.PopulateRange(range, Prot::kNone);

@@ -167,13 +167,15 @@ class Model {
     const uint64_t pages = 1 + rng_() % 8;
     const bool ok = p.app.mm().MRemap(caller_, from, pages * kPageSize, pages * kPageSize, abi::kMremapMayMove | abi::kMremapFixed, to).ok();
     if (!ok) return Resync(p, to, pages);
-    std::vector<ModelPage> moved;
+    ASSERT_TRUE(p.pages.contains(from));
+    // Holes stay behind, and leave what is at their place.
     for (uint64_t i = 0; i < pages; ++i) {
-      ASSERT_TRUE(p.pages.contains(from + i * kPageSize));
-      moved.push_back(p.pages.at(from + i * kPageSize));
-      p.pages.erase(from + i * kPageSize);
+      const auto it = p.pages.find(from + i * kPageSize);
+      if (it == p.pages.end()) continue;
+      const ModelPage moved = it->second;
+      p.pages.erase(it);
+      p.pages.insert_or_assign(to + i * kPageSize, moved);
     }
-    for (uint64_t i = 0; i < pages; ++i) p.pages.insert_or_assign(to + i * kPageSize, moved[i]);
   }
   // A failed fixed mremap may have unmapped its target.
   void Resync(Process& p, UserAddr a, uint64_t pages) {

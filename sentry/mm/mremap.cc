@@ -85,6 +85,19 @@ Result<UserAddr> MemoryManager::Impl::Move(const Caller& caller, const RemapArgs
   return to;
 }
 
+// Since Linux 6.17 a move that changes no length takes all areas of its range with it, and the holes between them.
+Result<UserAddr> MemoryManager::Impl::MoveEach(const Caller& caller, const RemapArgs& args) {
+  const AddrRange all = args.old_range;
+  for (UserAddr at = all.start; at < all.end;) {
+    const auto v = VmaAtOrAfter(at);
+    if (v == vmas.end() || v->first >= all.end) break;
+    const AddrRange piece{std::max(v->first, at), std::min(v->second.end, all.end)};
+    at = piece.end;
+    TRY(Move(caller, RemapArgs{piece, piece.length(), true, args.keep_old, args.new_address + (piece.start - all.start)}));
+  }
+  return args.new_address;
+}
+
 Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_address, uint64_t old_length, uint64_t new_length, uint32_t flags,
                                        UserAddr new_address) {
   if ((flags & ~(kMayMove | kFixed | kDontUnmap)) != 0) return Errno::kEINVAL;
@@ -108,7 +121,8 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   TRY(m.CheckUnsealed(old));
   if (fixed) TRY(m.CheckUnsealed(AddrRange{new_address, new_address + new_length}));
 
-  if (fixed && old.length() > new_length) {  // what is cut off need not be all mapped
+  if (fixed && old.length() > new_length) {
+    if (old.start + new_length > v->second.end) return Errno::kEFAULT;
     const AddrRange tail{old.start + new_length, old.end};
     TRY(m.IsolateVmas(tail));
     m.RemoveVmas(tail, Impl::Unmap::kYes);
@@ -118,7 +132,8 @@ Result<UserAddr> MemoryManager::MRemap(const Caller& caller, UserAddr old_addres
   if (fixed || move.keep_old || old.length() == 0) {
     if (old.length() == 0 && !v->second.shared) return Errno::kEINVAL;
     if (old.length() == 0 && (flags & kMayMove) == 0) return Errno::kENOMEM;
-    auto result = m.Move(caller, move);
+    const bool several = fixed && old.length() == new_length && old.end > v->second.end;
+    auto result = several ? m.MoveEach(caller, move) : m.Move(caller, move);
     m.FinishChange();
     return result;
   }

@@ -1,6 +1,7 @@
 #include "sentry/mm/shared_memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <atomic>
 
 #include "base/safe_math.h"
@@ -28,6 +29,17 @@ uint64_t SharedMemory::resident() const {
   uint64_t bytes = 0;
   for (const auto& [start, range] : runs_) bytes += range.length();
   return bytes;
+}
+
+Result<void> SharedMemory::PunchPages(FileRange range) {
+  absl::MutexLock lock(&mu_);
+  auto run = runs_.upper_bound(range.start);
+  if (run != runs_.begin()) --run;
+  for (; run != runs_.end() && run->first < range.end; ++run) {
+    const uint64_t from = std::max(run->first, range.start), to = std::min(run->first + run->second.length(), range.end);
+    if (from < to) std::memset(memory_file_->At(run->second.start + (from - run->first)), 0, to - from);
+  }
+  return Ok();
 }
 
 Result<Translation> SharedMemory::Translate(FileRange required, FileRange optional, bool) {

@@ -7,10 +7,11 @@
 #include "absl/synchronization/mutex.h"
 #include "sentry/mm/mappable.h"
 #include "sentry/mm/memory_file.h"
+#include "sentry/mm/punchable.h"
 
 namespace rampart::mm {
 
-class SharedMemory final : public Mappable, public MappingIdentity {
+class SharedMemory final : public Mappable, public MappingIdentity, public Punchable {
  public:
   // `length` is rounded up to pages. Pages come into being when touched. `name` is what /proc/PID/maps shows.
   static Ref<SharedMemory> Create(Ref<MemoryFile> memory_file, uint64_t length, std::string name = "/dev/zero (deleted)");
@@ -19,6 +20,8 @@ class SharedMemory final : public Mappable, public MappingIdentity {
   Result<void> AddMapping(MappingSpace&, FileRange, bool, bool) override { return Ok(); }
   void RemoveMapping(MappingSpace&, FileRange, bool, bool) override {}
   Result<void> Msync(FileRange) override { return Ok(); }
+  // Nobody knows who maps it, so the pages stay, with zeros in them.
+  Result<void> PunchPages(FileRange range) override;
 
   std::string MappedName() const override { return name_; }
   uint64_t device() const override { return 1; }  // as Linux's internal shmem mount: 00:01

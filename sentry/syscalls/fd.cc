@@ -81,15 +81,16 @@ Result<vfs::RecordLock> DecodeLock(Task& task, vfs::FileDescription& file, const
 
 Result<Word> SetLock(Task& task, Fd fd, vfs::FileDescription& file, UserAddr address, bool ofd, bool wait) {
   const UserFlock user = TRY(task.CopyIn(UserIn<UserFlock>(address)));
-  if (ofd && user.pid != 0) return Errno::kEINVAL;
   const vfs::RecordLock lock = TRY(DecodeLock(task, file, user, ofd));
+  const bool type_is_known = user.type == kFRdLck || user.type == kFWrLck;
+  if (type_is_known && (user.type == kFRdLck ? !file.readable() : !file.writable())) return Errno::kEBADF;
+  if (ofd && user.pid != 0) return Errno::kEINVAL;
   vfs::FileLocks& locks = file.path().dentry->inode()->extras().locks;
   if (user.type == kFUnLck) {
     locks.Clear(lock.owner, lock.start, lock.end);
     return Word{0};
   }
-  if (user.type != kFRdLck && user.type != kFWrLck) return Errno::kEINVAL;
-  if (user.type == kFRdLck ? !file.readable() : !file.writable()) return Errno::kEBADF;
+  if (!type_is_known) return Errno::kEINVAL;
   Result<void> result = locks.Set(lock, wait);
   if (!result.ok() && result.error() == Errno::kEAGAIN && wait) {
     result = WaitForLock(task, locks.queue(), [&] { return locks.Set(lock, true); });
@@ -315,6 +316,7 @@ Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
     case kFionread:
       if (file->path().dentry->inode()->type() == vfs::FileType::kRegular) {
         const vfs::Attr attr = TRY(file->path().dentry->inode()->GetAttr(task));
+        if (attr.type != vfs::FileType::kRegular) break;  // a pidfd
         const int64_t left = static_cast<int64_t>(attr.size) - static_cast<int64_t>(file->position());
         TRY(task.CopyOut(UserOut<int32_t>(argument), static_cast<int32_t>(left)));
         return Word{0};

@@ -26,6 +26,13 @@ constexpr int kLegacyFlags = abi::kMapType | abi::kMapFixed | abi::kMapAnonymous
                              abi::kMapExecutable | abi::kMapLocked | abi::kMapNoReserve | abi::kMapPopulate | abi::kMapNonBlock |
                              abi::kMapStack | abi::kMapHugeTlb;
 
+bool IsOccupied(kernel::Task& task, UserAddr start, uint64_t length) {
+  for (const mm::VmaInfo& vma : task.mm().Vmas()) {
+    if (vma.range.start < start + length && start < vma.range.end) return true;
+  }
+  return false;
+}
+
 Result<void> ConfigureFile(kernel::Task& task, mm::MMapArgs& args, Fd fd) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
@@ -65,7 +72,11 @@ Result<Word> SysMmap(kernel::Task& task, UserAddr address, uint64_t length, int 
     if ((flags & abi::kMapHugeTlb) != 0) return Errno::kENOMEM;  // the pool of huge pages is empty
   } else {
     args.offset = offset;
-    TRY(ConfigureFile(task, args, fd));
+    Result<void> configured = ConfigureFile(task, args, fd);
+    // Linux looks at the place before it looks at the file.
+    const bool about_file = !configured.ok() && configured.error() != Errno::kEBADF && args.length != 0;
+    if (about_file && args.fixed_noreplace && PageAligned(address) && IsOccupied(task, address, length)) return Errno::kEEXIST;
+    TRY(std::move(configured));
     if ((flags & abi::kMapHugeTlb) != 0) return Errno::kEINVAL;  // no file here is of a huge-page file system
   }
   return task.mm().MMap(task, std::move(args));

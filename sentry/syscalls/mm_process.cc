@@ -38,16 +38,31 @@ struct Transfer {
   mm::MemoryManager& from;
   mm::MemoryManager& to;
   bool to_is_foreign;
+  bool reads;  // process_vm_readv
   mm::MemoryManager& remote;
   Ranges& remote_ranges;
 };
+
+// How many of `n` bytes lie in areas that may be read: others are told so, though the processor could read what may be written or executed.
+size_t Readable(const mm::MemoryManager& from, UserAddr start, size_t n) {
+  UserAddr at = start;
+  while (at < start + n) {
+    const std::optional<mm::VmaInfo> vma = from.FindVma(at);
+    if (!vma || !platform::Allows(vma->prot, platform::Prot::kRead)) break;
+    at = vma->range.end;
+  }
+  return std::min<size_t>(n, at - start);
+}
 
 // Copies through a buffer of ours; stops at the first byte that cannot be read or written.
 Result<size_t> CopyRange(const Transfer& transfer, UserAddr from, UserAddr to, size_t n) {
   std::array<std::byte, 16 << 10> buffer;
   size_t done = 0;
   while (done < n) {
-    const auto piece = std::span(buffer).first(std::min(n - done, buffer.size()));
+    size_t size = std::min(n - done, buffer.size());
+    if (transfer.reads) size = Readable(transfer.from, from + done, size);
+    if (size == 0) break;
+    const auto piece = std::span(buffer).first(size);
     const Result<size_t> in = transfer.from.CopyInPartial(from + done, piece);
     if (!in.ok()) break;
     const auto bytes = piece.first(*in);
@@ -106,8 +121,8 @@ Result<Word> ProcessVm(Task& task, const Request& request, bool write) {
   if (!theirs) return Errno::kESRCH;
   if (!MayAttach(task, *target)) return Errno::kEPERM;
   mm::MemoryManager& mine = task.mm();
-  if (write) return CopyRanges({mine, *theirs, theirs.get() != &mine, *theirs, remote}, local, remote);
-  return CopyRanges({*theirs, mine, false, *theirs, remote}, remote, local);
+  if (write) return CopyRanges({mine, *theirs, theirs.get() != &mine, false, *theirs, remote}, local, remote);
+  return CopyRanges({*theirs, mine, false, true, *theirs, remote}, remote, local);
 }
 
 // Linux: process_madvise_remote_valid.

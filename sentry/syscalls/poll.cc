@@ -38,9 +38,9 @@ struct FdSets {
   bool Wants(size_t word, uint64_t bit) const { return ((read[word] | write[word] | except[word]) & bit) != 0; }
 };
 
-constexpr wait::EventMask kReadEvents = abi::kPollRdNorm | abi::kPollRdBand | abi::kPollIn | abi::kPollHup | abi::kPollErr;
-constexpr wait::EventMask kWriteEvents = abi::kPollWrBand | abi::kPollWrNorm | abi::kPollOut | abi::kPollErr;
-constexpr wait::EventMask kExceptEvents = abi::kPollPri;
+constexpr wait::EventMask kReadEvents = abi::kPollNval | abi::kPollRdNorm | abi::kPollRdBand | abi::kPollIn | abi::kPollHup | abi::kPollErr;
+constexpr wait::EventMask kWriteEvents = abi::kPollNval | abi::kPollWrBand | abi::kPollWrNorm | abi::kPollOut | abi::kPollErr;
+constexpr wait::EventMask kExceptEvents = abi::kPollNval | abi::kPollPri;
 
 // Linux looks at no more descriptors than the table has room for: 64, or a power of two of 128s.
 uint32_t TableSize(kernel::Task& task) {
@@ -72,7 +72,8 @@ Result<std::vector<PollItem>> SelectItems(kernel::Task& task, const FdSets& sets
     if (!sets.Wants(fd / 64, bit)) continue;
     PollItem item;
     item.file = TRY(task.fds().Get(Fd{static_cast<int32_t>(fd)}));
-    if ((item.file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+    // A descriptor of O_PATH is one, but cannot be asked.
+    if ((item.file->flags() & abi::kOPath) != 0) item.file = nullptr, item.got = abi::kPollNval;
     if ((sets.read[fd / 64] & bit) != 0) item.wanted |= kReadEvents;
     if ((sets.write[fd / 64] & bit) != 0) item.wanted |= kWriteEvents;
     if ((sets.except[fd / 64] & bit) != 0) item.wanted |= kExceptEvents;

@@ -4,11 +4,13 @@
 #include <optional>
 #include <vector>
 
+#include "sentry/fs/eventfd/eventfd.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/path_arg.h"
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/socket_common.h"
+#include "sentry/syscalls/splice.h"
 #include "sentry/syscalls/write_limit.h"
 #include "sentry/vfs/path_observer.h"
 #include "sentry/vfs/watches.h"
@@ -145,9 +147,26 @@ Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t coun
   }
   if (!file->readable()) return Errno::kEBADF;
   Ranges ranges = TRY(ReadIovec(task, vec, count));
-  if (ranges.empty()) return Word{0};
-  TRY(CheckFlags(rwf));
-  return DoRead(task, *file, std::move(ranges), at, rwf);
+  const bool nothing = ranges.empty();
+  if (!nothing) TRY(CheckFlags(rwf));
+  const Word n = nothing ? Word{0} : TRY(DoRead(task, *file, std::move(ranges), at, rwf));
+  // A vector that gets nothing is an access all the same (Linux: vfs_readv).
+  if (n == 0 && (file->flags() & vfs::kONonotify) == 0) vfs::NotifyWatches(file->path(), vfs::kInAccess);
+  return n;
+}
+
+// Area by area: what a vector is to files whose write knows only one.
+Result<Word> WriteEach(Task& task, vfs::FileDescription& file, const Ranges& ranges, uint32_t rwf) {
+  if ((rwf & ~abi::kRwfHipri) != 0) return Errno::kEOPNOTSUPP;
+  Word done = 0;
+  for (const mm::AddrRange& range : ranges) {
+    const Result<Word> n = DoWrite(task, file, Ranges{range}, std::nullopt, rwf);
+    if (!n.ok() && done == 0) return n.error();
+    if (!n.ok()) break;
+    done += *n;
+    if (*n < range.length()) break;
+  }
+  return done;
 }
 
 Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
@@ -161,7 +180,13 @@ Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t cou
   Ranges ranges = TRY(ReadIovec(task, vec, count));
   if (ranges.empty()) return Word{0};
   TRY(CheckFlags(rwf));
+  if (dynamic_cast<const fs::EventFd*>(file.get()) != nullptr) return WriteEach(task, *file, ranges, rwf);
   return DoWrite(task, *file, std::move(ranges), at, rwf);
+}
+
+void NotifyCopied(const vfs::FileDescription& in, const vfs::FileDescription& out) {
+  vfs::NotifyWatches(in.path(), vfs::kInAccess);
+  vfs::NotifyWatches(out.path(), vfs::kInModify);
 }
 
 struct CopyEnd {
@@ -169,36 +194,39 @@ struct CopyEnd {
   std::optional<uint64_t> offset;  // none: the file's position
 };
 
+struct CopySource {
+  vfs::FileDescription& file;
+  uint64_t offset;
+};
+
 // Moves bytes between two files through a kernel buffer. Short when the source ends or the destination takes no more.
-Result<uint64_t> CopyBytes(Task& task, CopyEnd& in, CopyEnd& out, uint64_t count) {
+Result<uint64_t> CopyBytes(Task& task, CopySource& in, CopyEnd& out, uint64_t count) {
   std::vector<std::byte> buffer(static_cast<size_t>(std::min<uint64_t>(count, 64 * 1024)));
   uint64_t done = 0;
   while (done < count && !(done > 0 && task.Interrupted())) {
-    const Result<uint64_t> allowed = AllowedBytes(task, out.file, out.offset, std::min<uint64_t>(buffer.size(), count - done), false);
-    if (!allowed.ok()) return done > 0 ? Result<uint64_t>(done) : allowed.error();
-    const size_t chunk = static_cast<size_t>(*allowed);
-    const std::span<std::byte> room(buffer.data(), chunk);
+    const std::span<std::byte> room(buffer.data(), static_cast<size_t>(std::min<uint64_t>(buffer.size(), count - done)));
     mm::BufferDst dst(room);
-    const auto read = [&]() -> Result<size_t> { return in.offset ? in.file.PRead(task, dst, *in.offset, 0) : in.file.Read(task, dst, 0); };
+    const auto read = [&] { return in.file.PRead(task, dst, in.offset, 0); };
     const Result<size_t> got = in.file.nonblocking() || done > 0
                                    ? read()
                                    : kernel::BlockOn<size_t>(task, in.file, abi::kPollIn, Deadline::Never(), read);
     if (!got.ok()) return done > 0 ? Result<uint64_t>(done) : got.error();
     if (*got == 0) break;
-    const std::span<const std::byte> filled(buffer.data(), *got);
+    // Nothing is too long for a file that is not written.
+    const Result<uint64_t> allowed = AllowedBytes(task, out.file, out.offset, *got, false);
+    if (!allowed.ok()) return done > 0 ? Result<uint64_t>(done) : allowed.error();
+    const std::span<const std::byte> filled(buffer.data(), static_cast<size_t>(*allowed));
     mm::BufferSrc src(filled);
     size_t put = 0;
-    while (put < *got) {
+    while (put < filled.size()) {
       const auto write = [&]() -> Result<size_t> {
         return out.offset ? out.file.PWrite(task, src, *out.offset, 0, nullptr) : out.file.Write(task, src, 0);
       };
       const Result<size_t> n =
           out.file.nonblocking() ? write() : kernel::BlockOn<size_t>(task, out.file, abi::kPollOut, Deadline::Never(), write);
       if (!n.ok() || *n == 0) {
-        if (!n.ok() && n.error() == Errno::kEPIPE) SendOwnSignal(task, abi::kSigPipe);
-        // What was read and could not be written goes back to a source that has a position.
-        if (!in.offset && in.file.seekable()) (void)in.file.Seek(task, -static_cast<int64_t>(*got - put), abi::kSeekCur);
-        if (in.offset) *in.offset += put;
+        if (!n.ok() && n.error() == Errno::kEPIPE && SignalsBrokenPipe(out.file)) SendOwnSignal(task, abi::kSigPipe);
+        in.offset += put;
         done += put;
         if (done > 0 || n.ok()) return done;
         return n.error();
@@ -206,9 +234,9 @@ Result<uint64_t> CopyBytes(Task& task, CopyEnd& in, CopyEnd& out, uint64_t count
       put += *n;
       if (out.offset) *out.offset += *n;
     }
-    if (in.offset) *in.offset += *got;
-    done += *got;
-    if (*got < buffer.size() && !in.file.seekable()) break;
+    in.offset += put;
+    done += put;
+    if (put < *got) break;
   }
   return done;
 }
@@ -216,13 +244,16 @@ Result<uint64_t> CopyBytes(Task& task, CopyEnd& in, CopyEnd& out, uint64_t count
 Result<std::optional<uint64_t>> ReadOffset(Task& task, UserInOut<int64_t> user, const vfs::FileDescription& file) {
   if (!user) return std::optional<uint64_t>();
   const int64_t value = TRY(task.CopyIn(UserIn<int64_t>(user.address())));
+  if (!file.seekable()) return Errno::kESPIPE;
   TRY(CheckOffset(file, value));
   return std::optional<uint64_t>(static_cast<uint64_t>(value));
 }
 
-Result<void> WriteOffset(Task& task, UserInOut<int64_t> user, const CopyEnd& end) {
-  if (!user) return Ok();
-  return task.CopyOut(UserOut<int64_t>(user.address()), static_cast<int64_t>(*end.offset));
+// Where a copy has come to: told, or the file's position from now on.
+Result<void> TellOffset(Task& task, UserInOut<int64_t> user, vfs::FileDescription& file, uint64_t offset) {
+  if (user) return task.CopyOut(UserOut<int64_t>(user.address()), static_cast<int64_t>(offset));
+  (void)file.Seek(task, static_cast<int64_t>(offset), abi::kSeekSet);
+  return Ok();
 }
 
 Result<void> CheckNewSize(Task& task, vfs::Inode& inode, uint64_t size) {
@@ -234,6 +265,11 @@ Result<void> CheckNewSize(Task& task, vfs::Inode& inode, uint64_t size) {
 }
 
 }  // namespace
+
+bool SignalsBrokenPipe(vfs::FileDescription& file) {
+  const auto* const socket = dynamic_cast<const net::Socket*>(&file);
+  return socket == nullptr || socket->type() == abi::kSockStream;
+}
 
 void SendOwnSignal(Task& task, int signo) {
   abi::SigInfo info;
@@ -310,19 +346,24 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
   const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd));
   if (!in->readable()) return Errno::kEBADF;
   if (in->path().dentry->IsDirectory()) return Errno::kEINVAL;
-  CopyEnd from{*in, TRY(ReadOffset(task, offset, *in))};
-  if (count > static_cast<uint64_t>(INT64_MAX) || from.offset.value_or(in->position()) + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
+  const std::optional<uint64_t> given = TRY(ReadOffset(task, offset, *in));
+  CopySource from{*in, given.value_or(in->position())};
+  if (count > static_cast<uint64_t>(INT64_MAX) || from.offset + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
   if (!out->writable()) return Errno::kEBADF;
   if (!in->seekable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
+  count = std::min(count, abi::kMaxRwCount);
+  // Both ends go on from where they were at the start, which matters where they are one description.
   CopyEnd to{*out, std::nullopt};
-  // A pipe is asked for room before the source for bytes.
-  if (out->inode()->type() == vfs::FileType::kFifo && (out->Readiness(abi::kPollErr) & abi::kPollErr) != 0) {
-    SendOwnSignal(task, abi::kSigPipe);
-    return Errno::kEPIPE;
+  const bool moves_out = out->inode()->type() == vfs::FileType::kRegular && out->seekable();
+  if (moves_out) to.offset = out->position();
+  const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
+  const uint64_t n = TRY(to_pipe ? SendToPipe(task, *in, from.offset, *out, count) : CopyBytes(task, from, to, count));
+  if (n > 0) {
+    NotifyCopied(*in, *out);
+    if (moves_out) (void)out->Seek(task, static_cast<int64_t>(*to.offset), abi::kSeekSet);
+    TRY(TellOffset(task, offset, *in, from.offset));
   }
-  const uint64_t n = TRY(CopyBytes(task, from, to, std::min(count, abi::kMaxRwCount)));
-  TRY(WriteOffset(task, offset, from));
   return static_cast<Word>(n);
 }
 
@@ -334,8 +375,7 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
     if (!user) return std::optional<uint64_t>();
     return std::optional<uint64_t>(static_cast<uint64_t>(TRY(task.CopyIn(UserIn<int64_t>(user.address())))));
   };
-  CopyEnd from{*in, TRY(offset_at(in_offset))};
-  CopyEnd to{*out, TRY(offset_at(out_offset))};
+  const std::optional<uint64_t> given_in = TRY(offset_at(in_offset)), given_out = TRY(offset_at(out_offset));
   if (flags != 0) return Errno::kEINVAL;
   const vfs::Inode& from_inode = *in->path().dentry->inode();
   const vfs::Inode& to_inode = *out->path().dentry->inode();
@@ -343,19 +383,28 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
   if (from_inode.type() != vfs::FileType::kRegular || to_inode.type() != vfs::FileType::kRegular) return Errno::kEINVAL;
   if (!in->readable() || !out->writable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEBADF;
   if (&from_inode.fs() != &to_inode.fs()) return Errno::kEXDEV;  // since Linux 5.19 the caller copies by itself then
-  const uint64_t a = from.offset.value_or(in->position()), b = to.offset.value_or(out->position());
+  const uint64_t a = given_in.value_or(in->position()), b = given_out.value_or(out->position());
   if (a + length < a || b + length < b) return Errno::kEOVERFLOW;
   if (static_cast<int64_t>(a) < 0 || static_cast<int64_t>(b) < 0) return Errno::kEINVAL;
   // What lies beyond the end of the source does not count, for what overlaps either (Linux: generic_copy_file_checks).
   const uint64_t size = TRY(in->path().dentry->inode()->GetAttr(task)).size;
   length = std::min({length, abi::kMaxRwCount, size - std::min(size, a)});
+  if (b >= task.limit(abi::Resource::kFsize)) {  // however little there is to copy
+    SendOwnSignal(task, abi::kSigXfsz);
+    return Errno::kEFBIG;
+  }
   if (length == 0) return Word{0};
   if (&from_inode == &to_inode) {
     if (a < b + length && b < a + length) return Errno::kEINVAL;
   }
+  CopySource from{*in, a};
+  CopyEnd to{*out, b};
   const uint64_t n = TRY(CopyBytes(task, from, to, length));
-  TRY(WriteOffset(task, in_offset, from));
-  TRY(WriteOffset(task, out_offset, to));
+  if (n > 0) {
+    NotifyCopied(*in, *out);
+    TRY(TellOffset(task, in_offset, *in, from.offset));
+    TRY(TellOffset(task, out_offset, *out, *to.offset));
+  }
   return static_cast<Word>(n);
 }
 
@@ -391,10 +440,12 @@ Result<Word> SysSync(Task& task) {
 Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length, uint32_t flags) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   int64_t end = 0;
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if ((flags & ~7u) != 0 || offset < 0 || __builtin_add_overflow(offset, length, &end) || end < offset) return Errno::kEINVAL;
   const vfs::FileType type = file->inode()->type();
   if (!file->seekable() || (type != vfs::FileType::kRegular && type != vfs::FileType::kDirectory)) return Errno::kESPIPE;
-  TRY(file->Sync(true));
+  const Result<void> done = file->Sync(true);
+  if (!done.ok() && done.error() != Errno::kEINVAL) return done.error();  // EINVAL: there is nothing that fsync(2) could do either
   return Word{0};
 }
 
@@ -409,7 +460,8 @@ Result<Word> SysFadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t ad
 Result<Word> SysReadahead(Task& task, Fd fd, int64_t, uint64_t) {
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   if (!file->readable()) return Errno::kEBADF;
-  if (file->path().dentry->inode()->type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+  vfs::Inode& inode = *file->path().dentry->inode();
+  if (inode.type() != vfs::FileType::kRegular || TRY(inode.GetAttr(task)).type != vfs::FileType::kRegular) return Errno::kEINVAL;
   return Word{0};
 }
 
@@ -437,15 +489,15 @@ Result<Word> SysFtruncate(Task& task, Fd fd, int64_t length) {
 
 namespace {
 
-constexpr int32_t kAllocateKeepSize = 1;
+constexpr int32_t kAllocateKeepSize = 1, kAllocateZero = 0x10;
 
 // Linux: vfs_fallocate. What is well-formed may still be something that the filesystem cannot do.
 Result<void> CheckAllocateMode(int32_t mode) {
-  constexpr int32_t kPunchHole = 2, kCollapse = 8, kZero = 0x10, kInsert = 0x20, kUnshare = 0x40;
+  constexpr int32_t kPunchHole = 2, kCollapse = 8, kInsert = 0x20, kUnshare = 0x40;
   const bool keeps = (mode & kAllocateKeepSize) != 0;
   switch (mode & ~kAllocateKeepSize) {
     case 0:
-    case kZero:
+    case kAllocateZero:
     case kUnshare: return Ok();
     case kPunchHole: return keeps ? Ok() : Result<void>(Errno::kEOPNOTSUPP);
     case kCollapse:
@@ -468,8 +520,12 @@ Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64
   if (inode.type() != vfs::FileType::kRegular) return Errno::kENODEV;
   int64_t end = 0;
   if (__builtin_add_overflow(offset, length, &end)) return Errno::kEFBIG;
-  if ((mode & kAllocateKeepSize) == 0) TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(end)));
+  // What the filesystem does not do it refuses before it looks at the size; one in memory looks whether the size changes or not.
+  const bool in_memory = std::string_view(file->inode()->fs().type()) == "tmpfs";
+  const bool grows = (mode & kAllocateKeepSize) == 0 || in_memory;
+  if (grows && (mode & ~kAllocateKeepSize & (in_memory ? ~0 : ~kAllocateZero)) == 0) TRY(CheckNewSize(task, *file->inode(), static_cast<uint64_t>(end)));
   TRY(file->Allocate(task, static_cast<uint32_t>(mode), static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  TRY(vfs::DropPrivilegeBits(task, *file->inode()));
   return Word{0};
 }
 

@@ -167,11 +167,10 @@ void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std
 std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::RecvResult& got, uint64_t room, uint32_t flags, uint32_t& shown) {
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
-    if (room >= sizeof(abi::Cmsghdr) + sizeof(abi::Ucred)) {
-      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&got.ancillary.credentials, 1)));
-    } else {
-      shown |= abi::kMsgCtrunc;
-    }
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(&got.ancillary.credentials, 1));
+    const size_t fit = room < sizeof(abi::Cmsghdr) ? 0 : std::min<size_t>(room - sizeof(abi::Cmsghdr), bytes.size());
+    if (fit < bytes.size()) shown |= abi::kMsgCtrunc;
+    if (room >= sizeof(abi::Cmsghdr)) AppendControl(out, abi::kSolSocket, abi::kScmCredentials, bytes.first(fit));  // cut, as Linux does
   }
   for (const net::Control& c : got.controls) {
     if (room < out.size() + sizeof(abi::Cmsghdr) + c.bytes.size()) {
@@ -240,6 +239,7 @@ Result<Word> SysSendmsg(kernel::Task& task, Fd fd, UserIn<abi::Msghdr> message, 
   Outgoing out;
   out.ranges = TRY(ReadRanges(task, header.iov, header.iov_count));
   if (header.name != 0) out.to = TRY(ReadAddress(task, header.name, std::min<int64_t>(header.name_length, 128)));
+  TRY(socket->CheckBeforeControl());
   if (header.control != 0) TRY(ReadControl(task, header, out.ancillary, out.controls));
   if (socket->family() != abi::kAfUnix) out.ancillary.files.clear();
   out.flags = flags;

@@ -6,6 +6,7 @@
 
 #include "abi/types.h"
 #include "sentry/kernel/task.h"
+#include "sentry/vfs/file_description.h"
 
 namespace rampart::syscalls {
 
@@ -13,5 +14,7 @@ Result<Word> SysSplice(kernel::Task& task, Fd in, UserInOut<int64_t> in_offset, 
                        uint32_t flags);
 Result<Word> SysTee(kernel::Task& task, Fd in, Fd out, uint64_t length, uint32_t flags);
 Result<Word> SysVmsplice(kernel::Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, uint32_t flags);
+// sendfile(2) into a pipe, once: from `offset` on, which moves. EAGAIN: it is full.
+Result<uint64_t> SendToPipe(kernel::Task& task, vfs::FileDescription& in, uint64_t& offset, vfs::FileDescription& out, uint64_t length);
 
 }  // namespace rampart::syscalls

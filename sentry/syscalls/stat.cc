@@ -302,9 +302,12 @@ Result<Word> SysFchownat(Task& task, Fd dirfd, UserPath path, uint32_t uid, uint
 }
 
 Result<Word> SysUtimensat(Task& task, Fd dirfd, UserPath path, UserIn<abi::Timespec> times, uint32_t flags) {
-  if ((flags & ~(kNofollow | kEmpty)) != 0) return Errno::kEINVAL;
-  if (!times) return ChangeTimesAt(task, dirfd, path, nullptr, flags);
+  constexpr uint32_t kKnown = kNofollow | kEmpty;
+  if (!times) return (flags & ~kKnown) != 0 ? Errno::kEINVAL : ChangeTimesAt(task, dirfd, path, nullptr, flags);
   const std::vector<abi::Timespec> both = TRY(task.mm().CopyInArray(times, 2, 2));
+  constexpr int64_t kOmit = 0x3ffffffe;  // UTIME_OMIT
+  if (both[0].tv_nsec == kOmit && both[1].tv_nsec == kOmit) return Word{0};  // nothing to do: nothing is looked at
+  if ((flags & ~kKnown) != 0) return Errno::kEINVAL;
   return ChangeTimesAt(task, dirfd, path, both.data(), flags);
 }
 

@@ -181,7 +181,7 @@ constexpr SyscallTable kAmd64({
     Full<SysMremap>(Sysno::mremap),
     Full<SysMsync>(Sysno::msync),
     Partial<SysMincore>(Sysno::mincore, "A file's pages always count as cached, and pages come in together with their neighbours."),
-    Partial<SysMadvise>(Sysno::madvise, "MADV_REMOVE is EOPNOTSUPP; FREE drops at once; COLD, PAGEOUT, WILLNEED, HUGEPAGE have no effect; MERGEABLE as without CONFIG_KSM."),
+    Partial<SysMadvise>(Sysno::madvise, "FREE drops at once; COLD, PAGEOUT, WILLNEED, HUGEPAGE have no effect; MERGEABLE as without CONFIG_KSM."),
     Full<SysMlock>(Sysno::mlock),
     Full<SysMlock2>(Sysno::mlock2),
     Full<SysMunlock>(Sysno::munlock),

@@ -13,5 +13,7 @@ Result<uint64_t> AllowedBytes(kernel::Task& task, vfs::FileDescription& file, st
 
 // The signal of a write that nobody will read, or that is too long.
 void SendOwnSignal(kernel::Task& task, int signo);
+// Whether EPIPE brings SIGPIPE: sockets of messages break without.
+bool SignalsBrokenPipe(vfs::FileDescription& file);
 
 }  // namespace rampart::syscalls

@@ -23,6 +23,7 @@ class AnonymousInode final : public Inode {
     return attr_;
   }
   Result<void> SetAttr(const Caller&, const AttrChange& change) override {
+    if (type() == FileType{0}) return Errno::kEOPNOTSUPP;  // eventfd and its like, since Linux 6.16
     absl::MutexLock lock(&mu_);
     if (change.size) return Errno::kEINVAL;
     if (change.permissions) attr_.permissions = *change.permissions;

@@ -46,8 +46,12 @@ Result<void> FileDescription::SetFlags(const Caller& caller, uint32_t flags) {
     const Attr attr = TRY(path_.dentry->inode()->GetAttr(caller));
     if (attr.uid != caller.creds().fsuid && !caller.creds().HasCapability(abi::Capability::kFowner)) return Errno::kEPERM;
   }
+  // Files that never have anything to tell keep O_ASYNC as they were opened.
+  const FileType type = path_.dentry->inode()->type();
+  const bool tells = type != FileType::kRegular && type != FileType::kDirectory;
+  const uint32_t settable = tells ? kSettableFlags : kSettableFlags & ~abi::kOAsync;
   uint32_t now = old;
-  while (!flags_.compare_exchange_weak(now, (now & ~kSettableFlags) | (flags & kSettableFlags), std::memory_order_relaxed)) {
+  while (!flags_.compare_exchange_weak(now, (now & ~settable) | (flags & settable), std::memory_order_relaxed)) {
   }
   return Ok();
 }
@@ -85,9 +89,10 @@ Result<uint64_t> FileDescription::Seek(Caller& caller, int64_t offset, int whenc
     base = attr.size;
     if (whence == abi::kSeekData || whence == abi::kSeekHole) {
       // Without knowledge of holes a file is all data, with the hole that is at every file's end.
-      if (offset < 0 || static_cast<uint64_t>(offset) >= attr.size) return Errno::kENXIO;
-      if (whence == abi::kSeekData) base = static_cast<uint64_t>(offset);
-      offset = 0;
+      // What is negative lies before the end (Linux: default_llseek).
+      if (offset >= static_cast<int64_t>(attr.size)) return Errno::kENXIO;
+      if (whence == abi::kSeekData) base = 0;
+      else offset = 0;
     }
   }
   int64_t target = 0;

@@ -126,7 +126,7 @@ Result<Ref<FileDescription>> OpenChecked(Caller& caller, const Path& path, uint3
 
 Result<Ref<FileDescription>> OpenUnnamed(const Walk& walk, std::string_view path, uint32_t flags, uint32_t mode, uint64_t resolve) {
   if ((flags & abi::kOAccMode) == abi::kORdOnly) return Errno::kEINVAL;
-  const Path where = TRY(Lookup(walk, path, WalkArgs{.want_directory = true, .resolve = resolve}));
+  const Path where = TRY(Lookup(walk, path, WalkArgs{.follow_last = !Has(flags, abi::kONofollow), .want_directory = true, .resolve = resolve}));
   if (where.mount->read_only()) return Errno::kEROFS;
   Inode& directory = *where.dentry->inode();
   TRY(MayCreate(walk.caller, *where.dentry));
@@ -135,7 +135,7 @@ Result<Ref<FileDescription>> OpenUnnamed(const Walk& walk, std::string_view path
   if (!Has(flags, abi::kOExcl)) inode->extras().linkable.store(true, std::memory_order_relaxed);
   std::string name = "#" + std::to_string(inode->ino());
   const Path made{where.mount, Dentry::NewUnlinked(where.dentry, inode, std::move(name))};
-  flags &= ~(abi::kOTmpfile | abi::kOCreat | abi::kOTrunc);
+  flags &= ~(abi::kOCreat | abi::kOTrunc);  // fcntl(F_GETFL) tells O_TMPFILE
   return OpenChecked(walk.caller, made, flags, false);
 }
 

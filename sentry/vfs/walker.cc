@@ -49,7 +49,6 @@ Result<void> Walker::ToParent() {
     TRY(CheckSearch());
     const size_t length = std::min(rest_.find('/'), rest_.size());
     const std::string_view name = rest_.substr(0, length);
-    if (length > static_cast<size_t>(abi::kNameMax)) return Errno::kENAMETOOLONG;
     const std::string_view after = SkipSlashes(rest_.substr(length));
     if (after.empty()) {
       last_.assign(name);
@@ -173,6 +172,8 @@ Result<Ref<Dentry>> Walker::LookupChildLocked(Caller& caller, Dentry& directory,
     DentryCache::Forget(*known, false);
   }
   if (directory.IsDeleted()) return Errno::kENOENT;
+  // A filesystem's lookup says so, so that a last name comes after all that its and the other directory of a rename can be wrong about.
+  if (name.size() > static_cast<size_t>(abi::kNameMax)) return Errno::kENAMETOOLONG;
   RefPtr<Inode> found = TRY(inode.Lookup(caller, name, rest));
   return DentryCache::Enter(directory, name, std::move(found));
 }

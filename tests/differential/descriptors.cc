@@ -193,6 +193,8 @@ uint32_t Events(Rng& r) {
 void EpollCtl(World& w, Rng& r) {
   const int epoll = w.Fd(r, kEpoll), fd = w.Fd(r);
   if ((w.KindOf(epoll) & kEpoll) == 0) return Epoll(w, r);
+  // Whose signals an epoll hears of depends on who added the signalfd, and on whether that process is still there.
+  if (w.depth > 0 && (w.KindOf(fd) & kSignals) != 0) return;
   const int operation = r.Pick({EPOLL_CTL_ADD, EPOLL_CTL_ADD, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, 9});
   epoll_event event{};
   event.events = Events(r);

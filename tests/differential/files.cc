@@ -180,7 +180,7 @@ void Lseek(World& w, Rng& r) {
   const int fd = w.Fd(r, kFile);
   const long offset = r.OneIn(4) ? -Offset(r) : Offset(r);
   const int whence = r.Pick({SEEK_SET, SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE, SEEK_HOLE, 5});
-  if ((whence == SEEK_DATA || whence == SEEK_HOLE) && w.maps_files) return;
+  if ((whence == SEEK_DATA || whence == SEEK_HOLE) && w.vague_holes) return;
   if ((w.KindOf(fd) & kDirectory) != 0) return;  // a directory's offsets are its filesystem's own
   w.Say(lseek(fd, offset, whence), "lseek(%d, %ld, %d)", fd, offset, whence);
 }
@@ -203,7 +203,9 @@ void Fallocate(World& w, Rng& r) {
   long offset = Offset(r), length = Offset(r);
   if (offset > 1 << 20) offset = -offset;
   if (length > 1 << 20) length = -length;
-  w.Say(fallocate(fd, mode, offset, length), "fallocate(%d, %#x, %ld, %ld)", fd, static_cast<unsigned>(mode), offset, length);
+  const int result = fallocate(fd, mode, offset, length);
+  w.Say(result, "fallocate(%d, %#x, %ld, %ld)", fd, static_cast<unsigned>(mode), offset, length);
+  if (result == 0 && mode != 0x3) w.vague_holes = true;
 }
 
 void Sync(World& w, Rng& r) {

@@ -41,7 +41,7 @@ void Map(World& w, Rng& r) {
   void* at = mmap(w.Area(page), length, protection, flags, fd, offset);
   w.Say(at == MAP_FAILED ? -1 : 0, "mmap(@%zu, %zu, %d, %#x, %d, %ld)", page, length, protection, static_cast<unsigned>(flags), fd, offset);
   if (at != MAP_FAILED) w.Note("%s", w.AreaName(at).c_str());
-  if (at != MAP_FAILED && fd >= 0) w.maps_files = true;
+  if (at != MAP_FAILED && fd >= 0) w.vague_holes = true;
 }
 
 void Unmap(World& w, Rng& r) {

@@ -1,6 +1,8 @@
 // The small world that a random program lives in, and the lines that it prints about it: one a call, the same on every kernel that behaves the same.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <csetjmp>
 #include <csignal>
 #include <cstddef>
@@ -96,7 +98,9 @@ class World {
   int keys = 0;
   int depth = 0;  // of forks below the program's first process
   bool privileged = false;
-  bool maps_files = false;  // which holes of a file a mapping fills ahead of its use is a kernel's own choice: no SEEK_HOLE from then on
+  // Which holes of a file a mapping fills ahead of its use, and whether what is allocated and not written is one, is a filesystem's own choice:
+  // no SEEK_HOLE from then on, in the children that share the files neither.
+  bool& vague_holes = *static_cast<bool*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 
  private:
   void PrintTreeBelow(const std::string& path, int levels);

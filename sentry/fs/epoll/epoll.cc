@@ -59,8 +59,8 @@ class Epoll::Item final : public wait::WaitEntry, public vfs::LastCloseObserver 
   bool linked_ = false;
 };
 
-Ref<Epoll> Epoll::Create(const Caller& caller) {
-  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, caller.creds().fsuid, caller.creds().fsgid);
+Ref<Epoll> Epoll::Create(const Caller& /*caller*/) {
+  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<Epoll>(vfs::NewAnonymousPath(inode, "anon_inode:[eventpoll]"));
 }
 

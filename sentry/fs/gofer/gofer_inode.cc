@@ -196,13 +196,31 @@ Result<void> GoferInode::SetSize(uint64_t size) {
   return Ok();
 }
 
-Result<void> GoferInode::SetAttr(const Caller&, const vfs::AttrChange& change) {
+namespace {
+
+// The host takes the set-id bits of what the Sentry and the Gofer change, since these have no CAP_FSETID there; who has it here keeps them.
+bool KeepsSetId(const Caller& caller, uint32_t permissions) {
+  return (permissions & (abi::kIsUid | abi::kIsGid)) != 0 && caller.creds().HasCapability(abi::Capability::kFsetid);
+}
+
+}  // namespace
+
+Result<void> GoferInode::RestoreSetId(const Caller& caller, uint32_t permissions) {
+  if (!KeepsSetId(caller, permissions)) return Ok();
+  vfs::AttrChange change;
+  change.permissions = permissions;
+  return SetAttr(caller, change);
+}
+
+Result<void> GoferInode::SetAttr(const Caller& caller, const vfs::AttrChange& change) {
   vfs::AttrChange rest = change;
   if (change.size) {
     if (IsDirectory()) return Errno::kEISDIR;
     if (type() != vfs::FileType::kRegular) return Errno::kEINVAL;
+    const uint32_t permissions = KnownPermissions();
     TRY(SetSize(*change.size));
     rest.size.reset();
+    if (!rest.permissions && KeepsSetId(caller, permissions)) rest.permissions = permissions;
   }
   if (!rest.permissions && !rest.uid && !rest.gid && !rest.atime && !rest.mtime) return Ok();
   const gofer::FidNum fid = TRY(EnsureFid());

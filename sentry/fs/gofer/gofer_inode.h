@@ -11,12 +11,13 @@
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/gofer/host_backing.h"
 #include "sentry/fs/gofer/listing.h"
+#include "sentry/mm/punchable.h"
 #include "sentry/vfs/file_support.h"
 #include "sentry/vfs/inode.h"
 
 namespace rampart::fs {
 
-class GoferInode final : public vfs::Inode, public mm::Mappable {
+class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punchable {
  public:
   ~GoferInode() override;
 
@@ -49,6 +50,7 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   Result<void> AddMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
   void RemoveMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
   Result<void> Msync(mm::FileRange range) override;
+  Result<void> PunchPages(mm::FileRange range) override;
 
   // --- for descriptions
   GoferFilesystem& gofer_fs() const { return gofer_fs_; }
@@ -65,6 +67,13 @@ class GoferInode final : public vfs::Inode, public mm::Mappable {
   Result<size_t> WriteAt(HostBacking& backing, std::span<const iovec> segments, std::optional<uint64_t> offset, uint64_t limit, uint64_t* began);
   Result<void> Allocate(HostBacking& backing, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> Size(const Caller& caller);
+  // After the host's file was changed: the set-id bits of before, if the caller may keep them.
+  Result<void> RestoreSetId(const Caller& caller, uint32_t permissions);
+  // As last heard, without asking.
+  uint32_t KnownPermissions() ABSL_LOCKS_EXCLUDED(attr_mutex_) {
+    absl::MutexLock lock(&attr_mutex_);
+    return attr_.permissions;
+  }
   // What the directory holds now, perhaps without attributes.
   Result<Ref<Listing>> CurrentListing();
   Result<void> SyncThroughGofer(gofer::SyncKind kind);

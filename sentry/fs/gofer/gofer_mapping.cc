@@ -121,6 +121,12 @@ Result<void> GoferInode::Allocate(HostBacking& backing, uint32_t mode, uint64_t 
   return Ok();
 }
 
+Result<void> GoferInode::PunchPages(mm::FileRange range) {
+  constexpr uint32_t kKeepSize = 1, kPunchHole = 2;
+  const Ref<HostBacking> backing = TRY(EnsureBacking(true, true));
+  return Allocate(*backing, kKeepSize | kPunchHole, range.start, range.length());  // the host's mappings follow
+}
+
 Result<mm::Translation> GoferInode::Translate(mm::FileRange required, mm::FileRange optional, bool write) {
   using platform::Prot;
   // A description or mapping keeps a descriptor nearly always; it is opened again when the last one was closed long ago.

@@ -71,7 +71,7 @@ Pipe::~Pipe() { g_slots.fetch_sub(slots_, std::memory_order_relaxed); }
 bool Pipe::CanMerge(size_t chars) {
   if (chars == 0 || count_ == 0) return false;
   const Buffer& last = At(count_ - 1);
-  return !last.packet && last.start + last.length + chars <= kPageSize;
+  return last.merges && last.start + last.length + chars <= kPageSize;
 }
 
 Pipe::Page Pipe::TakePage() {
@@ -111,6 +111,7 @@ size_t Pipe::AppendLocked(std::span<const iovec> segments, size_t total, bool pa
     buffer.start = 0;
     buffer.length = static_cast<uint32_t>(n);
     buffer.packet = packet;
+    buffer.merges = !packet;
     cursor.CopyOut(buffer.page.get(), n);
     ++count_;
     left -= n;
@@ -192,10 +193,49 @@ Result<size_t> Pipe::Room() {
   return size_t{slots_ - used()} * kPageSize;
 }
 
-void Pipe::Put(std::span<const std::byte> bytes, Where where) {
+Result<size_t> Pipe::TakePieces(std::span<std::byte> bytes, size_t buffers, bool keep, std::vector<Piece>& pieces) {
+  size_t done = 0;
+  bool made_room = false;
   {
     absl::MutexLock lock(&mu_);
-    const auto added = static_cast<uint32_t>((bytes.size() + kPageMask) / kPageSize);
+    if (count_ == 0) {
+      if (ends_.writers == 0) return size_t{0};
+      return Errno::kEAGAIN;
+    }
+    const bool was_full = full();
+    for (uint32_t i = 0, seen = 0; i < count_ && seen < buffers && done < bytes.size(); ++seen) {
+      Buffer& buffer = At(i);
+      const size_t n = std::min<size_t>(bytes.size() - done, buffer.length);
+      std::memcpy(bytes.data() + done, buffer.page.get() + buffer.start, n);
+      pieces.push_back({static_cast<uint32_t>(n), buffer.packet});
+      done += n;
+      if (keep) {
+        ++i;
+        continue;
+      }
+      buffer.start += static_cast<uint32_t>(n);
+      buffer.length -= static_cast<uint32_t>(n);
+      if (buffer.length == 0) DropFirst();
+    }
+    made_room = was_full && !full();
+  }
+  if (made_room) queue_.Notify(abi::kPollOut | abi::kPollWrNorm);
+  return done;
+}
+
+void Pipe::CutAtPages(size_t bytes, uint64_t offset, std::vector<Piece>& pieces) {
+  size_t room = kPageSize - (offset & kPageMask);
+  for (; bytes > 0; room = kPageSize) {
+    const size_t n = std::min(bytes, room);
+    pieces.push_back({static_cast<uint32_t>(n), false});
+    bytes -= n;
+  }
+}
+
+void Pipe::Put(std::span<const std::byte> bytes, std::span<const Piece> pieces, Where where) {
+  {
+    absl::MutexLock lock(&mu_);
+    const auto added = static_cast<uint32_t>(pieces.size());
     if (used() + added > ring_.size()) {
       std::vector<Buffer> ring(used() + added);
       for (uint32_t i = 0; i < count_; ++i) ring[i] = std::move(At(i));
@@ -205,10 +245,10 @@ void Pipe::Put(std::span<const std::byte> bytes, Where where) {
     const auto size = static_cast<uint32_t>(ring_.size());
     if (where == Where::kFront) first_ = (first_ + size - added) % size;
     for (uint32_t i = 0; i < added; ++i) {
-      const std::span<const std::byte> part = bytes.subspan(size_t{i} * kPageSize, std::min<size_t>(kPageSize, bytes.size() - size_t{i} * kPageSize));
       Buffer& buffer = At(where == Where::kFront ? i : count_ + i);
-      buffer = Buffer{TakePage(), 0, static_cast<uint32_t>(part.size()), false};
-      std::memcpy(buffer.page.get(), part.data(), part.size());
+      buffer = Buffer{TakePage(), 0, pieces[i].length, pieces[i].packet, false};
+      std::memcpy(buffer.page.get(), bytes.data(), pieces[i].length);
+      bytes = bytes.subspan(pieces[i].length);
     }
     count_ += added;
   }
@@ -255,7 +295,7 @@ Result<size_t> Pipe::WriteSmall(mm::IoSrc& src, size_t n, bool packet) {
     --reserved_;
     if (gathered > 0) {
       Buffer& buffer = At(count_);
-      buffer = Buffer{std::move(pieces), 0, static_cast<uint32_t>(gathered), packet};
+      buffer = Buffer{std::move(pieces), 0, static_cast<uint32_t>(gathered), packet, !packet};
       ++count_;
     }
   }

@@ -38,9 +38,19 @@ class Pipe : public RefCounted {
   Result<size_t> Peek(std::span<std::byte> bytes);
   // Bytes that a splice may add. EAGAIN: none; EPIPE: no reader.
   Result<size_t> Room();
+  // What splice, tee and vmsplice move: bytes in pieces of at most a page, each of which is a buffer, which nothing is added to.
+  struct Piece {
+    uint32_t length;
+    bool packet;
+  };
+  // Takes (`keep`: copies) what there is, of at most `buffers` buffers; packets are not told from other bytes. Errors as Read.
+  Result<size_t> TakePieces(std::span<std::byte> bytes, size_t buffers, bool keep, std::vector<Piece>& pieces);
   // Adds bytes behind (or, given back, before) all others, beyond the capacity if need be: what splice has taken elsewhere must not be lost.
   enum class Where : uint8_t { kFront, kBack };
-  void Put(std::span<const std::byte> bytes, Where where);
+  // REQUIRES: the pieces are those of `bytes`.
+  void Put(std::span<const std::byte> bytes, std::span<const Piece> pieces, Where where);
+  // Cuts `bytes`, the first of which lies at `offset` in its page, at the ends of pages.
+  static void CutAtPages(size_t bytes, uint64_t offset, std::vector<Piece>& pieces);
 
   // Readiness as the end of the given rights sees it. `hangup_from`: HUP only if a writer has come since (FIFO opened before any writer).
   wait::EventMask Readiness(bool reader, bool writer, uint64_t hangup_from);
@@ -70,6 +80,7 @@ class Pipe : public RefCounted {
     uint32_t start = 0;
     uint32_t length = 0;
     bool packet = false;
+    bool merges = false;  // a later write may add to it
   };
 
   uint32_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return count_ + reserved_; }

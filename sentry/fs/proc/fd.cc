@@ -68,6 +68,8 @@ class FdDirectory final : public pseudo::PseudoDirectory {
   // A descriptor's number may mean another file at any time: every use looks anew.
   Result<bool> Revalidate(const Caller&, std::string_view, vfs::Inode*) override { return false; }
   Result<void> CheckAccess(const Caller& caller, vfs::Access wanted) override {
+    const kernel::Task* const task = const_cast<Caller&>(caller).task();
+    if (task != nullptr && &task->group() == &task_->group()) return Ok();  // Linux: proc_fd_permission
     if (vfs::Includes(wanted, vfs::Access::kWrite) && !caller.creds().HasCapability(abi::Capability::kDacOverride)) return Errno::kEACCES;
     return MayInspect(caller, *task_) ? Ok() : Result<void>(Errno::kEACCES);
   }
@@ -85,7 +87,7 @@ class FdDirectory final : public pseudo::PseudoDirectory {
       return RefPtr<vfs::Inode>(MakeRef<pseudo::FunctionFile>(
           proc_, 0444, [task = task_, number](Caller&) { return FdInfoText(*task, Fd{number}); }));
     }
-    const uint32_t permissions = 0100u | ((*file)->readable() ? 0400u : 0u) | ((*file)->writable() ? 0200u : 0u);
+    const uint32_t permissions = ((*file)->readable() ? 0500u : 0u) | ((*file)->writable() ? 0300u : 0u);
     return RefPtr<vfs::Inode>(MakeRef<FdLink>(proc_, task_, Fd{number}, permissions));
   }
   Result<void> ListComputed(const Caller&, std::vector<pseudo::PseudoEntry>& out) override {

@@ -117,6 +117,12 @@ Result<vfs::Attr> PseudoInode::GetAttr(const Caller& /*caller*/) {
   return attr;
 }
 
+// Linux: proc_setattr. Owner and times of a link may be set, and are what they were at the next look.
+Result<void> PseudoInode::SetAttr(const Caller& caller, const vfs::AttrChange& change) {
+  if (type() != vfs::FileType::kSymlink) return Inode::SetAttr(caller, change);
+  return change.permissions ? Result<void>(Errno::kEPERM) : Ok();
+}
+
 PseudoDirectory::PseudoDirectory(Ref<vfs::Filesystem> fs, uint32_t permissions, uint64_t ino)
     : PseudoInode(std::move(fs), vfs::FileType::kDirectory, permissions, ino) {}
 

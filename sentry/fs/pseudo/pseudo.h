@@ -25,6 +25,8 @@ class PseudoInode : public vfs::Inode {
  public:
   PseudoInode(Ref<vfs::Filesystem> fs, vfs::FileType type, uint32_t permissions, uint64_t ino = vfs::NextInodeNumber());
   Result<vfs::Attr> GetAttr(const Caller& caller) override;
+  // Links take owner and times, without effect; the rest nothing.
+  Result<void> SetAttr(const Caller& caller, const vfs::AttrChange& change) override;
 
  protected:
   // Who owns it now (a process's directory follows its credentials). Default root.

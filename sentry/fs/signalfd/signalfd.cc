@@ -27,9 +27,27 @@ struct Record {
 };
 static_assert(sizeof(Record) == 128);
 
-bool IsFault(const abi::SigInfo& info) {
-  return info.code > 0 && (info.signo == abi::kSigSegv || info.signo == abi::kSigBus || info.signo == abi::kSigIll || info.signo == abi::kSigFpe ||
-                           info.signo == abi::kSigTrap);
+// Linux: siginfo_layout. Which fields a signal has; a code that its signal does not know may still be one of poll's.
+enum class Layout : uint8_t { kKill, kTimer, kPoll, kFault, kChild, kSystemCall, kQueue };
+
+Layout LayoutOf(const abi::SigInfo& info) {
+  constexpr int kKernel = 0x80, kPollCodes = 6, kSigIoCode = -5;
+  if (info.code <= 0 || info.code >= kKernel) {
+    if (info.code == abi::kSiTimer) return Layout::kTimer;
+    if (info.code == kSigIoCode) return Layout::kPoll;
+    return info.code < 0 ? Layout::kQueue : Layout::kKill;
+  }
+  struct Known {
+    int signo, last_code;
+    Layout layout;
+  };
+  static constexpr Known kKnown[] = {{abi::kSigIll, 11, Layout::kFault},  {abi::kSigFpe, 15, Layout::kFault}, {abi::kSigSegv, 10, Layout::kFault},
+                                     {abi::kSigBus, 5, Layout::kFault},   {abi::kSigTrap, 6, Layout::kFault}, {abi::kSigChld, 6, Layout::kChild},
+                                     {abi::kSigIo, 6, Layout::kPoll},     {abi::kSigSys, 2, Layout::kSystemCall}};
+  for (const Known& one : kKnown) {
+    if (one.signo == info.signo && info.code <= one.last_code) return one.layout;
+  }
+  return info.code <= kPollCodes ? Layout::kPoll : Layout::kKill;
 }
 
 Record RecordOf(const abi::SigInfo& info) {
@@ -37,31 +55,38 @@ Record RecordOf(const abi::SigInfo& info) {
   r.signo = static_cast<uint32_t>(info.signo);
   r.err = info.err;
   r.code = info.code;
-  if (IsFault(info)) {
-    r.address = info.Get<uint64_t>(0);
-  } else if (info.code == abi::kSiTimer) {
-    r.tid = info.Get<uint32_t>(0);
-    r.overrun = info.Get<uint32_t>(4);
-    r.value_ptr = info.value();
-    r.value_int = info.Get<int32_t>(8);
-  } else if (info.signo == abi::kSigChld && info.code > 0) {
-    r.pid = static_cast<uint32_t>(info.pid());
-    r.uid = info.uid();
-    r.status = info.status();
-    r.utime = info.Get<uint64_t>(16);
-    r.stime = info.Get<uint64_t>(24);
-  } else if (info.signo == abi::kSigIo && info.code > 0) {
-    r.band = info.Get<uint32_t>(0);
-    r.fd = info.Get<int32_t>(8);
-  } else if (info.signo == abi::kSigSys && info.code > 0) {
-    r.call_address = info.Get<uint64_t>(0);
-    r.syscall = info.Get<int32_t>(8);
-    r.arch = info.Get<uint32_t>(12);
-  } else {
-    r.pid = static_cast<uint32_t>(info.pid());
-    r.uid = info.uid();
-    r.value_ptr = info.value();
-    r.value_int = info.Get<int32_t>(8);
+  switch (LayoutOf(info)) {
+    case Layout::kFault: r.address = info.Get<uint64_t>(0); break;
+    case Layout::kTimer:
+      r.tid = info.Get<uint32_t>(0);
+      r.overrun = info.Get<uint32_t>(4);
+      r.value_ptr = info.value();
+      r.value_int = info.Get<int32_t>(8);
+      break;
+    case Layout::kChild:
+      r.pid = static_cast<uint32_t>(info.pid());
+      r.uid = info.uid();
+      r.status = info.status();
+      r.utime = info.Get<uint64_t>(16);
+      r.stime = info.Get<uint64_t>(24);
+      break;
+    case Layout::kPoll:
+      r.band = info.Get<uint32_t>(0);
+      r.fd = info.Get<int32_t>(8);
+      break;
+    case Layout::kSystemCall:
+      r.call_address = info.Get<uint64_t>(0);
+      r.syscall = info.Get<int32_t>(8);
+      r.arch = info.Get<uint32_t>(12);
+      break;
+    case Layout::kQueue:
+      r.value_ptr = info.value();
+      r.value_int = info.Get<int32_t>(8);
+      [[fallthrough]];
+    case Layout::kKill:
+      r.pid = static_cast<uint32_t>(info.pid());
+      r.uid = info.uid();
+      break;
   }
   return r;
 }
@@ -72,7 +97,7 @@ SignalFd::SignalFd(vfs::Path path, uint32_t flags, Ref<kernel::ThreadGroup> grou
     : FileDescription(std::move(path), flags), group_(std::move(group)), signals_(signals & ~abi::kUnblockable) {}
 
 Ref<SignalFd> SignalFd::Create(kernel::Task& task, abi::SigSet signals, uint32_t flags) {
-  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, task.creds().fsuid, task.creds().fsgid);
+  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<SignalFd>(vfs::NewAnonymousPath(inode, "anon_inode:[signalfd]"), abi::kORdWr | (flags & abi::kONonblock),
                            ShareRef(&task.group()), signals);
 }
@@ -105,7 +130,7 @@ Result<size_t> SignalFd::Read(Caller& caller, mm::IoDst& dst, uint32_t) {
 wait::EventMask SignalFd::Readiness(wait::EventMask mask) {
   abi::SigSet pending = group_->PendingSet();
   for (const Ref<kernel::Task>& task : group_->Tasks()) pending |= task->PendingSet();
-  return (pending & signals_.load(std::memory_order_acquire)) != 0 ? mask & (abi::kPollIn | abi::kPollRdNorm) : 0;
+  return (pending & signals_.load(std::memory_order_acquire)) != 0 ? mask & abi::kPollIn : 0;
 }
 
 std::string SignalFd::FdInfo() const {

@@ -8,8 +8,8 @@
 
 namespace rampart::fs {
 
-Ref<TimerFd> TimerFd::Create(const Caller& caller, time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags) {
-  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, caller.creds().fsuid, caller.creds().fsgid);
+Ref<TimerFd> TimerFd::Create(const Caller& /*caller*/, time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags) {
+  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<TimerFd>(vfs::NewAnonymousPath(inode, "anon_inode:[timerfd]"), abi::kORdWr | (flags & abi::kONonblock), queue,
                           std::move(clock), clock_id);
 }
@@ -83,7 +83,7 @@ Result<size_t> TimerFd::Read(Caller&, mm::IoDst& dst, uint32_t) {
 
 wait::EventMask TimerFd::Readiness(wait::EventMask mask) {
   absl::MutexLock lock(&mu_);
-  return (expired_ ? abi::kPollIn | abi::kPollRdNorm : 0u) & mask;
+  return (expired_ ? abi::kPollIn : 0u) & mask;
 }
 
 std::string TimerFd::FdInfo() const {

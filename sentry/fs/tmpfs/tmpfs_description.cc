@@ -36,7 +36,9 @@ class TmpfsDescription final : public vfs::FileDescription {
       if (platform::Any(args.prot & platform::Prot::kWrite)) return Errno::kEPERM;
       args.max_prot = args.max_prot & ~platform::Prot::kWrite;
     }
-    return vfs::ConfigureFileMMap(*this, args, file_);
+    TRY(vfs::ConfigureFileMMap(*this, args, file_));
+    file_->TouchAccess(*this);  // a mapping is an access
+    return Ok();
   }
   Result<void> Allocate(const Caller&, uint32_t mode, uint64_t offset, uint64_t length) override { return file_->Allocate(mode, offset, length); }
   Result<uint64_t> Fcntl(Caller& caller, uint32_t command, uint64_t argument) override {

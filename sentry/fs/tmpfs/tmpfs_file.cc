@@ -126,17 +126,20 @@ Result<size_t> TmpfsFile::CopyInLocked(uint64_t offset, std::span<const iovec> s
   return moved;
 }
 
-// How many bytes of a write the seals let through.
+// How many bytes of a write the seals let through: whole pages, as it is judged page by page.
 Result<uint64_t> TmpfsFile::CheckWriteSeals(uint64_t offset, uint64_t length) const {
   const uint32_t s = seals();
   if ((s & (kSealWrite | kSealFutureWrite)) != 0) return Errno::kEPERM;
-  if ((s & kSealGrow) != 0 && offset + length > size()) return Errno::kEPERM;
-  return length;
+  if ((s & kSealGrow) == 0 || offset + length <= size()) return length;
+  const uint64_t end = PageDown(size());
+  return end > offset ? Result<uint64_t>(end - offset) : Errno::kEPERM;
 }
 
 Result<size_t> TmpfsFile::WriteAt(mm::IoSrc& src, uint64_t offset, bool append, uint64_t& end) {
   absl::MutexLock io_lock(&io_mu_);
   if (append) offset = size();
+  end = offset;
+  if (src.remaining() == 0) return size_t{0};
   if (offset >= kMaxSize) return Errno::kEFBIG;
   const uint64_t max = TRY(CheckWriteSeals(offset, std::min<uint64_t>(src.remaining(), kMaxSize - offset)));
   const Result<size_t> moved = src.Drain(max, [&](std::span<const iovec> segments) -> Result<size_t> {
@@ -225,7 +228,7 @@ Result<void> TmpfsFile::Allocate(uint32_t mode, uint64_t offset, uint64_t length
     TouchModify(RealtimeNow());
     return Ok();
   }
-  if ((seals() & kSealGrow) != 0 && (mode & kFallocKeepSize) == 0 && end > size()) return Errno::kEPERM;
+  if ((seals() & kSealGrow) != 0 && end > size()) return Errno::kEPERM;
   constexpr uint64_t kChunk = 4096;  // pages
   std::vector<std::pair<uint64_t, uint64_t>> done;  // to be undone on failure
   absl::MutexLock lock(&mu_);
@@ -272,10 +275,18 @@ void TmpfsFile::RemoveMapping(mm::MappingSpace& space, mm::FileRange range, bool
   mappings_.Remove(space, range, shared, writable);
 }
 
+Result<void> TmpfsFile::SetAttr(const Caller& caller, const vfs::AttrChange& change) {
+  const bool other_execution = change.permissions && ((*change.permissions ^ permissions()) & 0111) != 0;
+  if (other_execution && (seals() & kSealExec) != 0) return Errno::kEPERM;
+  return TmpfsInode::SetAttr(caller, change);
+}
+
 Result<void> TmpfsFile::AddSeals(uint32_t added) {
   absl::MutexLock io_lock(&io_mu_);
   const uint32_t now = seals();
   if ((now & kSealSeal) != 0) return Errno::kEPERM;
+  // What can be executed and may always be must not change from now on.
+  if ((added & kSealExec) != 0 && (permissions() & 0111) != 0) added |= kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite;
   if ((added & kSealWrite) != 0 && (now & kSealWrite) == 0 && mappings_.writable_shared() > 0) return Errno::kEBUSY;
   seals_.store(now | added, std::memory_order_release);
   return Ok();

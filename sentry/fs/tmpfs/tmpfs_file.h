@@ -8,11 +8,12 @@
 
 #include "sentry/fs/tmpfs/page_store.h"
 #include "sentry/fs/tmpfs/tmpfs_inode.h"
+#include "sentry/mm/punchable.h"
 #include "sentry/vfs/file_support.h"
 
 namespace rampart::fs {
 
-class TmpfsFile final : public TmpfsInode, public mm::Mappable {
+class TmpfsFile final : public TmpfsInode, public mm::Mappable, public mm::Punchable {
  public:
   TmpfsFile(Ref<Tmpfs> fs, uint64_t ino, const vfs::CreateArgs& args);
   ~TmpfsFile() override;
@@ -28,6 +29,7 @@ class TmpfsFile final : public TmpfsInode, public mm::Mappable {
 
   // memfd seals. EPERM: sealed against sealing; EBUSY: mapped for writing.
   Result<void> AddSeals(uint32_t seals);
+  Result<void> SetAttr(const Caller& caller, const vfs::AttrChange& change) override;
   uint32_t seals() const { return seals_.load(std::memory_order_acquire); }
   void InitSeals(uint32_t seals) { seals_.store(seals, std::memory_order_release); }
 
@@ -41,6 +43,10 @@ class TmpfsFile final : public TmpfsInode, public mm::Mappable {
   Result<void> AddMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
   void RemoveMapping(mm::MappingSpace& space, mm::FileRange range, bool shared, bool writable) override;
   Result<void> Msync(mm::FileRange) override { return Ok(); }
+  Result<void> PunchPages(mm::FileRange range) override {
+    absl::MutexLock lock(&io_mu_);
+    return PunchHole(range.start, range.length());
+  }
 
  protected:
   void FillAttr(vfs::Attr& attr) override;

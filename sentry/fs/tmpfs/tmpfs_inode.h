@@ -71,6 +71,7 @@ class TmpfsInode : public vfs::Inode {
   void TouchAccess(const vfs::FileDescription& file);
 
  protected:
+  uint32_t permissions() const { return permissions_.load(std::memory_order_relaxed); }
   // Size and blocks, which the kinds know.
   virtual void FillAttr(vfs::Attr& attr) = 0;
   virtual Result<void> Resize(uint64_t /*size*/) { return Errno::kEINVAL; }

@@ -57,6 +57,7 @@ class TcpSocket final : public InetSocket {
     InetAddress peer_address;
     bool reported = false;      // connect(2) has said that it succeeded
     bool was_refused = false;   // idle again after a connection that failed or ended
+    bool receive_shut = false;  // shutdown(2) of what is idle: ENOTCONN, and done all the same
     int32_t accepted_port = 0;  // in the table's connections
     bool accepted_reuse = false;
   };
@@ -285,6 +286,11 @@ Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
     if (view_.phase == Phase::kConnecting) TRY(ResolveHandshake());
     now = view_;
   }
+  if (now.phase == Phase::kIdle && (flags & abi::kMsgOob) != 0) return Errno::kEINVAL;
+  if (now.phase == Phase::kIdle && now.receive_shut) {
+    if (const Errno error = side().TakeError(); error != Errno{}) return error;
+    return RecvResult{};
+  }
   if (now.phase != Phase::kConnected) return Errno::kENOTCONN;
   RecvResult result;
   if ((flags & abi::kMsgOob) != 0) {
@@ -315,11 +321,18 @@ Result<void> TcpSocket::Shutdown(int how) {
     absl::MutexLock lock(&mu_);
     if (view_.phase == Phase::kConnecting && !ResolveHandshake().ok()) return Errno::kENOTCONN;
   } else if (now.phase != Phase::kConnected) {
+    if (!read) return Errno::kENOTCONN;
+    {
+      absl::MutexLock lock(&mu_);
+      view_.receive_shut = true;
+    }
+    side().Notify(kIn | abi::kPollRdHup);
     return Errno::kENOTCONN;
   }
   if (Ended(now.rx->state(), now.tx->state())) return Errno::kENOTCONN;
   if (read) now.rx->ShutReader();
   if (write) now.tx->CloseWriter();
+  if (now.rx.get() != now.tx.get() && now.rx->state().reader_shut && now.tx->state().writer_done) now.rx->RefuseBytes();
   side().Notify(kIn | kOut | abi::kPollHup | abi::kPollRdHup);
   return Ok();
 }
@@ -361,7 +374,7 @@ wait::EventMask TcpSocket::Readiness(wait::EventMask mask) {
   const View now = Now();
   switch (now.phase) {
     case Phase::kListening: return (ready | (now.listener->waiting() > 0 ? kIn : 0u)) & mask;
-    case Phase::kIdle: return (ready | kOut | abi::kPollHup | (now.was_refused ? kIn | abi::kPollRdHup : 0u)) & mask;
+    case Phase::kIdle: return (ready | kOut | abi::kPollHup | (now.was_refused || now.receive_shut ? kIn | abi::kPollRdHup : 0u)) & mask;
     case Phase::kConnecting: {
       const TcpHandshake::State state = now.handshake->state.load(std::memory_order_acquire);
       if (state == TcpHandshake::State::kPending) return ready & mask;

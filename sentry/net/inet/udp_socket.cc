@@ -76,7 +76,7 @@ class UdpSocket final : public InetSocket {
   Result<void> SetCork(int name, std::string_view value);
 
   const Ref<PacketQueue> rx_;
-  std::atomic<bool> send_shut_{false};
+  std::atomic<bool> receive_shut_{false}, send_shut_{false};  // datagrams come all the same
   std::atomic<bool> cork_{false};  // UDP_CORK
   absl::Mutex cork_mu_;            // before the port table's
   // What MSG_MORE and UDP_CORK hold back: later sends add to it.
@@ -161,7 +161,7 @@ Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
   Outgoing out;
   out.to = TRY(Destination(request, out.connected));
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
-  TRY(EnsureBound());
+  if (send_shut_.load()) return Errno::kEPIPE;
   const InetAddress& to = out.to;
   out.from = SourceFor(to);
   Packet& packet = out.packet;
@@ -172,10 +172,10 @@ Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
 }
 
 Result<size_t> UdpSocket::Send(const SendRequest& request) {
-  if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
-  if (send_shut_.load()) return Errno::kEPIPE;
+  TRY(EnsureBound());  // before anything can be wrong with the message
   const size_t size = request.src.remaining();
   if (size > kMaxDatagram) return Errno::kEMSGSIZE;
+  if ((request.flags & abi::kMsgOob) != 0 && family() == abi::kAfInet) return Errno::kEOPNOTSUPP;
   const bool hold = cork_.load() || (request.flags & kMsgMore) != 0;
   bool adds = false;
   {
@@ -207,11 +207,14 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
 }
 
 Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
-  if ((flags & (abi::kMsgOob | abi::kMsgErrqueue)) != 0) return Errno::kEAGAIN;
+  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;  // MSG_OOB means nothing here
   RecvResult result;
   bool end = false;
-  Packet packet = TRY(rx_->Take((flags & abi::kMsgPeek) != 0, end));
-  if (end) return result;
+  Result<Packet> taken = rx_->Take((flags & abi::kMsgPeek) != 0, end);
+  // Only who waits is told the end (Linux: __skb_wait_for_more_packets).
+  const bool waits = !nonblocking() && (flags & abi::kMsgDontwait) == 0;
+  if (!taken.ok() && taken.error() == Errno::kEAGAIN && receive_shut_.load() && waits) return result;
+  Packet packet = TRY(std::move(taken));
   result.from = FormatInet(family(), UnpackInet(packet.from));
   AddControls(packet, result);
   TRY(GivePacket(std::move(packet), dst, result));
@@ -219,14 +222,16 @@ Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
 }
 
 Result<void> UdpSocket::Shutdown(int how) {
+  bool connected = false;
   {
     absl::MutexLock lock(&PortTable::Get().mu());
-    if (!port_.connected) return Errno::kENOTCONN;
+    connected = port_.connected;
   }
-  if (how != abi::kShutWr) rx_->ShutReader();
+  // Linux shuts down what is not connected as well, and says that it is not.
+  if (how != abi::kShutWr) receive_shut_.store(true);
   if (how != abi::kShutRd) send_shut_.store(true);
   side().Notify(kIn | kOut | abi::kPollHup | abi::kPollRdHup);
-  return Ok();
+  return connected ? Result<void>(Ok()) : Errno::kENOTCONN;
 }
 
 Result<std::string> UdpSocket::PeerName() const {
@@ -239,9 +244,9 @@ wait::EventMask UdpSocket::Readiness(wait::EventMask mask) {
   const PacketQueue::State rx = rx_->state();
   wait::EventMask ready = kOut | abi::kPollWrBand;
   if (side().has_error()) ready |= abi::kPollErr;
-  if (rx.packets > 0 || rx.reader_shut) ready |= kIn;
-  if (rx.reader_shut) ready |= abi::kPollRdHup;
-  if (rx.reader_shut && send_shut_.load()) ready |= abi::kPollHup;
+  if (rx.packets > 0 || receive_shut_.load()) ready |= kIn;
+  if (receive_shut_.load()) ready |= abi::kPollRdHup;
+  if (receive_shut_.load() && send_shut_.load()) ready |= abi::kPollHup;
   return ready & (mask | abi::kPollErr | abi::kPollHup);
 }
 

@@ -24,16 +24,24 @@ void PacketQueue::RememberLocked(const RefPtr<Side>& sender) {
   waiting_.push_back(sender.ToRef());
 }
 
+Result<void> PacketQueue::CheckPutLocked(size_t maximum, const RefPtr<Side>& sender) {
+  if (writer_done_ || reader_shut_ || reader_gone_) return Errno::kEPIPE;
+  if (HasRoomLocked(maximum)) return Ok();
+  RememberLocked(sender);
+  return Errno::kEAGAIN;
+}
+
+Result<void> PacketQueue::CheckPut(size_t maximum, const RefPtr<Side>& sender) {
+  absl::MutexLock lock(&mu_);
+  return CheckPutLocked(maximum, sender);
+}
+
 Result<void> PacketQueue::Put(Packet& packet, size_t maximum, const RefPtr<Side>& sender, uint64_t file_limit) {
   const bool with_files = !packet.ancillary.files.empty();
   {
     const MaybeInFlightLock in_flight(with_files);
     absl::MutexLock lock(&mu_);
-    if (writer_done_ || reader_shut_ || reader_gone_) return Errno::kEPIPE;
-    if (!HasRoomLocked(maximum)) {
-      RememberLocked(sender);
-      return Errno::kEAGAIN;
-    }
+    TRY(CheckPutLocked(maximum, sender));
     if (with_files) {
       InFlightMutex().AssertHeld();
       TRY(CheckInFlight(packet.ancillary, file_limit));
@@ -56,8 +64,8 @@ Result<Packet> PacketQueue::Take(bool peek, bool& end) {
   while (true) {
     const MaybeInFlightLock in_flight(with_lock);
     absl::MutexLock lock(&mu_);
+    if (const Errno error = reader_->TakeError(); error != Errno{}) return error;
     if (packets_.empty()) {
-      if (const Errno error = reader_->TakeError(); error != Errno{}) return error;
       end = writer_done_ || reader_shut_;
       if (end) return packet;
       return Errno::kEAGAIN;
@@ -95,6 +103,13 @@ void PacketQueue::TellSenders() {
 bool PacketQueue::HasRoom(size_t maximum, const RefPtr<Side>& sender) {
   absl::MutexLock lock(&mu_);
   if (HasRoomLocked(maximum) || writer_done_ || reader_shut_ || reader_gone_) return true;
+  RememberLocked(sender);
+  return false;
+}
+
+bool PacketQueue::Writable(size_t maximum, const RefPtr<Side>& sender) {
+  absl::MutexLock lock(&mu_);
+  if (writer_done_ || reader_shut_ || reader_gone_ || (HasRoomLocked(maximum) && used_ * 4 <= capacity_)) return true;
   RememberLocked(sender);
   return false;
 }
@@ -139,6 +154,22 @@ bool PacketQueue::CloseReader() {
     absl::MutexLock lock(&mu_);
     unread.swap(packets_);
     used_ = 0;
+  }
+  TellSenders();
+  return std::any_of(unread.begin(), unread.end(), [](const Packet& packet) { return !packet.bytes.empty(); });
+}
+
+bool PacketQueue::Purge() {
+  std::deque<Packet> unread;  // goes after the locks
+  {
+    absl::MutexLock in_flight(&InFlightMutex());
+    absl::MutexLock lock(&mu_);
+    unread.swap(packets_);
+    used_ = 0;
+    for (Packet& packet : unread) {
+      if (!packet.ancillary.files.empty()) CountOut(packet.ancillary);
+    }
+    with_files_.store(0, std::memory_order_release);
   }
   TellSenders();
   return !unread.empty();

@@ -36,15 +36,20 @@ class PacketQueue final : public RefCounted {
 
   // `maximum`: packets that may wait. EAGAIN (and `sender` is told later), EPIPE (nobody will read), ETOOMANYREFS (`file_limit`).
   Result<void> Put(Packet& packet, size_t maximum, const RefPtr<Side>& sender, uint64_t file_limit = UINT64_MAX);
-  // EAGAIN; the reader side's error; `end`: the writer has closed, or the reader has shut down.
+  // What Put would answer before it has the packet: EAGAIN (`sender` is told later), EPIPE.
+  Result<void> CheckPut(size_t maximum, const RefPtr<Side>& sender);
+  // The reader side's error, which comes before any packet; EAGAIN; `end`: the writer has closed, or the reader has shut down.
   Result<Packet> Take(bool peek, bool& end);
   // Whether a packet would find room; if not, `sender` (may be null) is told when it does.
   bool HasRoom(size_t maximum, const RefPtr<Side>& sender);
+  // Likewise for poll(2): at most a quarter is used (Linux: unix_writable).
+  bool Writable(size_t maximum, const RefPtr<Side>& sender);
 
   void SetCapacity(size_t capacity);
   void CloseWriter();
   void ShutReader();
-  bool CloseReader();   // true: packets were unread (and are dropped)
+  bool CloseReader();   // true: bytes were unread (and are dropped)
+  bool Purge();         // drops what is unread; true: there was something
 
   struct State {
     size_t packets;
@@ -62,6 +67,7 @@ class PacketQueue final : public RefCounted {
 
  private:
   bool HasRoomLocked(size_t maximum) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return used_ < capacity_ && packets_.size() < maximum; }
+  Result<void> CheckPutLocked(size_t maximum, const RefPtr<Side>& sender) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RememberLocked(const RefPtr<Side>& sender) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TellSenders();
 

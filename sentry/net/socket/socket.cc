@@ -10,15 +10,56 @@
 namespace rampart::net {
 namespace {
 
-vfs::Path NewPath(const Caller& caller) {
-  Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType::kSocket, 0777, caller.creds().fsuid, caller.creds().fsgid);
+constexpr std::string_view kProtocolName = "system.sockprotoname";
+
+// As /proc/net/protocols names them.
+std::string ProtocolName(int family, int type, int protocol) {
+  switch (family) {
+    case abi::kAfUnix: return type == abi::kSockStream ? "UNIX-STREAM" : "UNIX";
+    case abi::kAfNetlink: return "NETLINK";
+    case abi::kAfPacket: return "PACKET";
+    default: break;
+  }
+  const std::string name = type == abi::kSockStream ? "TCP" : type == abi::kSockRaw ? "RAW" : protocol == abi::kIpprotoUdplite ? "UDP-Lite" : "UDP";
+  return family == abi::kAfInet6 ? name + "v6" : name;
+}
+
+// What is known of a socket as a file, and its protocol's name as an extended attribute.
+class SocketInode final : public vfs::Inode {
+ public:
+  SocketInode(Ref<vfs::Inode> shown, std::string protocol)
+      : Inode(Ref<vfs::Filesystem>::Share(&shown->fs()), shown->ino(), vfs::FileType::kSocket), shown_(std::move(shown)), protocol_(std::move(protocol)) {}
+  // Without times until they are set.
+  Result<vfs::Attr> GetAttr(const Caller& caller) override {
+    vfs::Attr attr = TRY(shown_->GetAttr(caller));
+    if (!timed_.load(std::memory_order_relaxed)) attr.atime = attr.mtime = attr.ctime = 0;
+    return attr;
+  }
+  Result<void> SetAttr(const Caller& caller, const vfs::AttrChange& change) override {
+    if (change.atime || change.mtime) timed_.store(true, std::memory_order_relaxed);
+    return shown_->SetAttr(caller, change);
+  }
+  Result<std::vector<std::string>> ListXattr(const Caller&) override { return std::vector<std::string>{std::string(kProtocolName)}; }
+  Result<std::string> GetXattr(const Caller& caller, std::string_view name) override {
+    return name == kProtocolName ? Result<std::string>(protocol_ + '\0') : Inode::GetXattr(caller, name);
+  }
+
+ private:
+  const Ref<vfs::Inode> shown_;
+  const std::string protocol_;
+  std::atomic<bool> timed_{false};
+};
+
+vfs::Path NewPath(const Caller& caller, std::string protocol) {
+  Ref<vfs::Inode> shown = vfs::NewAnonymousInode(vfs::FileType::kSocket, 0777, caller.creds().fsuid, caller.creds().fsgid);
+  Ref<vfs::Inode> inode = MakeRef<SocketInode>(std::move(shown), std::move(protocol));
   return vfs::NewAnonymousPath(inode, "socket:[" + std::to_string(inode->ino()) + "]");
 }
 
 }  // namespace
 
 Socket::Socket(int family, int type, int protocol, uint32_t flags, Ref<Side> side, const Caller& caller)
-    : FileDescription(NewPath(caller), abi::kORdWr | (flags & abi::kONonblock)),
+    : FileDescription(NewPath(caller, ProtocolName(family, type, protocol)), abi::kORdWr | (flags & abi::kONonblock)),
       family_(family), type_(type), protocol_(protocol), uid_(caller.creds().fsuid), side_(std::move(side)) {
   side_->set_inode(inode_number());
 }

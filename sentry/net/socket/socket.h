@@ -41,6 +41,8 @@ class Socket : public vfs::FileDescription {
   virtual Result<void> Connect(const vfs::Walk& walk, std::string_view address) = 0;
   virtual Result<void> FinishConnect() { return Ok(); }                                          // EAGAIN: not yet; the connection's error
   virtual Result<Ref<Socket>> Accept(const Caller& caller, uint32_t flags);                      // EAGAIN, EINVAL; default EOPNOTSUPP
+  // What sendmsg(2) refuses before it looks at the control messages: default nothing.
+  virtual Result<void> CheckBeforeControl() { return Ok(); }
   virtual Result<size_t> Send(const SendRequest& request) = 0;
   virtual Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) = 0;
   virtual Result<void> Shutdown(int how) = 0;                                                    // `how` is valid

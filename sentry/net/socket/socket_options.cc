@@ -83,6 +83,8 @@ Result<void> Socket::SetOption(const Caller& caller, int level, int name, std::s
     return device.empty() || device == "lo" ? Result<void>(Ok()) : Errno::kENODEV;
   }
   const int32_t number = TRY(IntegerIn(value));
+  const bool inet = family_ == abi::kAfInet || family_ == abi::kAfInet6;
+  if (name == abi::kSoReuseport && number != 0 && !inet) return Errno::kEOPNOTSUPP;
   if (std::atomic<bool>* flag = FlagOf(*this, name)) {
     flag->store(number != 0);
     return Ok();
@@ -90,8 +92,8 @@ Result<void> Socket::SetOption(const Caller& caller, int level, int name, std::s
   if (const Idle* idle = IdleOf(name)) {
     if (name == 36 && !caller.creds().HasCapability(abi::Capability::kNetAdmin)) return Errno::kEPERM;
     if (name == 12 && (number < 0 || number > 6) && !caller.creds().HasCapability(abi::Capability::kNetAdmin)) return Errno::kEPERM;
-    if (name == 18 && number < 0) return Errno::kEINVAL;
-    Remember(level, name, idle->is_flag ? (number != 0 ? 1 : 0) : name == 18 && number == 0 ? 1 : number);
+    const int32_t mark = number == 0 ? 1 : number < 0 ? INT_MAX : number;  // SO_RCVLOWAT
+    Remember(level, name, idle->is_flag ? (number != 0 ? 1 : 0) : name == 18 ? mark : number);
     return Ok();
   }
   const bool forced = name == abi::kSoSndbufforce || name == abi::kSoRcvbufforce;

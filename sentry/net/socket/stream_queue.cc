@@ -94,8 +94,9 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
   absl::MutexLock lock(&mu_);
   TRY(CheckWrite());
   const size_t total = TotalOf(segments);
-  if (style_ == Style::kTcp && reader_gone_) {  // the peer answers with a reset
+  if (style_ == Style::kTcp && (reader_gone_ || refuses_)) {  // the peer answers with a reset
     broken_ = true;
+    if (!reader_gone_) reader_->SetError(Errno::kECONNRESET);
     writer_->SetError(Errno::kEPIPE);
     return total;
   }
@@ -126,10 +127,15 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
 }
 
 Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit) {
-  if (src.remaining() == 0) {
+  {
+    // Before the bytes are looked at, as Linux does: a fault in them is told only where they would be taken.
     absl::MutexLock lock(&mu_);
     TRY(CheckWrite());
-    return size_t{0};
+    if (src.remaining() == 0) return size_t{0};
+    if (used() >= capacity() && !(style_ == Style::kTcp && (reader_gone_ || refuses_))) {
+      no_space_ = true;
+      return Errno::kEAGAIN;
+    }
   }
   const Result<size_t> moved =
       src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, file_limit); });
@@ -262,8 +268,12 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
   Taking taking{options, result};
   Result<void> outcome = Ok();
   if (options.discard) {
-    const Result<size_t> n = Take({}, dst.remaining(), taking);
-    if (n.ok()) {
+    const bool wants_none = dst.remaining() == 0;
+    const Result<size_t> n = wants_none ? Result<size_t>(size_t{0}) : Take({}, dst.remaining(), taking);
+    if (wants_none) {
+      absl::MutexLock lock(&mu_);
+      if (head_ == tail_) outcome = NothingThere();
+    } else if (n.ok()) {
       dst.Skip(*n);
       result.full_length += *n;
     } else {
@@ -318,6 +328,11 @@ void StreamQueue::CloseWriter() {
   }
   reader_->Notify(kIn | abi::kPollRdHup | abi::kPollHup);
   writer_->Notify(kOut | abi::kPollHup);
+}
+
+void StreamQueue::RefuseBytes() {
+  absl::MutexLock lock(&mu_);
+  refuses_ = true;
 }
 
 void StreamQueue::ShutReader() {

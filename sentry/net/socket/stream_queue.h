@@ -48,6 +48,8 @@ class StreamQueue final : public RefCounted {
   void SetReaderPart(size_t bytes) { SetPart(&StreamQueue::reader_part_, bytes); }
   void CloseWriter();               // shutdown(SHUT_WR), close: end of file after the bytes
   void ShutReader();                // shutdown(SHUT_RD)
+  // TCP: the reader is shut in both directions, and answers more bytes with a reset.
+  void RefuseBytes();
   // The reader's socket is gone. True: bytes were unread (and are dropped).
   bool CloseReader();
   // The writer resets the connection: the reader may take what is there, then gets its side's error, then end of file.
@@ -114,6 +116,7 @@ class StreamQueue final : public RefCounted {
   bool urgent_taken_ ABSL_GUARDED_BY(mu_) = false;
   bool writer_done_ ABSL_GUARDED_BY(mu_) = false, reset_ ABSL_GUARDED_BY(mu_) = false;
   bool reader_shut_ ABSL_GUARDED_BY(mu_) = false, reader_gone_ ABSL_GUARDED_BY(mu_) = false, broken_ ABSL_GUARDED_BY(mu_) = false;
+  bool refuses_ ABSL_GUARDED_BY(mu_) = false;
   mutable bool no_space_ ABSL_GUARDED_BY(mu_) = false;    // a writer met a full queue: tell it
 };
 

@@ -20,8 +20,10 @@ Result<size_t> UnixSocket::SendStream(const SendRequest& request, const UnixLink
 }
 
 Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink& link) {
+  if (pass_credentials.load()) TRY(EnsureName());
   const size_t size = request.src.remaining();
   if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
+  TRY(link.packet_tx->CheckPut(PacketQueue::kNoMaximum, shared_side()));
   Packet packet;
   packet.bytes = TRY(GatherPacket(request.src));
   packet.ancillary = request.ancillary;
@@ -30,16 +32,20 @@ Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink
   return size;
 }
 
+// Linux's order of errors (unix_dgram_sendmsg): the address's form, the size, the socket's own state, the bytes; then only whom it goes to.
 Result<size_t> UnixSocket::SendDatagram(const SendRequest& request) {
+  const bool named = !request.to.empty();
+  if (named && TRY(UnixNameIn(request.to)).empty()) return Errno::kEINVAL;
+  if (pass_credentials.load()) TRY(EnsureName());
+  const size_t size = request.src.remaining();
+  if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
+  if (const Errno error = side().TakeError(); error != Errno{}) return error;
   {
     absl::MutexLock lock(&mu_);
     if (send_shut_) return Errno::kEPIPE;
   }
-  const size_t size = request.src.remaining();
-  if (size > static_cast<size_t>(send_buffer.load()) - 32) return Errno::kEMSGSIZE;
-  if (const Errno error = side().TakeError(); error != Errno{}) return error;
-  if (pass_credentials.load()) TRY(EnsureName());
-  const bool named = !request.to.empty();
+  Packet packet;
+  packet.bytes = TRY(GatherPacket(request.src));
   RefPtr<UnixNode> target = node_->Peer();
   if (named) target = TRY(FindUnixNode(*request.walk, request.to, type()));
   if (!target) return Errno::kENOTCONN;
@@ -49,8 +55,6 @@ Result<size_t> UnixSocket::SendDatagram(const SendRequest& request) {
     const RefPtr<UnixNode> its_peer = target->Peer();
     if (its_peer && its_peer.get() != node_.get()) return Errno::kEPERM;
   }
-  Packet packet;
-  packet.bytes = TRY(GatherPacket(request.src));
   packet.from = node_->Name();
   packet.ancillary = request.ancillary;
   const Result<void> sent = target->datagrams->Put(packet, MaximumFor(*target, *node_), shared_side(), request.file_limit);
@@ -60,7 +64,14 @@ Result<size_t> UnixSocket::SendDatagram(const SendRequest& request) {
   return Errno::kECONNREFUSED;
 }
 
+Result<void> UnixSocket::CheckBeforeControl() {
+  if (type() != abi::kSockSeqpacket) return Ok();
+  if (const Errno error = side().TakeError(); error != Errno{}) return error;
+  return link() ? Result<void>(Ok()) : Errno::kENOTCONN;
+}
+
 Result<size_t> UnixSocket::Send(const SendRequest& request) {
+  TRY(CheckBeforeControl());
   if ((request.flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
   if (is_datagram()) return SendDatagram(request);
   const UnixLink own = link();
@@ -74,23 +85,31 @@ Result<RecvResult> UnixSocket::ReceivePacket(PacketQueue& queue, mm::IoDst& dst,
   RecvResult result;
   bool end = false;
   Packet packet = TRY(queue.Take((flags & abi::kMsgPeek) != 0, end));
+  // Only who waits is told the end of a datagram socket (Linux: __skb_wait_for_more_packets).
+  if (end && is_datagram() && (nonblocking() || (flags & abi::kMsgDontwait) != 0)) return Errno::kEAGAIN;
   if (end) return result;
   if (is_datagram()) result.from = packet.from;
+  result.is_message = true;
   TRY(GivePacket(std::move(packet), dst, result));
   return result;
 }
 
 Result<RecvResult> UnixSocket::Receive(mm::IoDst& dst, uint32_t flags) {
+  const UnixLink own = link();
+  if (!own && !is_datagram()) return type() == abi::kSockStream ? Errno::kEINVAL : Errno::kENOTCONN;
   if ((flags & abi::kMsgOob) != 0) return Errno::kEOPNOTSUPP;
   if (is_datagram()) return ReceivePacket(*node_->datagrams, dst, flags);
-  const UnixLink own = link();
-  if (!own) return type() == abi::kSockStream ? Errno::kEINVAL : Errno::kENOTCONN;
-  if (own.packet_rx) return ReceivePacket(*own.packet_rx, dst, flags);
+  if (own.packet_rx) {
+    Result<RecvResult> got = ReceivePacket(*own.packet_rx, dst, flags);
+    if (got.ok() && got->is_message) got->from = own.PeerName();
+    return got;
+  }
   RecvResult result;
   StreamQueue::ReadOptions options;
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.split_writers = pass_credentials.load();
   TRY(own.stream_rx->Read(dst, options, result));
+  if (result.full_length > 0) result.from = own.PeerName();
   return result;
 }
 
@@ -106,7 +125,7 @@ wait::EventMask UnixSocket::DatagramReadiness() {
   if (rx.reader_shut) ready |= abi::kPollRdHup;
   if (rx.reader_shut && sends_no_more) ready |= abi::kPollHup;
   const RefPtr<UnixNode> peer = node_->Peer();
-  if (!peer || peer->datagrams->HasRoom(MaximumFor(*peer, *node_), shared_side())) ready |= kUnixOut;
+  if (!peer || peer->datagrams->Writable(MaximumFor(*peer, *node_), shared_side())) ready |= kUnixOut;
   return ready;
 }
 
@@ -134,8 +153,13 @@ wait::EventMask UnixSocket::Readiness(wait::EventMask mask) {
     if (rx.packets > 0 || receives_no_more) ready |= kIn;
     if (receives_no_more) ready |= abi::kPollRdHup;
     if (receives_no_more && (tx.writer_done || tx.reader_shut || tx.reader_gone)) ready |= abi::kPollHup;
-    if (own.packet_tx->HasRoom(PacketQueue::kNoMaximum, shared_side())) ready |= kUnixOut;
+    if (own.packet_tx->Writable(PacketQueue::kNoMaximum, shared_side())) ready |= kUnixOut;
     return ready & mask;
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    if (receive_shut_) ready |= kIn | abi::kPollRdHup;
+    if (receive_shut_ && send_shut_) ready |= abi::kPollHup;
   }
   absl::MutexLock lock(&node_->mu);
   if (!node_->listening) return (ready | abi::kPollHup | kUnixOut) & mask;

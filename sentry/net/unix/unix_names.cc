@@ -25,6 +25,8 @@ std::string KeyOf(int type, std::string_view name) { return std::string(1, stati
 
 }  // namespace
 
+std::string UnixLink::PeerName() const { return peer_node ? peer_node->Name() : peer_name; }
+
 Result<std::string_view> UnixNameIn(std::string_view address) {
   if (address.size() < 2 || address.size() > 2 + kPathMax) return Errno::kEINVAL;
   const int family = static_cast<unsigned char>(address[0]) | static_cast<unsigned char>(address[1]) << 8;

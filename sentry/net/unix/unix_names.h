@@ -17,13 +17,17 @@
 
 namespace rampart::net {
 
+class UnixNode;
+
 // One end of a connection of either kind: what it receives and what it sends into.
 struct UnixLink {
   RefPtr<StreamQueue> stream_rx, stream_tx;
   RefPtr<PacketQueue> packet_rx, packet_tx;
   RefPtr<Side> peer;
   abi::Ucred peer_credentials{0, ~0u, ~0u};
-  std::string peer_name;
+  std::string peer_name;        // of the listener, where the peer is the end that it accepted
+  RefPtr<UnixNode> peer_node;   // else: may be bound at any time
+  std::string PeerName() const;
   explicit operator bool() const { return stream_rx != nullptr || packet_rx != nullptr; }
 };
 

@@ -57,11 +57,15 @@ Result<void> UnixSocket::EnsureName() {
 Result<void> UnixSocket::Bind(const vfs::Walk& walk, std::string_view address) {
   const std::string_view name = TRY(UnixNameIn(address));
   absl::MutexLock lock(&bind_mu_);
-  if (!LocalName().empty()) return Errno::kEINVAL;
-  if (name.empty()) return name_.TakeAutomatic(*node_);
-  if (name[0] == '\0') return name_.TakeAbstract(*node_, std::string(name));
+  const bool bound = !LocalName().empty();
+  if (name.empty()) return bound ? Result<void>(Ok()) : name_.TakeAutomatic(*node_);
+  if (name[0] == '\0') return bound ? Errno::kEINVAL : name_.TakeAbstract(*node_, std::string(name));
   Result<vfs::Path> made = vfs::BindSocketNode(walk, name, 0777);
   if (!made.ok()) return made.error() == Errno::kEEXIST ? Errno::kEADDRINUSE : made.error();
+  if (bound) {  // Linux notices only when the name is there (unix_bind_bsd)
+    (void)vfs::Unlink(walk, name);
+    return Errno::kEINVAL;
+  }
   name_.TakePath(*node_, std::move(made).value(), name);
   return Ok();
 }
@@ -91,7 +95,7 @@ std::pair<UnixLink, UnixLink> UnixSocket::MakeLinks(const Ref<Side>& far_side, i
   far.packet_tx = near.packet_rx, far.packet_rx = near.packet_tx;
   near.peer = far_side, far.peer = own;
   near.peer_credentials = far_owner, far.peer_credentials = owner_;
-  far.peer_name = node_->Name();
+  far.peer_node = node_;
   return {std::move(near), std::move(far)};
 }
 
@@ -128,20 +132,25 @@ Result<void> UnixSocket::ConnectDatagram(Ref<UnixNode> target) {
   if (pass_credentials.load()) TRY(EnsureName());
   RefPtr<UnixNode> peer = target->Peer();
   if (peer && peer.get() != node_.get()) return Errno::kEPERM;
-  peer = std::move(target);
-  {
-    absl::MutexLock lock(&node_->mu);
-    std::swap(node_->peer, peer);
-  }
+  ChangePeer(std::move(target));
   side().Notify(kOut);
   return Ok();
 }
 
-void UnixSocket::Disconnect() {
-  RefPtr<UnixNode> old;
-  absl::MutexLock lock(&node_->mu);
-  std::swap(old, node_->peer);
+// Linux: unix_dgram_disconnected. What came from the old peer goes with it, and a peer that still is connected to this socket is told.
+void UnixSocket::ChangePeer(RefPtr<UnixNode> peer) {
+  const UnixNode* const now = peer.get();
+  {
+    absl::MutexLock lock(&node_->mu);
+    std::swap(node_->peer, peer);
+  }
+  if (!peer || peer.get() == now || !node_->datagrams->Purge()) return;
+  if (peer->Peer().get() != node_.get()) return;
+  peer->side->SetError(Errno::kECONNRESET);
+  peer->side->Notify(abi::kPollErr | kIn | kOut);
 }
+
+void UnixSocket::Disconnect() { ChangePeer(nullptr); }
 
 Result<void> UnixSocket::Connect(const vfs::Walk& walk, std::string_view address) {
   if (is_datagram() && address.size() >= 2 && address[0] == 0 && address[1] == 0) {
@@ -184,6 +193,8 @@ void UnixSocket::SetLink(UnixLink link, std::string local_name) {
 
 void UnixSocket::JoinPair(UnixSocket& a, UnixSocket& b) {
   if (a.is_datagram()) {
+    a.pair_peer_ = b.owner_;
+    b.pair_peer_ = a.owner_;
     {
       absl::MutexLock lock(&a.node_->mu);
       a.node_->peer = b.node_;
@@ -193,6 +204,7 @@ void UnixSocket::JoinPair(UnixSocket& a, UnixSocket& b) {
     return;
   }
   auto [near, far] = a.MakeLinks(b.shared_side(), b.send_buffer.load(), b.owner_);
+  near.peer_node = b.node_;
   a.SetLink(std::move(near), "");
   b.SetLink(std::move(far), "");
 }
@@ -203,9 +215,9 @@ Result<std::string> UnixSocket::PeerName() const {
     if (!peer) return Errno::kENOTCONN;
     return peer->Name();
   }
-  absl::MutexLock lock(&mu_);
-  if (!link_) return Errno::kENOTCONN;
-  return link_.peer_name;
+  const UnixLink own = link();
+  if (!own) return Errno::kENOTCONN;
+  return own.PeerName();
 }
 
 void UnixSocket::Report(SocketReport& report) const {
@@ -245,8 +257,7 @@ abi::Ucred UnixSocket::peer_credentials() const {
   }
   absl::MutexLock lock(&node_->mu);
   if (node_->listening) return node_->listener_credentials;
-  if (node_->peer) return node_->peer->owner;
-  return {0, ~0u, ~0u};
+  return pair_peer_;
 }
 
 Result<void> UnixSocket::Shutdown(int how) {
@@ -260,9 +271,10 @@ Result<void> UnixSocket::Shutdown(int how) {
     if (write) own.packet_tx->CloseWriter();
   } else {
     if (is_datagram() && read) node_->datagrams->ShutReader();
-    if (write) {
+    {
       absl::MutexLock lock(&mu_);
-      send_shut_ = true;
+      receive_shut_ = receive_shut_ || read;
+      send_shut_ = send_shut_ || write;
     }
     absl::MutexLock lock(&node_->mu);
     if (read && node_->listening) node_->shut = true;

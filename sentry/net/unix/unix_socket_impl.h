@@ -14,6 +14,7 @@ class UnixSocket final : public Socket {
   Result<void> Listen(Caller& caller, int backlog) override;
   Result<void> Connect(const vfs::Walk& walk, std::string_view address) override;
   Result<Ref<Socket>> Accept(const Caller& caller, uint32_t flags) override;
+  Result<void> CheckBeforeControl() override;
   Result<size_t> Send(const SendRequest& request) override;
   Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
   Result<void> Shutdown(int how) override;
@@ -44,6 +45,7 @@ class UnixSocket final : public Socket {
   std::pair<UnixLink, UnixLink> MakeLinks(const Ref<Side>& far_side, int32_t far_send_buffer, abi::Ucred far_owner) const;
   Result<void> ConnectStream(UnixNode& target);
   Result<void> ConnectDatagram(Ref<UnixNode> target);
+  void ChangePeer(RefPtr<UnixNode> peer);
   void Disconnect();
   Result<void> EnsureName();
   Result<size_t> SendStream(const SendRequest& request, const UnixLink& link);
@@ -57,12 +59,13 @@ class UnixSocket final : public Socket {
   wait::EventMask DatagramReadiness();
 
   const abi::Ucred owner_;
+  abi::Ucred pair_peer_{0, ~0u, ~0u};  // SOCK_DGRAM: of socketpair(2) only, whatever becomes of the peer; set before it is shared
   const Ref<UnixNode> node_;
   mutable absl::Mutex bind_mu_;
   UnixName name_ ABSL_GUARDED_BY(bind_mu_);
   mutable absl::Mutex mu_;
   UnixLink link_ ABSL_GUARDED_BY(mu_);
-  bool send_shut_ ABSL_GUARDED_BY(mu_) = false;  // SOCK_DGRAM
+  bool receive_shut_ ABSL_GUARDED_BY(mu_) = false, send_shut_ ABSL_GUARDED_BY(mu_) = false;  // without a link
 };
 
 }  // namespace rampart::net

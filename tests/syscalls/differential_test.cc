@@ -1,0 +1,617 @@
+// What random programs (tests/differential) found to be otherwise inside: each case a finding, named by what is so on Linux.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/futex.h>
+#include <mqueue.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <string>
+
+#include "tests/syscalls/net_support.h"
+
+namespace {
+
+using test::Owned;
+
+struct Ends {
+  Owned a, b;
+};
+Ends Pair(int type) {
+  int fds[2] = {-1, -1};
+  EXPECT_EQ(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, fds), 0);
+  return {Owned(fds[0]), Owned(fds[1])};
+}
+Ends Pipe(int flags = 0) {
+  int fds[2] = {-1, -1};
+  EXPECT_EQ(pipe2(fds, O_NONBLOCK | flags), 0);
+  return {Owned(fds[0]), Owned(fds[1])};
+}
+
+// A page that nothing may touch.
+char* Nowhere() {
+  static void* const at = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return static_cast<char*>(at);
+}
+
+sockaddr_un Local(const std::string& name, socklen_t* length) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  memcpy(address.sun_path, name.data(), name.size());
+  *length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+  return address;
+}
+
+// Runs in a directory of its own.
+class Found : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(mkdtemp(directory_.data()), nullptr);
+    ASSERT_EQ(chdir(directory_.c_str()), 0);
+  }
+  void TearDown() override {
+    for (const char* name : {"f", "g", "s", "t", "link"}) unlink(name);
+    EXPECT_EQ(chdir("/"), 0);
+    EXPECT_EQ(rmdir(directory_.c_str()), 0);
+  }
+  Owned File(const char* name, size_t size = 0) {
+    Owned fd(open(name, O_RDWR | O_CREAT, 0644));
+    EXPECT_TRUE(fd.ok());
+    const std::string bytes(size, 'x');
+    EXPECT_EQ(pwrite(fd.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
+    return fd;
+  }
+
+ private:
+  std::string directory_ = "/tmp/rampart-found-XXXXXX";
+};
+using FoundSocket = Found;
+using FoundPipe = Found;
+using FoundMemory = Found;
+using FoundKind = Found;
+
+// ---- local sockets
+
+TEST_F(FoundSocket, DatagramsLookAtTheBytesBeforeThePeer) {
+  const Owned one(socket(AF_UNIX, SOCK_DGRAM, 0));
+  EXPECT_FAILS(send(one.get(), Nowhere(), 10, 0), EFAULT);
+  EXPECT_FAILS(send(one.get(), "x", 1, 0), ENOTCONN);
+  socklen_t length = 0;
+  const sockaddr_un nobody = Local("none", &length);
+  EXPECT_FAILS(sendto(one.get(), Nowhere(), 10, 0, reinterpret_cast<const sockaddr*>(&nobody), length), EFAULT);
+}
+
+TEST_F(FoundSocket, BrokenStreamsAreToldBeforeTheBytesAreLookedAt) {
+  Ends ends = Pair(SOCK_STREAM);
+  ends.b.Close();
+  EXPECT_FAILS(send(ends.a.get(), Nowhere(), 10, MSG_NOSIGNAL), EPIPE);
+}
+
+TEST_F(FoundSocket, UnconnectedSeqpacketIsToldBeforeItsDescriptorsAreLookedAt) {
+  const Owned one(socket(AF_UNIX, SOCK_SEQPACKET, 0));
+  iovec piece{const_cast<char*>("x"), 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int none = 1000;
+  memcpy(CMSG_DATA(header), &none, sizeof(none));
+  EXPECT_FAILS(sendmsg(one.get(), &message, 0), ENOTCONN);
+  const Owned stream(socket(AF_UNIX, SOCK_STREAM, 0));
+  EXPECT_FAILS(sendmsg(stream.get(), &message, 0), EBADF);
+}
+
+TEST_F(FoundSocket, BindingTwice) {
+  const Owned one(socket(AF_UNIX, SOCK_STREAM, 0)), two(socket(AF_UNIX, SOCK_STREAM, 0));
+  socklen_t s = 0, t = 0, unnamed = 0;
+  const sockaddr_un at_s = Local("s", &s), at_t = Local("t", &t), nothing = Local("", &unnamed);
+  ASSERT_WORKS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
+  EXPECT_FAILS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_s), s), EADDRINUSE);
+  EXPECT_FAILS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_t), t), EINVAL);
+  EXPECT_FAILS(access("t", F_OK), ENOENT);
+  EXPECT_WORKS(bind(one.get(), reinterpret_cast<const sockaddr*>(&nothing), unnamed));
+}
+
+TEST_F(FoundSocket, OnlyWhoWaitsIsToldTheEndOfADatagramSocket) {
+  Ends ends = Pair(SOCK_DGRAM);
+  ASSERT_WORKS(shutdown(ends.a.get(), SHUT_RD));
+  char byte = 0;
+  EXPECT_FAILS(recv(ends.a.get(), &byte, 1, 0), EAGAIN);
+  ASSERT_WORKS(fcntl(ends.a.get(), F_SETFL, 0));
+  EXPECT_EQ(recv(ends.a.get(), &byte, 1, 0), 0);
+}
+
+TEST_F(FoundSocket, StreamsTellTheirPeersName) {
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    Ends ends = Pair(type);
+    socklen_t s = 0;
+    const sockaddr_un at_s = Local("s", &s);
+    ASSERT_WORKS(bind(ends.a.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
+    ASSERT_EQ(write(ends.a.get(), "x", 1), 1);
+    sockaddr_un from{};
+    socklen_t length = sizeof(from);
+    ASSERT_WORKS(getpeername(ends.b.get(), reinterpret_cast<sockaddr*>(&from), &length));
+    EXPECT_STREQ(from.sun_path, "s");
+    ends.a.Close();
+    from = {};
+    length = sizeof(from);
+    char byte = 0;
+    ASSERT_EQ(recvfrom(ends.b.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&from), &length), 1);
+    EXPECT_STREQ(from.sun_path, "s");
+    unlink("s");
+  }
+}
+
+TEST_F(FoundSocket, SeqpacketsThatPassCredentialsNameThemselves) {
+  Ends ends = Pair(SOCK_SEQPACKET);
+  const int on = 1;
+  ASSERT_WORKS(setsockopt(ends.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
+  ASSERT_EQ(send(ends.a.get(), "x", 1, 0), 1);
+  sockaddr_un own{};
+  socklen_t length = sizeof(own);
+  ASSERT_WORKS(getsockname(ends.a.get(), reinterpret_cast<sockaddr*>(&own), &length));
+  EXPECT_EQ(length, offsetof(sockaddr_un, sun_path) + 6);
+}
+
+TEST_F(FoundSocket, ALostDatagramPeerTakesWhatItSentWithIt) {
+  Ends ends = Pair(SOCK_DGRAM);
+  ASSERT_EQ(send(ends.b.get(), "x", 1, 0), 1);
+  ends.b.Close();
+  EXPECT_FAILS(send(ends.a.get(), "x", 1, 0), ECONNREFUSED);
+  char byte = 0;
+  EXPECT_FAILS(recv(ends.a.get(), &byte, 1, 0), EAGAIN);
+}
+
+TEST_F(FoundSocket, AQuarterFullIsNotWritable) {
+  Ends ends = Pair(SOCK_SEQPACKET);
+  const std::string bytes(65536, 'x');
+  ASSERT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 65536);
+  pollfd asked{ends.a.get(), POLLOUT, 0};
+  EXPECT_EQ(poll(&asked, 1, 0), 0);
+}
+
+TEST_F(FoundSocket, ShutDownWithoutAPeer) {
+  const Owned local(socket(AF_UNIX, SOCK_SEQPACKET, 0)), udp(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), tcp(socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_WORKS(shutdown(local.get(), SHUT_RD));
+  pollfd asked{local.get(), POLLIN | POLLRDHUP, 0};
+  EXPECT_EQ(poll(&asked, 1, 0), 1);
+  EXPECT_EQ(asked.revents, POLLIN | POLLRDHUP | POLLHUP);
+  EXPECT_FAILS(shutdown(udp.get(), SHUT_RD), ENOTCONN);
+  asked = {udp.get(), POLLIN | POLLRDHUP, 0};
+  EXPECT_EQ(poll(&asked, 1, 0), 1);
+  EXPECT_EQ(asked.revents, POLLIN | POLLRDHUP);
+  char byte = 0;
+  EXPECT_FAILS(recv(udp.get(), &byte, 1, 0), EAGAIN);
+  EXPECT_FAILS(recv(tcp.get(), &byte, 1, 0), ENOTCONN);
+  EXPECT_FAILS(shutdown(tcp.get(), SHUT_RD), ENOTCONN);
+  EXPECT_EQ(recv(tcp.get(), &byte, 1, 0), 0);
+  EXPECT_FAILS(recv(tcp.get(), &byte, 1, MSG_OOB), EINVAL);
+}
+
+TEST_F(FoundSocket, ASendThatFailsBindsAllTheSame) {
+  const Owned udp(socket(AF_INET, SOCK_DGRAM, 0));
+  EXPECT_FAILS(send(udp.get(), "x", 1, 0), EDESTADDRREQ);
+  sockaddr_in own{};
+  socklen_t length = sizeof(own);
+  ASSERT_WORKS(getsockname(udp.get(), reinterpret_cast<sockaddr*>(&own), &length));
+  EXPECT_NE(own.sin_port, 0);
+}
+
+TEST_F(FoundSocket, Options) {
+  const Owned local(socket(AF_UNIX, SOCK_STREAM, 0));
+  const int on = 1, below = -1;
+  EXPECT_FAILS(setsockopt(local.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), EOPNOTSUPP);
+  ASSERT_WORKS(setsockopt(local.get(), SOL_SOCKET, SO_RCVLOWAT, &below, sizeof(below)));
+  int mark = 0;
+  socklen_t length = sizeof(mark);
+  ASSERT_WORKS(getsockopt(local.get(), SOL_SOCKET, SO_RCVLOWAT, &mark, &length));
+  EXPECT_EQ(mark, INT32_MAX);
+}
+
+TEST_F(FoundSocket, TellsItsProtocolAsAnAttribute) {
+  const Owned local(socket(AF_UNIX, SOCK_STREAM, 0)), tcp(socket(AF_INET, SOCK_STREAM, 0)), udp(socket(AF_INET6, SOCK_DGRAM, 0));
+  char text[64] = {};
+  EXPECT_EQ(flistxattr(local.get(), text, sizeof(text)), 21);
+  EXPECT_STREQ(text, "system.sockprotoname");
+  EXPECT_FAILS(flistxattr(local.get(), text, 1), ERANGE);
+  EXPECT_EQ(fgetxattr(local.get(), "system.sockprotoname", text, sizeof(text)), 12);
+  EXPECT_STREQ(text, "UNIX-STREAM");
+  EXPECT_EQ(fgetxattr(tcp.get(), "system.sockprotoname", text, sizeof(text)), 4);
+  EXPECT_STREQ(text, "TCP");
+  EXPECT_EQ(fgetxattr(udp.get(), "system.sockprotoname", text, sizeof(text)), 6);
+  EXPECT_STREQ(text, "UDPv6");
+}
+
+TEST_F(FoundSocket, DatagramsComeAfterAShutdown) {
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(at);
+  const Owned to(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), from(socket(AF_INET, SOCK_DGRAM, 0));
+  ASSERT_WORKS(bind(to.get(), reinterpret_cast<sockaddr*>(&at), length));
+  ASSERT_WORKS(getsockname(to.get(), reinterpret_cast<sockaddr*>(&at), &length));
+  EXPECT_FAILS(shutdown(to.get(), SHUT_RD), ENOTCONN);
+  ASSERT_EQ(sendto(from.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&at), length), 1);
+  pollfd ready{to.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&ready, 1, 1000), 1);
+  char byte = 0;
+  EXPECT_EQ(recv(to.get(), &byte, 1, 0), 1);
+}
+
+TEST_F(FoundSocket, CredentialsAreCutToTheRoomForThem) {
+  Ends ends = Pair(SOCK_STREAM);
+  const int on = 1;
+  ASSERT_WORKS(setsockopt(ends.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
+  ASSERT_EQ(send(ends.b.get(), "x", 1, 0), 1);
+  char byte = 0;
+  iovec piece{&byte, 1};
+  alignas(cmsghdr) char control[64] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = 20;
+  ASSERT_EQ(recvmsg(ends.a.get(), &message, 0), 1);
+  EXPECT_EQ(message.msg_flags, MSG_CTRUNC);
+  EXPECT_EQ(message.msg_controllen, 20u);
+  EXPECT_EQ(CMSG_FIRSTHDR(&message)->cmsg_len, 20u);
+  int pid = 0;
+  memcpy(&pid, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(pid));
+  EXPECT_EQ(pid, getpid());
+}
+
+TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
+  Ends ends = Pair(SOCK_DGRAM);
+  ends.b.Close();
+  EXPECT_FAILS(send(ends.a.get(), "x", 1, 0), ECONNREFUSED);
+  ucred who{};
+  socklen_t length = sizeof(who);
+  ASSERT_WORKS(getsockopt(ends.a.get(), SOL_SOCKET, SO_PEERCRED, &who, &length));
+  EXPECT_EQ(who.pid, getpid());
+}
+
+// ---- pipes, and what moves bytes
+
+TEST_F(FoundPipe, AFilesPagesTakeABufferEach) {
+  Ends pipe = Pipe();
+  ASSERT_EQ(fcntl(pipe.a.get(), F_SETPIPE_SZ, 4096), 4096);
+  const Owned file = File("f", 8192);
+  ASSERT_EQ(lseek(file.get(), 2, SEEK_SET), 2);
+  EXPECT_EQ(sendfile(pipe.b.get(), file.get(), nullptr, 8192), 4094);
+  EXPECT_FAILS(sendfile(pipe.b.get(), file.get(), nullptr, 8192), EAGAIN);
+  ASSERT_EQ(fcntl(pipe.a.get(), F_SETPIPE_SZ, 16384), 16384);
+  loff_t at = 4095;
+  EXPECT_EQ(splice(file.get(), &at, pipe.b.get(), nullptr, 2, 0), 2);
+  EXPECT_FAILS(fcntl(pipe.a.get(), F_SETPIPE_SZ, 8192), EBUSY);  // three buffers
+}
+
+TEST_F(FoundPipe, NothingIsAddedToWhatWasSpliced) {
+  Ends pipe = Pipe();
+  ASSERT_EQ(fcntl(pipe.a.get(), F_SETPIPE_SZ, 4096), 4096);
+  static const char kBytes[] = "ab";
+  const iovec piece{const_cast<char*>(kBytes), 2};
+  ASSERT_EQ(vmsplice(pipe.b.get(), &piece, 1, SPLICE_F_NONBLOCK), 2);
+  EXPECT_FAILS(write(pipe.b.get(), "c", 1), EAGAIN);
+}
+
+TEST_F(FoundPipe, VmspliceTakesPacketsTogether) {
+  Ends pipe = Pipe(O_DIRECT);
+  ASSERT_EQ(write(pipe.b.get(), "ab", 2), 2);
+  ASSERT_EQ(write(pipe.b.get(), "cd", 2), 2);
+  char bytes[8] = {};
+  const iovec piece{bytes, 3};
+  EXPECT_EQ(vmsplice(pipe.a.get(), &piece, 1, SPLICE_F_NONBLOCK), 3);
+  EXPECT_STREQ(bytes, "abc");
+  EXPECT_EQ(read(pipe.a.get(), bytes, sizeof(bytes)), 1);
+}
+
+TEST_F(FoundPipe, VmspliceOfNothingIsOfAnyFile) {
+  const Owned file = File("f");
+  const iovec nothing{nullptr, 0};
+  EXPECT_EQ(vmsplice(file.get(), &nothing, 1, 0), 0);
+  const iovec byte{const_cast<char*>("x"), 1};
+  EXPECT_FAILS(vmsplice(file.get(), &byte, 1, 0), EBADF);
+}
+
+TEST_F(FoundPipe, SendfileWithinOneDescription) {
+  const Owned file = File("f", 8192);
+  const Owned same(dup(file.get()));
+  ASSERT_EQ(sendfile(file.get(), same.get(), nullptr, 1000), 1000);
+  EXPECT_EQ(lseek(file.get(), 0, SEEK_CUR), 1000);
+}
+
+TEST_F(FoundPipe, PacketsBreakWithoutASignal) {
+  const Owned file = File("f", 100);
+  Ends ends = Pair(SOCK_SEQPACKET);
+  ends.b.Close();
+  sighandler_t old = signal(SIGPIPE, SIG_DFL);  // would end us
+  EXPECT_FAILS(sendfile(ends.a.get(), file.get(), nullptr, 10), EPIPE);
+  signal(SIGPIPE, old);
+}
+
+TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
+  const Owned file = File("f", 10), other = File("g");
+  const Owned watch(inotify_init1(IN_NONBLOCK));
+  ASSERT_EQ(inotify_add_watch(watch.get(), ".", IN_ACCESS | IN_MODIFY), 1);
+  const auto events = [&] {
+    alignas(8) char buffer[4096];
+    std::string text;
+    const ssize_t n = read(watch.get(), buffer, sizeof(buffer));
+    for (ssize_t at = 0; at < n;) {
+      inotify_event event;
+      memcpy(&event, buffer + at, sizeof(event));
+      text += std::string(event.mask == IN_ACCESS ? "a" : "m") + (buffer + at + sizeof(event)) + " ";
+      at += static_cast<ssize_t>(sizeof(event)) + event.len;
+    }
+    return text;
+  };
+  ASSERT_EQ(sendfile(other.get(), file.get(), nullptr, 5), 5);
+  EXPECT_EQ(events(), "af mg ");
+  ASSERT_EQ(copy_file_range(file.get(), nullptr, other.get(), nullptr, 5, 0), 5);
+  EXPECT_EQ(events(), "af mg ");
+  EXPECT_EQ(readv(file.get(), nullptr, 0), 0);
+  EXPECT_EQ(events(), "af ");
+}
+
+// ---- memory
+
+TEST_F(FoundMemory, ThePlaceIsLookedAtBeforeTheFile) {
+  const Owned file = File("f", 4096);
+  const Owned writable(open("f", O_WRONLY));
+  void* const taken = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT_EQ(mmap(taken, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, writable.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, EEXIST);
+  EXPECT_EQ(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, writable.get(), 0), MAP_FAILED);
+  EXPECT_EQ(errno, EACCES);
+  munmap(taken, 4096);
+}
+
+TEST_F(FoundMemory, RemovedPagesAreZeroEverywhere) {
+  const Owned file = File("f", 8192);
+  const Owned memory(memfd_create("m", 0));
+  ASSERT_WORKS(ftruncate(memory.get(), 8192));
+  for (const int fd : {file.get(), memory.get(), -1}) {
+    const int flags = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0);
+    auto* const one = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, flags, fd, 0));
+    ASSERT_NE(one, MAP_FAILED);
+    memset(one, 'y', 8192);
+    auto* const other = fd < 0 ? one : static_cast<char*>(mmap(nullptr, 8192, PROT_READ, MAP_SHARED, fd, 0));
+    EXPECT_EQ(other[0], 'y');
+    ASSERT_WORKS(madvise(one, 4096, MADV_REMOVE));
+    EXPECT_EQ(one[0], 0);
+    EXPECT_EQ(other[4095], 0);
+    EXPECT_EQ(other[4096], 'y');
+    munmap(one, 8192);
+    if (other != one) munmap(other, 8192);
+  }
+  auto* const mine = static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get(), 0));
+  EXPECT_FAILS(madvise(mine, 4096, MADV_REMOVE), EACCES);
+  munmap(mine, 4096);
+}
+
+TEST_F(FoundMemory, OthersMayNotReadWhatMayOnlyBeWritten) {
+  auto* const page = static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  page[0] = 'x';
+  ASSERT_WORKS(mprotect(page, 4096, PROT_WRITE));
+  char byte = 0;
+  const iovec local{&byte, 1}, remote{page, 1};
+  EXPECT_FAILS(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), EFAULT);
+  EXPECT_EQ(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), 1);
+  munmap(page, 4096);
+}
+
+TEST_F(FoundMemory, WhatLiesBeforeAHoleIsLocked) {
+  auto* const pages = static_cast<char*>(mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_WORKS(munmap(pages + 4096, 4096));
+  EXPECT_FAILS(mlock(pages, 8192), ENOMEM);
+  EXPECT_FAILS(madvise(pages, 4096, MADV_DONTNEED), EINVAL);
+  ASSERT_WORKS(munlock(pages, 4096));
+  EXPECT_WORKS(madvise(pages, 4096, MADV_DONTNEED));
+  munmap(pages, 4096);
+}
+
+TEST_F(FoundMemory, NobodyWaitsForWhatNeverChanges) {
+  auto* const page = static_cast<char*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  EXPECT_FAILS(syscall(SYS_futex, page, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
+  EXPECT_WORKS(syscall(SYS_futex, page, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0));
+  munmap(page, 4096);
+}
+
+TEST_F(FoundMemory, SealsOfMemoryFiles) {
+  const Owned memory(memfd_create("m", MFD_ALLOW_SEALING));
+  ASSERT_WORKS(ftruncate(memory.get(), 20000));
+  const std::string bytes(65536, 'x');
+  ASSERT_WORKS(fcntl(memory.get(), F_ADD_SEALS, F_SEAL_GROW));
+  EXPECT_EQ(write(memory.get(), bytes.data(), bytes.size()), 16384);  // page by page
+  EXPECT_FAILS(write(memory.get(), bytes.data(), bytes.size()), EPERM);
+  EXPECT_EQ(pwrite(memory.get(), bytes.data(), 0, 100000), 0);
+  constexpr int kSealExec = 0x20;
+  const Owned program(memfd_create("m", MFD_ALLOW_SEALING));
+  ASSERT_WORKS(fcntl(program.get(), F_ADD_SEALS, kSealExec));
+  EXPECT_EQ(fcntl(program.get(), F_GET_SEALS), kSealExec | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+  EXPECT_FAILS(fchmod(program.get(), 0644), EPERM);
+  EXPECT_WORKS(fchmod(program.get(), 0755 | 022));
+}
+
+// ---- kinds of descriptors
+
+TEST_F(FoundKind, SelectOfAPathDescriptorIsReady) {
+  const Owned path(open("/", O_PATH));
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(path.get(), &set);
+  timeval none{0, 0};
+  EXPECT_EQ(select(path.get() + 1, nullptr, &set, nullptr, &none), 1);
+}
+
+TEST_F(FoundKind, SignalsAndTimersAreOnlyReadable) {
+  sigset_t set, old;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &set, &old);
+  const Owned fd(signalfd(-1, &set, SFD_NONBLOCK));
+  siginfo_t info{};
+  info.si_code = 1;  // nothing that SIGUSR1 knows: read as poll's
+  info.si_pid = 77;
+  info.si_value.sival_int = 55;
+  ASSERT_WORKS(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, &info));
+  pollfd asked{fd.get(), POLLIN | POLLRDNORM, 0};
+  EXPECT_EQ(poll(&asked, 1, 0), 1);
+  EXPECT_EQ(asked.revents, POLLIN);
+  signalfd_siginfo got{};
+  ASSERT_EQ(read(fd.get(), &got, sizeof(got)), static_cast<ssize_t>(sizeof(got)));
+  EXPECT_EQ(got.ssi_pid, 0u);
+  EXPECT_EQ(got.ssi_band, 77u);
+  EXPECT_EQ(got.ssi_int, 0);
+  ASSERT_WORKS(kill(getpid(), SIGUSR1));
+  ASSERT_EQ(read(fd.get(), &got, sizeof(got)), static_cast<ssize_t>(sizeof(got)));
+  EXPECT_EQ(got.ssi_pid, static_cast<unsigned>(getpid()));
+  EXPECT_EQ(got.ssi_int, 0);
+  sigprocmask(SIG_SETMASK, &old, nullptr);
+}
+
+TEST_F(FoundKind, APidfdOfNobodyHangsUp) {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  const Owned fd(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  ASSERT_TRUE(fd.ok());
+  struct stat st {};
+  ASSERT_WORKS(fstat(fd.get(), &st));
+  EXPECT_EQ(st.st_mode, 0700u);
+  char byte = 0;
+  EXPECT_FAILS(pread(fd.get(), &byte, 1, 0), EINVAL);
+  EXPECT_FAILS(lseek(fd.get(), 0, SEEK_CUR), ESPIPE);
+  EXPECT_FAILS(fsync(fd.get()), EINVAL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  pollfd asked{fd.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&asked, 1, 0), 1);
+  EXPECT_EQ(asked.revents, POLLIN | POLLHUP);
+}
+
+TEST_F(FoundKind, QueuesHaveNothingToSync) {
+  const std::string name = "/rampart-found-" + std::to_string(getpid());
+  mq_attr attributes{};
+  attributes.mq_maxmsg = 2;
+  attributes.mq_msgsize = 8;
+  const Owned queue(mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, &attributes));
+  ASSERT_TRUE(queue.ok());
+  mq_unlink(name.c_str());
+  EXPECT_FAILS(fsync(queue.get()), EINVAL);
+  EXPECT_WORKS(sync_file_range(queue.get(), 0, 4096, 0));
+  EXPECT_EQ(lseek(queue.get(), -10, SEEK_HOLE), 80);
+  EXPECT_FAILS(lseek(queue.get(), -10, SEEK_DATA), EINVAL);
+}
+
+TEST_F(FoundKind, LinksToDescriptors) {
+  const Owned file = File("f"), path(open("f", O_PATH));
+  const auto link = [](int fd) { return "/proc/self/fd/" + std::to_string(fd); };
+  struct stat st {};
+  ASSERT_WORKS(lstat(link(file.get()).c_str(), &st));
+  EXPECT_EQ(st.st_mode, S_IFLNK | 0700u);
+  ASSERT_WORKS(lstat(link(path.get()).c_str(), &st));
+  EXPECT_EQ(st.st_mode, S_IFLNK | 0u);
+  EXPECT_WORKS(lchown(link(file.get()).c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)));
+  EXPECT_WORKS(utimensat(AT_FDCWD, link(file.get()).c_str(), nullptr, AT_SYMLINK_NOFOLLOW));
+  EXPECT_FAILS(unlink(link(file.get()).c_str()), EPERM);
+  EXPECT_FAILS(rmdir(link(file.get()).c_str()), ENOTDIR);
+}
+
+TEST_F(FoundKind, FlagsOfAnUnnamedFile) {
+  const Owned file(open(".", O_TMPFILE | O_RDWR, 0600));
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(fcntl(file.get(), F_GETFL) & O_TMPFILE, O_TMPFILE);
+}
+
+TEST_F(FoundKind, AVectorToAnEventfdIsAWriteForEachPiece) {
+  const Owned fd(eventfd(0, EFD_NONBLOCK));
+  uint64_t values[2] = {1, 2};
+  const iovec halves[2] = {{values, 4}, {values, 4}}, wholes[2] = {{&values[0], 8}, {&values[1], 8}};
+  EXPECT_FAILS(writev(fd.get(), halves, 2), EINVAL);
+  EXPECT_EQ(writev(fd.get(), wholes, 2), 16);
+  uint64_t sum = 0;
+  ASSERT_EQ(read(fd.get(), &sum, sizeof(sum)), 8);
+  EXPECT_EQ(sum, 3u);
+  EXPECT_FAILS(pwritev2(fd.get(), wholes, 1, -1, RWF_DSYNC), EOPNOTSUPP);
+}
+
+TEST_F(FoundKind, SetIdBitsOfWhoMayKeepThem) {
+  const Owned file = File("f");
+  ASSERT_WORKS(fchmod(file.get(), 06711));
+  ASSERT_EQ(write(file.get(), "x", 1), 1);
+  ASSERT_WORKS(fallocate(file.get(), 0, 0, 100));
+  ASSERT_WORKS(ftruncate(file.get(), 10));
+  struct stat st {};
+  ASSERT_WORKS(fstat(file.get(), &st));
+  EXPECT_EQ(st.st_mode, S_IFREG | 06711u);
+  ASSERT_WORKS(stat("f", &st));
+  EXPECT_EQ(st.st_mode, S_IFREG | 06711u);
+}
+
+TEST_F(FoundKind, FilesKeepTheirAsyncFlag) {
+  const Owned file(open("f", O_RDWR | O_CREAT | O_ASYNC, 0644));
+  ASSERT_WORKS(fcntl(file.get(), F_SETFL, O_APPEND));
+  EXPECT_EQ(fcntl(file.get(), F_GETFL) & (O_ASYNC | O_APPEND), O_ASYNC | O_APPEND);
+}
+
+TEST_F(FoundKind, OrderOfErrors) {
+  const std::string too_long(300, 'x');
+  EXPECT_FAILS(renameat(AT_FDCWD, too_long.c_str(), 1000, "t"), EBADF);
+  EXPECT_FAILS(rename(too_long.c_str(), "none/t"), ENOENT);
+  EXPECT_FAILS(rename(too_long.c_str(), "t"), ENAMETOOLONG);
+  EXPECT_FAILS(mkdir(too_long.c_str(), 0755), ENAMETOOLONG);
+  EXPECT_FAILS(open(too_long.c_str(), O_CREAT | O_RDWR, 0644), ENAMETOOLONG);
+  EXPECT_FAILS(open((too_long + "/x").c_str(), O_RDONLY), ENAMETOOLONG);
+  const timespec nothing[2] = {{0, UTIME_OMIT}, {0, UTIME_OMIT}};
+  EXPECT_WORKS(syscall(SYS_utimensat, 1000, "none", nothing, 0x1));
+  const Owned file(open("f", O_RDONLY | O_CREAT, 0644));
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_pid = 1;
+  EXPECT_FAILS(fcntl(file.get(), F_OFD_SETLK, &lock), EBADF);
+  EXPECT_FAILS(sync_file_range(Owned(open("f", O_PATH)).get(), 0, 10, 0), EBADF);
+}
+
+TEST_F(FoundKind, LimitsOfFilesThatCannotGrowSo) {
+  const Owned file = File("f", 100);
+  rlimit old{};
+  ASSERT_WORKS(getrlimit(RLIMIT_FSIZE, &old));
+  const rlimit little{10000, old.rlim_max};
+  const Owned memory(memfd_create("m", 0));
+  sighandler_t handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_WORKS(setrlimit(RLIMIT_FSIZE, &little));
+  EXPECT_FAILS(fallocate(memory.get(), FALLOC_FL_ZERO_RANGE, 0, 20000), EOPNOTSUPP);
+  EXPECT_FAILS(fallocate(memory.get(), FALLOC_FL_KEEP_SIZE, 0, 20000), EFBIG);
+  loff_t from = 0, to = 20000;
+  EXPECT_FAILS(copy_file_range(file.get(), &from, memory.get(), &to, 0, 0), EXDEV);
+  const Owned other = File("g");
+  EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 10, 0), EFBIG);
+  from = 100;
+  EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 10, 0), EFBIG);
+  EXPECT_EQ(pwrite(other.get(), "", 0, 20000), 0);
+  ASSERT_WORKS(setrlimit(RLIMIT_FSIZE, &old));
+  signal(SIGXFSZ, handler);
+}
+
+}  // namespace
