@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "base/log.h"
 #include "runner/namespaces/priorities.h"
+#include "runner/namespaces/security_label.h"
 #include "runner/oci/spec_json.h"
 #include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
@@ -210,6 +211,16 @@ static void FillHookState(const Preparation& preparation, sentry::boot::BootConf
   boot.hook_state_after = one.substr(at + 1);
 }
 
+// What the host's security module is to confine the sandbox's processes with.
+static absl::Status PlanLabels(const oci::Process& process, Plan& plan) {
+  const auto at = [](const char* path, const absl::Status& status) { return status.ok() ? status : absl::Status(status.code(), absl::StrCat(path, ": ", status.message())); };
+  TRY_STATUS(at("$.process.selinuxLabel", CheckSelinuxLabel(process.selinux_label)));
+  TRY_STATUS(at("$.process.apparmorProfile", CheckProfile(process.apparmor_profile)));
+  plan.sentry_labels = {PartOfProfile(process.apparmor_profile, "sentry"), process.selinux_label};
+  plan.gofer_labels = {PartOfProfile(process.apparmor_profile, "gofer"), process.selinux_label};
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, CreateRequest request, const char* command) {
   Preparation out;
   TRY_STATUS(CheckId(request.id));
@@ -245,6 +256,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   auto plan = MakePlan(*spec, out.options, caller);
   if (!plan.ok()) return in_file(plan.status());
   out.plan = *std::move(plan);
+  if (const absl::Status labelled = PlanLabels(*spec->process, out.plan); !labelled.ok()) return in_file(labelled);
   // Hooks may bring it.
   out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty() &&
                                      spec->hooks.start_container.empty();

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "runner/namespaces/privileges.h"
+#include "runner/namespaces/security_label.h"
 #include "runner/sandbox/options.h"
 #include "sentry/boot/boot.h"
 
@@ -26,6 +27,7 @@ struct SentryChild {
   bool change_user = false;
   std::vector<int> processors;  // to run on; empty = where the runner may
   SelfTest self_test = SelfTest::kOff;
+  SecurityLabels labels;        // to be taken on
   sentry::boot::BootConfig boot;
 };
 
@@ -40,6 +42,7 @@ struct GoferChild {
   bool become_root = false;  // of its user namespace, in which the runner's user is not mapped
   int channel_fd = -1;
   int log_level = 0;
+  SecurityLabels labels;     // to be taken on
   std::vector<GoferExport> exports;
 };
 

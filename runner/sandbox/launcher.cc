@@ -112,7 +112,7 @@ absl::StatusOr<ChildGuard> SpawnGuarded(const char* name, const std::string& con
 
 absl::StatusOr<ChildGuard> SpawnGofer(const Plan& plan, const IdMaps& maps, const Resources& resources, int log_level) {
   const bool unmapped = std::none_of(maps.uids.begin(), maps.uids.end(), [](const IdRange& range) { return ::geteuid() - range.outside < range.count; });
-  const GoferChild config{plan.gofer_capabilities, unmapped, kChannelFd, log_level, plan.exports};
+  const GoferChild config{plan.gofer_capabilities, unmapped, kChannelFd, log_level, plan.gofer_labels, plan.exports};
   return SpawnGuarded(kGoferName, Encode(config),
                       {{resources.null.get(), 0},
                        {resources.null.get(), 1},
@@ -243,6 +243,7 @@ absl::StatusOr<Running> StartBoth(const Plan& plan, const SandboxOptions& option
                                   Resources& resources, HostLimits& limits) {
   identities.child.self_test = options.self_test;
   identities.child.boot = plan.boot;
+  identities.child.labels = plan.sentry_labels;
   auto gofer = SpawnGofer(plan, identities.gofer, resources, plan.boot.log_level);
   if (!gofer.ok()) return gofer.status();
   auto sentry = SpawnSentry(std::move(identities.child), options, caller, resources);
