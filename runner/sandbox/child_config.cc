@@ -82,7 +82,7 @@ void Fields(Archive& ar, SentryChild& v) {
 }
 template <class Archive>
 void Fields(Archive& ar, GoferExport& v) {
-  ar(v.name), ar(v.path), ar(v.readonly);
+  ar(v.name), ar(v.path), ar(v.readonly), ar(v.tree);
 }
 template <class Archive>
 void Fields(Archive& ar, GoferChild& v) {

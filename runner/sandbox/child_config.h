@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "runner/namespaces/id_map.h"
 #include "runner/namespaces/privileges.h"
 #include "runner/namespaces/security_label.h"
 #include "runner/sandbox/options.h"
@@ -35,6 +36,9 @@ struct GoferExport {
   std::string name;
   std::string path;
   bool readonly = true;
+  IdMaps owners = {};             // of an idmapped mount; empty: files belong to whom the disk says. The runner's only
+  bool owners_below = false;      // also in mounts below
+  int tree = -1;                  // the idmapped mount; -1: none
 };
 
 struct GoferChild {

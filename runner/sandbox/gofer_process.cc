@@ -33,7 +33,7 @@ absl::StatusOr<gofer::GoferConfig> ConfineGofer(const GoferChild& config) {
   server.proc_self_fd = OpenOwnDescriptors();
   LabelChange labels = TRY_STATUS(LabelChange::Prepare(config.labels));
   std::vector<Export> exports;
-  for (const GoferExport& tree : config.exports) exports.push_back({tree.path, tree.readonly});
+  for (const GoferExport& tree : config.exports) exports.push_back({tree.path, tree.readonly, tree.tree});
   std::vector<UniqueFd> roots = TRY_STATUS(EnterExportsRoot(exports, config.become_root));
   for (size_t i = 0; i < roots.size(); ++i) {
     gofer::AttachPoint point;
