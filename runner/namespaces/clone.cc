@@ -7,6 +7,9 @@
 
 #include <cerrno>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "runner/util/files.h"
 #include "runner/util/status.h"
 
 namespace rampart::runner {
@@ -32,6 +35,17 @@ absl::Status ExplainCloneFailure(int error) {
 }  // namespace
 
 uint64_t AllNamespaces() { return CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS; }
+
+absl::StatusOr<pid_t> PidInProc(const Child& child) {
+  const std::string text = TRY_STATUS(ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", child.pidfd.get())));
+  pid_t pid = 0;
+  const size_t at = text.find("\nPid:\t");
+  const size_t begin = at == std::string::npos ? text.size() : at + 6;
+  if (!absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &pid) || pid <= 0) {
+    return absl::NotFoundError("a confined process cannot be found in /proc (is /proc of this PID namespace?)");
+  }
+  return pid;
+}
 
 absl::StatusOr<Child> CloneChild(uint64_t namespaces, absl::FunctionRef<void()> in_child) {
   int pidfd = -1;

@@ -24,4 +24,7 @@ struct Child {
 // Errors name the remedy where the host forbids namespaces.
 absl::StatusOr<Child> CloneChild(uint64_t namespaces, absl::FunctionRef<void()> in_child);
 
+// Its number in the PID namespace that /proc shows, which need not be ours. kNotFound.
+absl::StatusOr<pid_t> PidInProc(const Child& child);
+
 }  // namespace rampart::runner

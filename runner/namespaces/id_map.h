@@ -15,6 +15,7 @@ struct IdRange {
   uint32_t inside = 0;
   uint32_t outside = 0;
   uint32_t count = 0;
+  bool operator==(const IdRange&) const = default;
 };
 
 struct IdMaps {

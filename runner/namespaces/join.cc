@@ -16,7 +16,7 @@ struct Name {
   int type;
 };
 constexpr Name kNames[] = {{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC}, {"mount", CLONE_NEWNS}, {"network", CLONE_NEWNET},
-                           {"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"uts", CLONE_NEWUTS}};
+                           {"pid", CLONE_NEWPID},       {"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME}, {"uts", CLONE_NEWUTS}};
 
 }  // namespace
 
@@ -31,6 +31,10 @@ absl::StatusOr<ForeignNamespace> OpenNamespace(const std::string& type, const st
   if (found < 0) return UsageError(absl::StrCat("'", path, "' is not a namespace"));
   if (found != out.type) return UsageError(absl::StrCat("'", path, "' is a namespace of another type than ", type));
   return out;
+}
+
+absl::StatusOr<ForeignNamespace> OwnNamespace(const std::string& type) {
+  return OpenNamespace(type, absl::StrCat("/proc/self/ns/", type == "network" ? "net" : type == "mount" ? "mnt" : type));
 }
 
 absl::Status EnterNamespace(const ForeignNamespace& ns) {

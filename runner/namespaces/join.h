@@ -21,6 +21,9 @@ absl::StatusOr<ForeignNamespace> OpenNamespace(const std::string& type, const st
 // This process enters it. A PID namespace: the children that it makes from then on.
 absl::Status EnterNamespace(const ForeignNamespace& ns);
 
+// The namespace of a type (CLONE_NEW…) that this process is in, to come back to.
+absl::StatusOr<ForeignNamespace> OwnNamespace(const std::string& type);
+
 // Runs `make` with this process's children going to the PID namespace `ns` (null: where they always go), and comes back.
 absl::Status InPidNamespace(const ForeignNamespace* ns, absl::FunctionRef<absl::Status()> make);
 

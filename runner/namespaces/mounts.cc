@@ -155,7 +155,10 @@ absl::StatusOr<std::vector<UniqueFd>> EnterExportsRoot(const std::vector<Export>
   const std::vector<MountInfo> host_mounts = ParseMountInfo(info);
   // Copied before the scaffold can hide any of them, or show in a copy.
   std::vector<UniqueFd> trees;
-  for (const Export& tree : exports) trees.push_back(TRY_STATUS(CopyTree(tree.path)));
+  for (const Export& tree : exports) {
+    if (tree.tree >= 0) trees.emplace_back(tree.tree);
+    else trees.push_back(TRY_STATUS(CopyTree(tree.path)));
+  }
   if (become_root) TRY_STATUS(BecomeUser(0, 0, /*drop_groups=*/true));
   const std::string place = TRY_STATUS(MountScaffold());
   UniqueFd empty(::open((place + kEmptyFile).c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0444));

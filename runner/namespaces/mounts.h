@@ -17,6 +17,7 @@ absl::Status EnterEmptyRoot();
 struct Export {
   std::string path;      // absolute; on the host
   bool readonly = true;
+  int tree = -1;         // a detached copy of the mounts there, which is closed; -1: it is made
 };
 
 // Leaves this process with a root that holds the exported trees and nothing else, under names that nobody needs, and returns for each export,

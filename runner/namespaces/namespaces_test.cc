@@ -7,6 +7,7 @@
 #include "runner/namespaces/id_map.h"
 #include "runner/namespaces/mounts.h"
 #include "runner/namespaces/privileges.h"
+#include "runner/namespaces/security_label.h"
 
 namespace rampart::runner {
 namespace {
@@ -29,6 +30,23 @@ TEST(MountInfo, DecodesPathsAndTypes) {
   EXPECT_EQ(mounts[1].type, "proc");
   EXPECT_TRUE(IsKernelFilesystem("sysfs"));
   EXPECT_FALSE(IsKernelFilesystem("ext4"));
+}
+
+TEST(SecurityLabel, NoneAsksForNothing) {
+  EXPECT_TRUE(CheckProfile("").ok());
+  EXPECT_TRUE(CheckProfile("unconfined").ok());
+  EXPECT_TRUE(CheckSelinuxLabel("").ok());
+  EXPECT_EQ(PartOfProfile("unconfined", "sentry"), "");
+  auto change = LabelChange::Prepare({});
+  ASSERT_TRUE(change.ok()) << change.status().message();
+  EXPECT_TRUE(std::move(*change).Carry().ok());
+}
+
+TEST(SecurityLabel, WhatTheHostDoesNotHaveIsNotTakenOn) {
+  EXPECT_FALSE(CheckProfile("no-such-profile-here").ok());
+  EXPECT_FALSE(CheckProfile("two\nlines").ok());
+  EXPECT_FALSE(CheckSelinuxLabel("no:such:label").ok());
+  EXPECT_EQ(PartOfProfile("no-such-profile-here", "sentry"), "no-such-profile-here");
 }
 
 TEST(CloneChild, TheChildHasItsOwnNamespaces) {

@@ -128,24 +128,25 @@ struct Root {
   bool readonly = false;
 };
 
+struct IdMapping {
+  uint32_t container_id = 0;
+  uint32_t host_id = 0;
+  uint32_t size = 0;
+};
+
 struct Mount {
   std::string destination;
   std::string type;
   std::string source;
   std::vector<std::string> options;
-  bool has_id_mappings = false;  // uidMappings or gidMappings: idmapped mounts
+  std::vector<IdMapping> uid_mappings = {};  // an idmapped mount: container_id is the owner on disk
+  std::vector<IdMapping> gid_mappings = {};
   std::string shared = {};       // not in JSON: one tmpfs for all mounts of a sandbox that have this name
 };
 
 struct Namespace {
   std::string type;  // "pid", "network", "ipc", "uts", "mount", "user", "cgroup", "time"
   std::string path;  // "" = a new one
-};
-
-struct IdMapping {
-  uint32_t container_id = 0;
-  uint32_t host_id = 0;
-  uint32_t size = 0;
 };
 
 struct MemoryResources {
@@ -209,6 +210,14 @@ struct TimeOffset {
   uint32_t nanosecs = 0;
 };
 
+struct IntelRdt {
+  std::optional<std::string> clos_id = {};  // "closID" in JSON
+  std::string l3_cache_schema = {};
+  std::string mem_bw_schema = {};
+  bool enable_cmt = false;
+  bool enable_mbm = false;
+};
+
 struct LinuxConfig {
   std::vector<Namespace> namespaces;
   std::vector<IdMapping> uid_mappings;
@@ -224,7 +233,7 @@ struct LinuxConfig {
   std::string mount_label;
   std::optional<Personality> personality;
   std::map<std::string, TimeOffset> time_offsets;  // by clock: "monotonic", "boottime"
-  bool has_intel_rdt = false;
+  std::optional<IntelRdt> intel_rdt;
 };
 
 struct Spec {

@@ -20,10 +20,13 @@ constexpr char kFull[] = R"({
   "hooks": {"startContainer": [{"path": "/h", "args": ["h", "x"], "timeout": 3}]},
   "root": {"path": "rootfs", "readonly": true},
   "hostname": "h",
-  "mounts": [{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]}],
+  "mounts": [{"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]},
+             {"destination": "/b", "type": "bind", "source": "/b", "options": ["idmap"], "uidMappings": [{"containerID": 5, "hostID": 1000, "size": 2}],
+              "gidMappings": [{"containerID": 6, "hostID": 1001, "size": 3}]}],
   "annotations": {"a": "b"},
   "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/n"}], "cgroupsPath": "/c",
     "personality": {"domain": "LINUX32"}, "timeOffsets": {"monotonic": {"secs": -5, "nanosecs": 7}},
+    "intelRdt": {"closID": "", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50", "enableCMT": true},
     "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
     "resources": {"memory": {"limit": 4096}, "cpu": {"quota": 5000, "period": 10000}, "pids": {"limit": 9}}},
   "unknown": {"x": 1}
@@ -53,6 +56,12 @@ TEST(ParseSpec, ReadsWhatTheSpecificationNames) {
   EXPECT_EQ(spec->linux_config.resources->memory->limit, 4096);
   EXPECT_EQ(spec->linux_config.resources->pids->limit, 9);
   EXPECT_EQ(spec->linux_config.uid_mappings[0].host_id, 1000u);
+  EXPECT_EQ(spec->mounts[1].uid_mappings[0].container_id, 5u);
+  EXPECT_EQ(spec->mounts[1].gid_mappings[0].size, 3u);
+  ASSERT_TRUE(spec->linux_config.intel_rdt.has_value());
+  EXPECT_EQ(spec->linux_config.intel_rdt->clos_id, "");
+  EXPECT_EQ(spec->linux_config.intel_rdt->mem_bw_schema, "MB:0=50");
+  EXPECT_TRUE(spec->linux_config.intel_rdt->enable_cmt);
 }
 
 TEST(ParseSpec, WhatIsSerialisedParsesToTheSame) {

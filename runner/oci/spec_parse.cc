@@ -83,12 +83,20 @@ static void ReadMembers(const JsonReader& in, Root& out) {
   in.Member("readonly", out.readonly);
 }
 
+static void ReadMembers(const JsonReader& in, IdMapping& out) {
+  in.Required("containerID", out.container_id);
+  in.Required("hostID", out.host_id);
+  in.Required("size", out.size);
+}
+
 static void ReadMembers(const JsonReader& in, Mount& out) {
   in.Required("destination", out.destination);
   in.Member("type", out.type);
   in.Member("source", out.source);
   in.Member("options", out.options);
-  out.has_id_mappings = in.Has("uidMappings") || in.Has("gidMappings");
+  in.Member("uidMappings", out.uid_mappings);
+  in.Member("gidMappings", out.gid_mappings);
+  if (out.uid_mappings.empty() != out.gid_mappings.empty()) in.Fail("users and groups must be mapped both or neither");
   RequireAbsolute(in, "destination", out.destination);
 }
 
@@ -96,12 +104,6 @@ static void ReadMembers(const JsonReader& in, Namespace& out) {
   in.Required("type", out.type);
   in.Member("path", out.path);
   if (!out.path.empty()) RequireAbsolute(in, "path", out.path);
-}
-
-static void ReadMembers(const JsonReader& in, IdMapping& out) {
-  in.Required("containerID", out.container_id);
-  in.Required("hostID", out.host_id);
-  in.Required("size", out.size);
 }
 
 static void ReadMembers(const JsonReader& in, Hook& out) {
@@ -219,6 +221,14 @@ static void ReadMembers(const JsonReader& in, Resources& out) {
   in.Member("unified", out.unified);
 }
 
+static void ReadMembers(const JsonReader& in, IntelRdt& out) {
+  in.Member("closID", out.clos_id);
+  in.Member("l3CacheSchema", out.l3_cache_schema);
+  in.Member("memBwSchema", out.mem_bw_schema);
+  in.Member("enableCMT", out.enable_cmt);
+  in.Member("enableMBM", out.enable_mbm);
+}
+
 static void ReadMembers(const JsonReader& in, LinuxConfig& out) {
   in.Member("namespaces", out.namespaces);
   in.Member("uidMappings", out.uid_mappings);
@@ -234,7 +244,7 @@ static void ReadMembers(const JsonReader& in, LinuxConfig& out) {
   in.Member("mountLabel", out.mount_label);
   in.Member("personality", out.personality);
   in.Member("timeOffsets", out.time_offsets);
-  out.has_intel_rdt = in.Has("intelRdt");
+  in.Member("intelRdt", out.intel_rdt);
 }
 
 static void ReadMembers(const JsonReader& in, Spec& out) {

@@ -139,12 +139,21 @@ Json ToJson(const BlockIo& io) {
   return out;
 }
 
+Json ToJson(const std::vector<IdMapping>& mappings) {
+  Json out = Json::array();
+  for (const IdMapping& mapping : mappings) {
+    out.push_back(Json{{"containerID", mapping.container_id}, {"hostID", mapping.host_id}, {"size", mapping.size}});
+  }
+  return out;
+}
+
 Json ToJson(const Mount& mount) {
   Json out{{"destination", mount.destination}};
   PutUnlessDefault(out, "type", mount.type);
   PutUnlessDefault(out, "source", mount.source);
   PutUnlessDefault(out, "options", mount.options);
-  if (mount.has_id_mappings) out["uidMappings"] = Json::array();
+  if (!mount.uid_mappings.empty()) out["uidMappings"] = ToJson(mount.uid_mappings);
+  if (!mount.gid_mappings.empty()) out["gidMappings"] = ToJson(mount.gid_mappings);
   return out;
 }
 
@@ -174,14 +183,6 @@ Json ToJson(const Resources& resources) {
   return out;
 }
 
-Json ToJson(const std::vector<IdMapping>& mappings) {
-  Json out = Json::array();
-  for (const IdMapping& mapping : mappings) {
-    out.push_back(Json{{"containerID", mapping.container_id}, {"hostID", mapping.host_id}, {"size", mapping.size}});
-  }
-  return out;
-}
-
 Json ToJson(const LinuxConfig& config) {
   Json out = Json::object();
   for (const Namespace& ns : config.namespaces) {
@@ -205,7 +206,14 @@ Json ToJson(const LinuxConfig& config) {
     PutUnlessDefault(out["personality"], "flags", config.personality->flags);
   }
   for (const auto& [clock, offset] : config.time_offsets) out["timeOffsets"][clock] = Json{{"secs", offset.secs}, {"nanosecs", offset.nanosecs}};
-  if (config.has_intel_rdt) out["intelRdt"] = Json::object();
+  if (config.intel_rdt.has_value()) {
+    Json& rdt = out["intelRdt"] = Json::object();
+    PutOptional(rdt, "closID", config.intel_rdt->clos_id);
+    PutUnlessDefault(rdt, "l3CacheSchema", config.intel_rdt->l3_cache_schema);
+    PutUnlessDefault(rdt, "memBwSchema", config.intel_rdt->mem_bw_schema);
+    PutUnlessDefault(rdt, "enableCMT", config.intel_rdt->enable_cmt);
+    PutUnlessDefault(rdt, "enableMBM", config.intel_rdt->enable_mbm);
+  }
   return out;
 }
 

@@ -15,7 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
+#include "runner/namespaces/idmapped_tree.h"
 #include "runner/namespaces/priorities.h"
+#include "runner/namespaces/security_label.h"
 #include "runner/oci/spec_json.h"
 #include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
@@ -210,6 +212,55 @@ static void FillHookState(const Preparation& preparation, sentry::boot::BootConf
   boot.hook_state_after = one.substr(at + 1);
 }
 
+// What the host's security module is to confine the sandbox's processes with.
+static absl::Status PlanLabels(const oci::Process& process, Plan& plan) {
+  const auto at = [](const char* path, const absl::Status& status) { return status.ok() ? status : absl::Status(status.code(), absl::StrCat(path, ": ", status.message())); };
+  TRY_STATUS(at("$.process.selinuxLabel", CheckSelinuxLabel(process.selinux_label)));
+  TRY_STATUS(at("$.process.apparmorProfile", CheckProfile(process.apparmor_profile)));
+  plan.sentry_labels = {PartOfProfile(process.apparmor_profile, "sentry"), process.selinux_label};
+  plan.gofer_labels = {PartOfProfile(process.apparmor_profile, "gofer"), process.selinux_label};
+  return absl::OkStatus();
+}
+
+// Who the users and groups of the container are on the host: linux.uidMappings and gidMappings, or what the user namespace has that is named.
+static absl::StatusOr<IdMaps> PlanUsers(const oci::LinuxConfig& config) {
+  const IdMaps asked = MapsOf(config);
+  for (size_t i = 0; i < config.namespaces.size(); ++i) {
+    const oci::Namespace& ns = config.namespaces[i];
+    if (ns.type != "user" || ns.path.empty()) continue;
+    const auto fault = [&](const absl::Status& status) { return absl::Status(status.code(), absl::StrCat("$.linux.namespaces[", i, "].path: '", ns.path, "' ", status.message())); };
+    const auto opened = OpenNamespace(ns.type, ns.path);
+    if (!opened.ok()) return fault(opened.status());
+    const auto maps = MapsOfNamespace(*opened);
+    if (!maps.ok()) return fault(maps.status());
+    if (!asked.uids.empty() && (asked.uids != maps->uids || asked.gids != maps->gids)) return fault(UsageError("has other maps than $.linux.uidMappings and gidMappings: leave those out"));
+    return *maps;
+  }
+  return asked;
+}
+
+// Whoever makes files in an idmapped mount must be somebody there.
+static absl::Status CheckOwners(const Plan& plan, const IdMaps& maps, const Caller& caller) {
+  const auto owns = [](const std::vector<IdRange>& ranges, uint32_t id) {
+    return std::any_of(ranges.begin(), ranges.end(), [&](const IdRange& range) { return id - range.outside < range.count; });
+  };
+  const bool itself = maps.uids.empty() || owns(maps.uids, caller.uid);  // else the gofer becomes root of its user namespace
+  const uint32_t uid = itself ? caller.uid : Outside(maps.uids, 0).value_or(caller.uid);
+  const uint32_t gid = itself ? caller.gid : Outside(maps.gids, 0).value_or(caller.gid);
+  for (const GoferExport& one : plan.exports) {
+    if (one.owners.uids.empty() || one.readonly || (owns(one.owners.uids, uid) && owns(one.owners.gids, gid))) continue;
+    return UsageError(absl::StrCat("the mount of ", one.path, ": its mappings leave out the user ", uid, " or the group ", gid, " of the host, who makes its files: map them, or mount it read-only"));
+  }
+  return absl::OkStatus();
+}
+
+static absl::Status PlanRdt(const oci::LinuxConfig& config, const std::string& id, std::optional<ResctrlGroup>& out) {
+  if (!config.intel_rdt.has_value()) return absl::OkStatus();
+  const std::string root = TRY_STATUS(FindResctrl());
+  out = TRY_STATUS(PlanResctrl(root, *config.intel_rdt, id));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, CreateRequest request, const char* command) {
   Preparation out;
   TRY_STATUS(CheckId(request.id));
@@ -245,10 +296,15 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   auto plan = MakePlan(*spec, out.options, caller);
   if (!plan.ok()) return in_file(plan.status());
   out.plan = *std::move(plan);
+  if (const absl::Status labelled = PlanLabels(*spec->process, out.plan); !labelled.ok()) return in_file(labelled);
   // Hooks may bring it.
   out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty() &&
                                      spec->hooks.start_container.empty();
-  out.id_maps = MapsOf(spec->linux_config);
+  auto users = PlanUsers(spec->linux_config);
+  if (!users.ok()) return in_file(users.status());
+  out.id_maps = *std::move(users);
+  if (const absl::Status owners = CheckOwners(out.plan, out.id_maps, caller); !owners.ok()) return in_file(owners);
+  if (const absl::Status rdt = PlanRdt(spec->linux_config, request.id, out.rdt); !rdt.ok()) return in_file(rdt);
   out.cgroups_required = NeedsCgroups(spec->linux_config) && !config.ignore_cgroups;
   if (!config.ignore_cgroups) {
     auto groups = LocateContainerGroups(spec->linux_config.cgroups_path, request.id);
@@ -269,6 +325,7 @@ absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Prepara
   state.sandbox = preparation.sandbox;
   state.memory_limit = preparation.plan.boot.limits.memory_bytes;
   for (const ContainerGroup& group : preparation.groups) state.cgroups.push_back(group.directory);
+  if (preparation.rdt.has_value()) state.resctrl = preparation.rdt->Removable();
   absl::Status status = directory.StoreSpec(preparation.spec_text);
   if (status.ok()) status = directory.Store(state);
   auto listener = Listen(directory);
@@ -293,8 +350,11 @@ static absl::Status TakePriorities(const Preparation& preparation) {
 
 absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparation& preparation, ContainerSetting setting) {
   TRY_STATUS(EnterGroups(preparation));
+  if (preparation.rdt.has_value()) TRY_STATUS(EnterResctrl(*preparation.rdt, ::getpid()));
   for (const ForeignNamespace& ns : preparation.namespaces) {
-    if (ns.type != CLONE_NEWPID) TRY_STATUS(EnterNamespace(ns));
+    if (ns.type == CLONE_NEWTIME) setting.clocks = &ns;
+    // The sandbox's processes have user namespaces of their own; of a named one they have the maps.
+    else if (ns.type != CLONE_NEWPID && ns.type != CLONE_NEWUSER) TRY_STATUS(EnterNamespace(ns));
   }
   if (const auto score = preparation.spec.process->oom_score_adj; score.has_value()) {
     // Who has no right to a lower one keeps his own, as under other runtimes without root.

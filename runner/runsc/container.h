@@ -3,11 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "runner/cgroup/container_cgroup.h"
+#include "runner/cgroup/resctrl.h"
 #include "runner/monitor/supervisor.h"
 #include "runner/namespaces/join.h"
 #include "runner/oci/spec.h"
@@ -37,6 +39,7 @@ struct Preparation {
   Plan plan;
   SandboxOptions options;
   std::vector<ContainerGroup> groups;
+  std::optional<ResctrlGroup> rdt;
   IdMaps id_maps;
   std::vector<ForeignNamespace> namespaces;  // to be joined by the container's process on the host
   std::string sandbox;  // another container, whose sandbox it joins (pod.h); "": its own

@@ -111,6 +111,9 @@ absl::Status DestroyContainer(Found& found) {
       return SystemError(absl::StrCat("remove the cgroup ", directory));
     }
   }
+  for (const std::string& directory : found.state.resctrl) {
+    if (::rmdir(directory.c_str()) != 0 && errno != ENOENT) return SystemError(absl::StrCat("remove ", directory));
+  }
   if (const auto spec = LoadSpec(found.directory); spec.ok()) {
     // As the specification asks, a hook that fails is told and ends nothing.
     const absl::Status hooks = RunHooks(spec->hooks.poststop, "poststop", StateJson(found.state, Status::kStopped));

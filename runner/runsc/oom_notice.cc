@@ -23,6 +23,7 @@ namespace {
 constexpr size_t kTooMuch = size_t{32} << 20;
 constexpr int64_t kRoom = int64_t{1} << 20;  // what the group may have beyond what it has
 constexpr int kPatienceMs = 2000;
+constexpr int kAttempts = 20;
 constexpr long kHeadStartNanos = 500'000'000;
 
 std::string ReadAt(const UniqueFd& fd) {
@@ -55,19 +56,30 @@ OomNotice OomNotice::Open(const std::vector<ContainerGroup>& groups) {
   return out;
 }
 
-void OomNotice::Give() const {
+OomNotice::Answer OomNotice::Ask() const {
   int64_t used = 0;
-  if (!limit_.valid() || !usage_.valid() || !proc_.valid() || !absl::SimpleAtoi(ReadAt(usage_), &used)) return;
-  const std::string before = ReadAt(limit_);
-  if (!WriteAt(limit_, absl::StrCat(used + kRoom))) return;
+  if (!absl::SimpleAtoi(ReadAt(usage_), &used) || !WriteAt(limit_, absl::StrCat(used + kRoom))) return Answer::kNone;
   const auto child = CloneChild(0, [&] { AskForTooMuch(proc_.get()); });
-  if (child.ok()) {
-    pollfd ended{child->pidfd.get(), POLLIN, 0};
-    while (::poll(&ended, 1, kPatienceMs) < 0 && errno == EINTR) {
-    }
-    ::syscall(SYS_pidfd_send_signal, child->pidfd.get(), SIGKILL, nullptr, 0);
-    while (::waitpid(child->pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+  if (!child.ok()) return Answer::kNone;
+  pollfd ended{child->pidfd.get(), POLLIN, 0};
+  int ready = 0;
+  while ((ready = ::poll(&ended, 1, kPatienceMs)) < 0 && errno == EINTR) {
+  }
+  ::syscall(SYS_pidfd_send_signal, child->pidfd.get(), SIGKILL, nullptr, 0);
+  int status = 0;
+  while (::waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (ready <= 0) return Answer::kNone;
+  return WIFSIGNALED(status) ? Answer::kKilled : Answer::kGranted;
+}
+
+void OomNotice::Give() const {
+  if (!limit_.valid() || !usage_.valid() || !proc_.valid()) return;
+  const std::string before = ReadAt(limit_);
+  // What the sandbox had is given back little by little: what was too much a moment ago may fit now.
+  Answer answer = Answer::kGranted;
+  for (int attempt = 0; attempt < kAttempts && answer == Answer::kGranted; ++attempt) answer = Ask();
+  if (answer == Answer::kKilled) {
     // Engines hear of it, and of the container's end that follows, in two ways: the first should have arrived.
     const timespec pause{0, kHeadStartNanos};
     ::nanosleep(&pause, nullptr);

@@ -4,6 +4,7 @@
 // Thread safety: one thread.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -19,6 +20,10 @@ class OomNotice {
   void Give() const;
 
  private:
+  enum class Answer : uint8_t { kKilled, kGranted, kNone };
+  // What became of a process that asked for more than the group has now.
+  Answer Ask() const;
+
   UniqueFd limit_;
   UniqueFd usage_;
   UniqueFd proc_;

@@ -292,18 +292,21 @@ CommandResult FeaturesCommand(Invocation& invocation) {
   TRY_STATUS(ParseWords(invocation, "features", Flags()).status());
   const Json out{{"ociVersionMin", "1.0.0"},
                  {"ociVersionMax", "1.1.0"},
-                 {"hooks", {"prestart", "createRuntime", "createContainer", "poststart", "poststop"}},
-                 {"mountOptions", {"bind", "rbind", "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "rro", "rnosuid", "rnodev", "rnoexec"}},
+                 {"hooks", {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}},
+                 {"mountOptions", {"bind", "rbind", "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "rro", "rnosuid", "rnodev", "rnoexec",
+                                   "idmap", "ridmap"}},
                  {"linux",
-                  {{"namespaces", {"cgroup", "ipc", "mount", "network", "pid", "user", "uts"}},
+                  {{"namespaces", {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}},
                    {"cgroup", {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}}},
                    {"seccomp",
                     {{"enabled", true},
                      {"actions", {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"}},
                      {"operators", {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"}},
                      {"archs", {"SCMP_ARCH_X86_64"}}}},
-                   {"apparmor", {{"enabled", false}}},
-                   {"selinux", {{"enabled", false}}}}},
+                   {"apparmor", {{"enabled", true}}},
+                   {"selinux", {{"enabled", true}}},
+                   {"intelRdt", {{"enabled", true}}},
+                   {"mountExtensions", {{"idmap", {{"enabled", true}}}}}}},
                  {"annotations", {{"org.rampart.version", "0.1.0"}}}};
   Print(Dump(out, 2));
   return 0;

@@ -11,8 +11,7 @@ namespace {
 
 absl::Status Refuse(const std::string& path, const std::string& why) { return UsageError(absl::StrCat(path, ": ", why)); }
 
-// `in_pod`: the sandbox that it joins has those of the paths.
-absl::Status CheckNamespaces(const oci::LinuxConfig& config, bool in_pod) {
+absl::Status CheckNamespaces(const oci::LinuxConfig& config) {
   static constexpr const char* kKnown[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
   std::vector<std::string> seen;
   for (size_t i = 0; i < config.namespaces.size(); ++i) {
@@ -23,14 +22,14 @@ absl::Status CheckNamespaces(const oci::LinuxConfig& config, bool in_pod) {
     }
     if (std::find(seen.begin(), seen.end(), ns.type) != seen.end()) return Refuse(path + ".type", absl::StrCat("'", ns.type, "' is there twice"));
     seen.push_back(ns.type);
-    const bool shares = !in_pod && !ns.path.empty() && (ns.type == "user" || ns.type == "time");
-    if (shares) return Refuse(path + ".path", absl::StrCat("a sandbox cannot join another ", ns.type, " namespace yet: leave the path out for one of its own"));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckTimeOffsets(const oci::LinuxConfig& config, bool in_pod) {
   if (!config.time_offsets.empty() && in_pod) return Refuse("$.linux.timeOffsets", "the clocks of a pod are its sandbox's");
+  const bool named = std::any_of(config.namespaces.begin(), config.namespaces.end(), [](const oci::Namespace& ns) { return ns.type == "time" && !ns.path.empty(); });
+  if (!config.time_offsets.empty() && named) return Refuse("$.linux.timeOffsets", "the clocks of a time namespace that is there already cannot be moved: leave them or its path out");
   for (const auto& [clock, offset] : config.time_offsets) {
     const std::string path = absl::StrCat("$.linux.timeOffsets.", clock);
     if (clock != "monotonic" && clock != "boottime") return Refuse(path, "is not a clock that can be moved (monotonic, boottime are)");
@@ -45,12 +44,8 @@ absl::Status CheckSpec(const oci::Spec& spec) {
   if (!spec.process.has_value()) return Refuse("$.process", "is required and missing");
   if (!spec.root.has_value()) return Refuse("$.root", "is required and missing");
   const bool in_pod = !TRY_STATUS(SandboxToJoin(spec)).empty();
-  TRY_STATUS(CheckNamespaces(spec.linux_config, in_pod));
+  TRY_STATUS(CheckNamespaces(spec.linux_config));
   TRY_STATUS(CheckTimeOffsets(spec.linux_config, in_pod));
-  if (spec.linux_config.has_intel_rdt) return Refuse("$.linux.intelRdt", "is not there yet");
-  for (size_t i = 0; i < spec.mounts.size(); ++i) {
-    if (spec.mounts[i].has_id_mappings) return Refuse(absl::StrCat("$.mounts[", i, "].uidMappings"), "idmapped mounts are not there yet");
-  }
   if (spec.linux_config.uid_mappings.empty() != spec.linux_config.gid_mappings.empty()) {
     return Refuse(spec.linux_config.uid_mappings.empty() ? "$.linux.uidMappings" : "$.linux.gidMappings", "users and groups must be mapped both or neither");
   }

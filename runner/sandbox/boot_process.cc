@@ -44,12 +44,14 @@ absl::Status ConfineSentry(const SentryChild& config) {
     if (::sched_setaffinity(0, sizeof(set), &set) != 0) return SystemError("choose processors");
   }
   platform::PreparePlatforms(config.boot.platform.empty() ? "auto" : config.boot.platform);
+  LabelChange labels = TRY_STATUS(LabelChange::Prepare(config.labels));
   TRY_STATUS(EnterEmptyRoot());
   if (config.change_user) TRY_STATUS(BecomeUser(config.host_uid, config.host_gid, /*drop_groups=*/true));
   // A change of user makes a process undumpable, and then it may not trace its own children.
   if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return SystemError("become traceable to myself");
   ::prctl(PR_SET_NAME, "sentry");
-  return Confine(/*keep=*/0);
+  TRY_STATUS(Confine(/*keep=*/0));
+  return std::move(labels).Carry();
 }
 
 std::string InstallFilter(const platform::PlatformInfo& platform) {

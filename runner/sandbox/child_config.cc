@@ -73,16 +73,20 @@ void Fields(Archive& ar, BootConfig& v) {
 namespace rampart::runner {
 
 template <class Archive>
+void Fields(Archive& ar, SecurityLabels& v) {
+  ar(v.profile), ar(v.selinux);
+}
+template <class Archive>
 void Fields(Archive& ar, SentryChild& v) {
-  ar(v.host_uid), ar(v.host_gid), ar(v.change_user), ar(v.processors), ar(v.self_test), ar(v.boot);
+  ar(v.host_uid), ar(v.host_gid), ar(v.change_user), ar(v.processors), ar(v.self_test), ar(v.labels), ar(v.boot);
 }
 template <class Archive>
 void Fields(Archive& ar, GoferExport& v) {
-  ar(v.name), ar(v.path), ar(v.readonly);
+  ar(v.name), ar(v.path), ar(v.readonly), ar(v.tree);
 }
 template <class Archive>
 void Fields(Archive& ar, GoferChild& v) {
-  ar(v.keep), ar(v.become_root), ar(v.channel_fd), ar(v.log_level), ar(v.exports);
+  ar(v.keep), ar(v.become_root), ar(v.channel_fd), ar(v.log_level), ar(v.labels), ar(v.exports);
 }
 
 namespace {

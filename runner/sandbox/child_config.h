@@ -6,7 +6,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "runner/namespaces/id_map.h"
 #include "runner/namespaces/privileges.h"
+#include "runner/namespaces/security_label.h"
 #include "runner/sandbox/options.h"
 #include "sentry/boot/boot.h"
 
@@ -26,6 +28,7 @@ struct SentryChild {
   bool change_user = false;
   std::vector<int> processors;  // to run on; empty = where the runner may
   SelfTest self_test = SelfTest::kOff;
+  SecurityLabels labels;        // to be taken on
   sentry::boot::BootConfig boot;
 };
 
@@ -33,6 +36,9 @@ struct GoferExport {
   std::string name;
   std::string path;
   bool readonly = true;
+  IdMaps owners = {};             // of an idmapped mount; empty: files belong to whom the disk says. The runner's only
+  bool owners_below = false;      // also in mounts below
+  int tree = -1;                  // the idmapped mount; -1: none
 };
 
 struct GoferChild {
@@ -40,6 +46,7 @@ struct GoferChild {
   bool become_root = false;  // of its user namespace, in which the runner's user is not mapped
   int channel_fd = -1;
   int log_level = 0;
+  SecurityLabels labels;     // to be taken on
   std::vector<GoferExport> exports;
 };
 

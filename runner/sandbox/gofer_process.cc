@@ -31,8 +31,9 @@ absl::StatusOr<gofer::GoferConfig> ConfineGofer(const GoferChild& config) {
   gofer::GoferConfig server;
   gofer::PrepareGofer(server);
   server.proc_self_fd = OpenOwnDescriptors();
+  LabelChange labels = TRY_STATUS(LabelChange::Prepare(config.labels));
   std::vector<Export> exports;
-  for (const GoferExport& tree : config.exports) exports.push_back({tree.path, tree.readonly});
+  for (const GoferExport& tree : config.exports) exports.push_back({tree.path, tree.readonly, tree.tree});
   std::vector<UniqueFd> roots = TRY_STATUS(EnterExportsRoot(exports, config.become_root));
   for (size_t i = 0; i < roots.size(); ++i) {
     gofer::AttachPoint point;
@@ -46,6 +47,7 @@ absl::StatusOr<gofer::GoferConfig> ConfineGofer(const GoferChild& config) {
   server.channels.push_back(std::move(channel));
   ::prctl(PR_SET_NAME, "gofer");
   TRY_STATUS(Confine(config.keep));
+  TRY_STATUS(std::move(labels).Carry());
   seccomp::PrimeAllocator();
   const auto installed = seccomp::Install(GoferPolicy(/*host_sockets=*/false));
   if (!installed.ok()) return SystemError("install the seccomp filter (does the host's kernel have CONFIG_SECCOMP_FILTER?)", installed.error());

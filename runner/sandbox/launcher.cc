@@ -17,6 +17,7 @@
 #include "runner/cgroup/cgroup.h"
 #include "runner/monitor/janitor.h"
 #include "runner/monitor/terminal.h"
+#include "runner/namespaces/idmapped_tree.h"
 #include "runner/sandbox/child_config.h"
 #include "runner/sandbox/plan.h"
 #include "runner/sandbox/spawn.h"
@@ -32,6 +33,7 @@ constexpr int kChannelFd = 5;
 constexpr int kLogFd = 6;
 constexpr int kStatsFd = 7;
 constexpr int kFirstPassedFd = 8;
+constexpr int kFirstTreeFd = 6;  // of the gofer
 
 struct Pair {
   UniqueFd ours;
@@ -112,13 +114,21 @@ absl::StatusOr<ChildGuard> SpawnGuarded(const char* name, const std::string& con
 
 absl::StatusOr<ChildGuard> SpawnGofer(const Plan& plan, const IdMaps& maps, const Resources& resources, int log_level) {
   const bool unmapped = std::none_of(maps.uids.begin(), maps.uids.end(), [](const IdRange& range) { return ::geteuid() - range.outside < range.count; });
-  const GoferChild config{plan.gofer_capabilities, unmapped, kChannelFd, log_level, plan.exports};
-  return SpawnGuarded(kGoferName, Encode(config),
-                      {{resources.null.get(), 0},
-                       {resources.null.get(), 1},
-                       {resources.log.get(), 2},
-                       {resources.report.theirs.get(), kReportFd},
-                       {resources.channel.theirs.get(), kChannelFd}});
+  GoferChild config{plan.gofer_capabilities, unmapped, kChannelFd, log_level, plan.gofer_labels, plan.exports};
+  std::vector<Donation> donations = {{resources.null.get(), 0},
+                                     {resources.null.get(), 1},
+                                     {resources.log.get(), 2},
+                                     {resources.report.theirs.get(), kReportFd},
+                                     {resources.channel.theirs.get(), kChannelFd}};
+  // Only here, as somebody who may: in the gofer's user namespace nobody may map the owners of the host's files.
+  std::vector<UniqueFd> trees;
+  for (GoferExport& one : config.exports) {
+    if (one.owners.uids.empty()) continue;
+    trees.push_back(TRY_STATUS(CopyTreeMapped(one.path, one.owners, one.owners_below)));
+    one.tree = kFirstTreeFd + static_cast<int>(trees.size()) - 1;
+    donations.push_back({trees.back().get(), one.tree});
+  }
+  return SpawnGuarded(kGoferName, Encode(config), std::move(donations));
 }
 
 absl::StatusOr<ChildGuard> SpawnSentry(SentryChild config, const SandboxOptions& options, const Caller& caller, const Resources& resources) {
@@ -243,6 +253,7 @@ absl::StatusOr<Running> StartBoth(const Plan& plan, const SandboxOptions& option
                                   Resources& resources, HostLimits& limits) {
   identities.child.self_test = options.self_test;
   identities.child.boot = plan.boot;
+  identities.child.labels = plan.sentry_labels;
   auto gofer = SpawnGofer(plan, identities.gofer, resources, plan.boot.log_level);
   if (!gofer.ok()) return gofer.status();
   auto sentry = SpawnSentry(std::move(identities.child), options, caller, resources);
@@ -258,6 +269,16 @@ absl::StatusOr<Running> StartBoth(const Plan& plan, const SandboxOptions& option
   resources.channel = {};
   resources.stats.theirs.Reset();
   return absl::StatusOr<Running>(absl::in_place, *std::move(gofer), *std::move(sentry));
+}
+
+// In a time namespace for as long as it takes: this process's own clocks are those that /proc shows, by which it is told apart from others of its number.
+absl::StatusOr<Running> StartUnder(const ForeignNamespace* clocks, absl::FunctionRef<absl::StatusOr<Running>()> start) {
+  if (clocks == nullptr) return start();
+  const ForeignNamespace own = TRY_STATUS(OwnNamespace("time"));
+  TRY_STATUS(EnterNamespace(*clocks));
+  auto running = start();
+  TRY_STATUS(EnterNamespace(own));
+  return running;
 }
 
 Outcome SuperviseBoth(Running& running, Watched watched, const Resources& resources, CallerSignals& signals) {
@@ -338,7 +359,7 @@ absl::StatusOr<Outcome> RunContainer(Plan plan, const SandboxOptions& options, c
   identities.child.processors = setting.processors;
   if (!setting.id_maps.uids.empty()) identities.gofer = setting.id_maps;
   HostLimits none;
-  auto running = StartBoth(plan, options, caller, std::move(identities), resources, none);
+  auto running = StartUnder(setting.clocks, [&] { return StartBoth(plan, options, caller, std::move(identities), resources, none); });
   if (!running.ok()) return running.status();
   return SuperviseBoth(*running,
                        {.sentry = running->sentry.get(),

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "runner/monitor/supervisor.h"
 #include "runner/namespaces/id_map.h"
+#include "runner/namespaces/join.h"
 #include "runner/oci/spec.h"
 #include "runner/sandbox/caller.h"
 #include "runner/sandbox/options.h"
@@ -33,6 +34,7 @@ struct ContainerSetting {
   std::vector<std::string> cgroups;   // directories that this process has joined: nothing to be made here
   std::vector<int> processors;        // to run on; empty: all
   IdMaps id_maps;                     // of the gofer (linux.uidMappings, gidMappings); empty: everybody, or the caller
+  const ForeignNamespace* clocks = nullptr;  // a time namespace for the sandbox
   int listen_fd = -1;                 // the control socket
   int lifeline_fd = -1;               // its end before `committed` ends the sandbox; -1: none
   std::function<absl::Status()> ready;   // called when the sandbox waits for its start; an error ends it

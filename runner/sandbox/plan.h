@@ -19,6 +19,7 @@ struct Plan {
   CapabilitySet gofer_capabilities = 0;
   CgroupLimits cgroup;
   bool any_writable = false;           // the gofer may change something on the host
+  SecurityLabels sentry_labels, gofer_labels;  // chosen by whoever knows that the host has them
 };
 
 // Errors (kInvalidArgument, kNotFound, …) are one line that names the thing. Looks at the host's files (sources of mounts), changes nothing.

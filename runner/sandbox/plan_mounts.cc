@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -97,7 +98,7 @@ absl::Status ApplyOption(const std::string& option, Mount& mount) {
   } else {
     // Of no effect here: filesystems inside are in memory or the gofer's. norelatime and nostrictatime ask for what is the default.
     static constexpr const char* kIgnored[] = {"bind", "rbind", "async", "norelatime", "nostrictatime", "rnorelatime", "rnostrictatime", "newinstance", "defaults",
-                                               "sync", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "silent", "loud", "iversion", "noiversion", "tmpcopyup"};
+                                               "sync", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "silent", "loud", "iversion", "noiversion", "tmpcopyup", "idmap", "ridmap"};
     for (const char* known : kIgnored) {
       if (option == known) return absl::OkStatus();
     }
@@ -143,7 +144,28 @@ absl::Status PlanRoot(const oci::Root& root, const std::string& propagation, con
   return absl::OkStatus();
 }
 
-absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, Plan& plan) {
+bool HasOption(const oci::Mount& mount, std::string_view word) { return std::find(mount.options.begin(), mount.options.end(), word) != mount.options.end(); }
+
+std::vector<IdRange> RangesOf(const std::vector<oci::IdMapping>& mappings) {
+  std::vector<IdRange> out;
+  for (const oci::IdMapping& one : mappings) out.push_back({one.container_id, one.host_id, one.size});
+  return out;
+}
+
+// To whom the files of an idmapped mount belong: as it says itself, else as the container's user namespace does.
+absl::Status PlanOwners(const oci::Mount& wanted, const oci::LinuxConfig& config, GoferExport* out) {
+  const bool below = HasOption(wanted, "ridmap");
+  const bool own = !wanted.uid_mappings.empty();
+  if (!own && !below && !HasOption(wanted, "idmap")) return absl::OkStatus();
+  const auto fault = [&](const char* why) { return UsageError(absl::StrCat("the mount at ", wanted.destination, ": ", why)); };
+  if (out == nullptr) return fault("only bind mounts can be idmapped");
+  out->owners = own ? IdMaps{RangesOf(wanted.uid_mappings), RangesOf(wanted.gid_mappings)} : IdMaps{RangesOf(config.uid_mappings), RangesOf(config.gid_mappings)};
+  out->owners_below = below;
+  if (out->owners.uids.empty()) return fault("idmap needs uidMappings and gidMappings, of the mount or of $.linux");
+  return absl::OkStatus();
+}
+
+absl::Status PlanMount(const oci::Mount& wanted, const oci::LinuxConfig& config, const SandboxOptions& options, Plan& plan) {
   Mount mount;
   mount.destination = CleanPath(wanted.destination);
   if (mount.destination == "/") return UsageError("a mount at / would hide the root: name the root instead");
@@ -162,7 +184,9 @@ absl::Status PlanMount(const oci::Mount& wanted, const SandboxOptions& options, 
     for (const std::string& option : wanted.options) exclusive = exclusive || option == "exclusive";
     mount.access = exclusive ? FileAccess::kExclusive : FileAccess::kShared;
     AddExport(plan, mount, absl::StrCat("bind", plan.exports.size()), source);
+    TRY_STATUS(PlanOwners(wanted, config, &plan.exports.back()));
   } else {
+    TRY_STATUS(PlanOwners(wanted, config, nullptr));
     static constexpr const char* kOurs[] = {"tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup2"};
     for (const char* type : kOurs) {
       if (wanted.type == type) mount.type = type;
@@ -192,7 +216,7 @@ bool KernelHasDevice(int64_t major, int64_t minor) {
 absl::Status PlanMounts(const oci::Spec& spec, const SandboxOptions& options, Plan& plan) {
   if (!spec.root.has_value()) return UsageError("the specification names no root");
   TRY_STATUS(PlanRoot(*spec.root, spec.linux_config.rootfs_propagation, options, plan));
-  for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, options, plan));
+  for (const oci::Mount& mount : spec.mounts) TRY_STATUS(PlanMount(mount, spec.linux_config, options, plan));
   return absl::OkStatus();
 }
 

@@ -91,6 +91,27 @@ TEST(Plan, BadMountsAreNamed) {
   EXPECT_THAT(ErrorOf(spec), HasSubstr("octal"));
 }
 
+TEST(Plan, AnIdmappedMountHasItsOwnOwnersOrTheContainers) {
+  oci::Spec spec = TestSpec();
+  spec.linux_config.uid_mappings = spec.linux_config.gid_mappings = {{0, 100000, 65536}};
+  oci::Mount own{"/own", "bind", "/tmp", {"rbind", "ridmap"}};
+  own.uid_mappings = own.gid_mappings = {{5, 1000, 1}};
+  spec.mounts = {own, {"/theirs", "bind", "/tmp", {"bind", "idmap"}}, {"/plain", "bind", "/tmp", {"bind"}}};
+  const auto plan = MakePlan(spec, {}, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  ASSERT_EQ(plan->exports.size(), 4u);
+  EXPECT_TRUE(plan->exports[0].owners.uids.empty());
+  EXPECT_THAT(plan->exports[1].owners.uids, testing::ElementsAre(IdRange{5, 1000, 1}));
+  EXPECT_TRUE(plan->exports[1].owners_below);
+  EXPECT_THAT(plan->exports[2].owners.gids, testing::ElementsAre(IdRange{0, 100000, 65536}));
+  EXPECT_FALSE(plan->exports[2].owners_below);
+  EXPECT_TRUE(plan->exports[3].owners.uids.empty());
+  spec.linux_config = {};
+  EXPECT_THAT(ErrorOf(spec), HasSubstr("/theirs: idmap needs"));
+  spec.mounts[1] = {"/x", "tmpfs", "", {"idmap"}};
+  EXPECT_THAT(ErrorOf(spec), HasSubstr("only bind mounts"));
+}
+
 TEST(CleanPath, StaysBelowTheTop) {
   EXPECT_EQ(CleanPath("/a/./b//c/../d/"), "/a/b/d");
   EXPECT_EQ(CleanPath("/../../x"), "/x");

@@ -78,18 +78,6 @@ void ArrangeDescriptors(std::vector<Donation> donations) {
   Fail("execute /proc/self/exe (is /proc mounted?)");
 }
 
-// Its number in the PID namespace that /proc shows, which need not be ours.
-absl::StatusOr<pid_t> PidInProc(const Child& child) {
-  const std::string text = TRY_STATUS(ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", child.pidfd.get())));
-  pid_t pid = 0;
-  const size_t at = text.find("\nPid:\t");
-  const size_t begin = at == std::string::npos ? text.size() : at + 6;
-  if (!absl::SimpleAtoi(text.substr(begin, text.find('\n', begin) - begin), &pid) || pid <= 0) {
-    return absl::NotFoundError("a confined process cannot be found in /proc (is /proc of this PID namespace?)");
-  }
-  return pid;
-}
-
 }  // namespace
 
 absl::StatusOr<Child> Spawn(const char* name, const std::vector<Donation>& donations) {

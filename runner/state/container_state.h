@@ -34,6 +34,7 @@ struct ContainerState {
   pid_t pid = 0;                    // of the monitor, whose end is the container's
   uint64_t pid_start = 0;           // field 22 of its /proc/PID/stat
   std::vector<std::string> cgroups;  // directories
+  std::vector<std::string> resctrl;  // likewise, of the host's resctrl, in the order of their removal
   std::string sandbox;              // another container, in whose sandbox it runs; "": its own
   uint64_t memory_limit = 0;        // as asked for; for `events`
 };

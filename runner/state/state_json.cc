@@ -19,7 +19,7 @@ std::string EncodeState(const ContainerState& state) {
   nlohmann::ordered_json out{{"id", state.id},           {"ociVersion", state.oci_version}, {"status", StatusName(state.status)},
                              {"bundle", state.bundle},   {"rootfs", state.rootfs},          {"created", state.created},
                              {"owner", state.owner},     {"annotations", state.annotations}, {"pid", state.pid},
-                             {"pidStart", state.pid_start}, {"cgroups", state.cgroups},      {"sandbox", state.sandbox}, {"memoryLimit", state.memory_limit}};
+                             {"pidStart", state.pid_start}, {"cgroups", state.cgroups},      {"resctrl", state.resctrl}, {"sandbox", state.sandbox}, {"memoryLimit", state.memory_limit}};
   return out.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -37,6 +37,7 @@ absl::StatusOr<ContainerState> DecodeState(const std::string& text) {
     Take(in, "pid", state.pid);
     Take(in, "pidStart", state.pid_start);
     Take(in, "cgroups", state.cgroups);
+    Take(in, "resctrl", state.resctrl);
     Take(in, "sandbox", state.sandbox);
     Take(in, "memoryLimit", state.memory_limit);
     std::string status;

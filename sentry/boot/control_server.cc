@@ -17,6 +17,18 @@
 #include "sentry/syscalls/dispatch.h"
 
 namespace rampart::sentry::boot {
+namespace {
+
+// How many of them a limit of the host's amounts to, as the runner counts; 0: there is none.
+uint32_t ProcessorsOf(const fs::cgroup::CpuMax& limit) {
+  constexpr uint64_t kMost = 4096;
+  const int64_t quota = limit.quota.load();
+  const uint64_t period = limit.period.load();
+  if (quota <= 0 || period == 0) return 0;
+  return static_cast<uint32_t>(std::clamp<uint64_t>((static_cast<uint64_t>(quota) - 1) / period + 1, 1, kMost));
+}
+
+}  // namespace
 
 struct ControlServer::Connection {
   explicit Connection(UniqueFd fd) : socket(std::move(fd)) {}
@@ -443,6 +455,7 @@ void ControlServer::Update(const ContainerPtr& container, const control::Request
   if (wanted.has_tasks()) sandbox_.kernel.SetMaxTasks(wanted.tasks());
   if (wanted.has_cpu_quota()) sandbox_.shared.cpu_max().quota.store(wanted.cpu_quota());
   if (wanted.has_cpu_period()) sandbox_.shared.cpu_max().period.store(wanted.cpu_period());
+  if (wanted.has_cpu_quota() || wanted.has_cpu_period()) sandbox_.kernel.SetCpus(ProcessorsOf(sandbox_.shared.cpu_max()));
 }
 
 void ControlServer::Resize(const ContainerPtr& container, const control::Request& request, control::Response& response) {

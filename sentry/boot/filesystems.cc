@@ -128,7 +128,7 @@ class MqueueType final : public vfs::FilesystemType {
 
 void RegisterFilesystems(kernel::Kernel& kernel) {
   vfs::FilesystemTypes& types = vfs::FilesystemTypes::Get();
-  types.Register(std::make_unique<SingleType>("sysfs", Fresh(fs::sys::NewSys(kernel.cpus(), kernel.memory_file()))));
+  types.Register(std::make_unique<SingleType>("sysfs", Fresh(fs::sys::NewSys([&kernel] { return kernel.cpus(); }, kernel.memory_file()))));
   types.Register(std::make_unique<TmpfsType>("tmpfs", kernel));
   types.Register(std::make_unique<ProcType>(kernel));
   MadeFilesystem dev = Fresh(fs::NewTmpfs(kernel.memory_file(), fs::TmpfsOptions{.mode = 0755}, "devtmpfs"));

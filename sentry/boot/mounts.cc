@@ -59,7 +59,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
     const vfs::Path& queues = context.kernel.namespaces().ipc->mq_root();
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
   }
-  if (mount.type == "sysfs") return Made{fs::sys::NewSys(context.kernel.cpus(), context.kernel.memory_file())};
+  if (mount.type == "sysfs") return Made{fs::sys::NewSys([&kernel = context.kernel] { return kernel.cpus(); }, context.kernel.memory_file())};
   if (mount.type == "cgroup2") return Made{context.shared.Cgroup2(context.kernel)};
   if (mount.type == "devpts") {
     Ref<vfs::Filesystem> devpts = fs::tty::NewDevpts(context.kernel, kPtsMode, kTtyGroup);

@@ -28,9 +28,10 @@ Result<std::unique_ptr<Kernel>> Kernel::Create(KernelConfig config) {
   const bool known = sched_getaffinity(0, sizeof(set), &set) == 0;
   const uint32_t host_cpus = known ? static_cast<uint32_t>(std::max(1, CPU_COUNT(&set))) : 1;
   if (config.limits.cpus == 0) config.limits.cpus = host_cpus;
-  wait::Runner::SetProcessors(std::min(config.limits.cpus, host_cpus));
   auto kernel = std::unique_ptr<Kernel>(new Kernel());
   kernel->state_ = std::make_unique<State>(std::move(config));
+  kernel->state_->host_cpus = host_cpus;
+  wait::Runner::SetProcessors(std::min(kernel->cpus(), host_cpus));
   return kernel;
 }
 
@@ -233,7 +234,12 @@ Kernel::AioLimits& Kernel::aio_limits() const { return state_->aio_limits; }
 
 uint64_t Kernel::max_tasks() const { return state_->max_tasks.load(std::memory_order_relaxed); }
 void Kernel::SetMaxTasks(uint64_t most) { state_->max_tasks.store(most, std::memory_order_relaxed); }
-uint32_t Kernel::cpus() const { return state_->config.limits.cpus; }
+uint32_t Kernel::cpus() const { return state_->cpus.load(std::memory_order_relaxed); }
+void Kernel::SetCpus(uint32_t count) {
+  const uint32_t cpus = count == 0 ? state_->host_cpus : count;
+  state_->cpus.store(cpus, std::memory_order_relaxed);
+  wait::Runner::SetProcessors(std::min(cpus, state_->host_cpus));
+}
 Nanos Kernel::boot_time() const { return state_->boot_time; }
 uint64_t Kernel::out_of_memory_kills() const { return state_->out_of_memory_kills.load(std::memory_order_relaxed); }
 uint64_t Kernel::forks() const { return state_->forks.load(std::memory_order_relaxed); }

@@ -150,7 +150,9 @@ class Kernel {
   // How many tasks there may be, 0: as many as may be had; config().limits has what it was in the beginning. Those that are too many stay.
   uint64_t max_tasks() const;
   void SetMaxTasks(uint64_t most);
-  uint32_t cpus() const;            // that the application sees
+  // Processors that the application sees; config().limits has what it was in the beginning.
+  uint32_t cpus() const;
+  void SetCpus(uint32_t count);     // 0: the host's
   Nanos boot_time() const;          // CLOCK_MONOTONIC at boot of the sandbox
   uint64_t forks() const;           // for /proc/stat
   uint64_t out_of_memory_kills() const;  // processes that ended because a page that they touched could not be had

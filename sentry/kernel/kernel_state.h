@@ -33,6 +33,8 @@ struct Kernel::State {
 
   KernelConfig config;
   std::atomic<uint64_t> max_tasks{config.limits.max_tasks};  // changed by Kernel::SetMaxTasks
+  std::atomic<uint32_t> cpus{config.limits.cpus};            // changed by Kernel::SetCpus
+  uint32_t host_cpus = 1;                                    // immutable once the kernel is made
   Nanos boot_time = MonotonicNow();
   std::atomic<uint64_t> forks{0};
   std::atomic<uint64_t> out_of_memory_kills{0};

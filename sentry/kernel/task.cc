@@ -136,6 +136,20 @@ void Task::SetScheduling(Scheduling scheduling) {
   scheduling_ = std::move(scheduling);
 }
 
+std::vector<uint64_t> Task::AllowedProcessors() const {
+  const uint32_t cpus = kernel_.cpus();
+  const std::vector<uint64_t> wanted = scheduling().allowed;
+  std::vector<uint64_t> all((cpus + 63) / 64), out(all.size());
+  bool any = false;
+  for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
+    const uint64_t bit = uint64_t{1} << (cpu % 64);
+    all[cpu / 64] |= bit;
+    if (cpu / 64 < wanted.size()) out[cpu / 64] |= wanted[cpu / 64] & bit;
+    any = any || out[cpu / 64] != 0;
+  }
+  return any ? out : all;
+}
+
 char Task::StateLetter() const {
   if (!alive()) return 'Z';
   {

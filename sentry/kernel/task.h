@@ -238,6 +238,8 @@ class Task final : public RefCounted, public Caller {
   };
   Scheduling scheduling() const;
   void SetScheduling(Scheduling scheduling);
+  // Bits of the processors that it may run on, of those that there are now; all of them where that leaves none, as with a cpuset.
+  std::vector<uint64_t> AllowedProcessors() const;
   // CLOCK_MONOTONIC-rounding of short sleeps (PR_SET_TIMERSLACK), ns; kept, not used. The default is what the creator had.
   std::atomic<uint64_t> timer_slack{50000}, default_timer_slack{50000};
 

@@ -217,13 +217,8 @@ Result<Word> SysSchedRrGetInterval(Task& task, abi::Pid pid, UserOut<abi::Timesp
 }
 
 Result<Word> SysSchedGetaffinity(Task& task, abi::Pid pid, uint32_t size, UserOut<uint64_t> mask) {
-  const uint32_t cpus = task.kernel().cpus();
-  if (uint64_t{size} * 8 < cpus || size % 8 != 0) return Errno::kEINVAL;
-  std::vector<uint64_t> words = TRY(Target(task, pid))->scheduling().allowed;
-  if (words.empty()) {
-    words.resize((cpus + 63) / 64);
-    for (uint32_t i = 0; i < cpus; ++i) words[i / 64] |= uint64_t{1} << (i % 64);
-  }
+  const std::vector<uint64_t> words = TRY(Target(task, pid))->AllowedProcessors();
+  if (size < words.size() * 8 || size % 8 != 0) return Errno::kEINVAL;
   TRY(task.mm().CopyOutArray(mask, std::span<const uint64_t>(words)));
   return Word{words.size() * 8};
 }

@@ -40,7 +40,7 @@ class Runner {
 
   // This thread's; null: it is not a task's.
   static Runner* Current() { return current_; }
-  // How many run at once, 1 at least. Before there are Runners.
+  // How many run at once, 1 at least. Who has the turn when it becomes less keeps it; who waits when it becomes more gets it within a tick.
   static void SetProcessors(uint32_t count);
   static uint32_t processors();
   // Somebody waits for a turn. Cheap; may be stale.

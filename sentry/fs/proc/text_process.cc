@@ -96,9 +96,9 @@ void AppendSmapsBody(std::string& out, const SmapsSums& s, bool with_size) {
   line("Locked:", s.locked);
 }
 
-// Cpus_allowed as hexadecimal words of 32 bits from the highest, and as ranges. `allowed` empty: all.
+// Cpus_allowed as hexadecimal words of 32 bits from the highest, and as ranges.
 std::string AllowedProcessors(const std::vector<uint64_t>& allowed, uint32_t cpus) {
-  const auto has = [&](uint32_t cpu) { return allowed.empty() || (cpu / 64 < allowed.size() && (allowed[cpu / 64] >> (cpu % 64) & 1) != 0); };
+  const auto has = [&](uint32_t cpu) { return cpu / 64 < allowed.size() && (allowed[cpu / 64] >> (cpu % 64) & 1) != 0; };
   std::string out = "Cpus_allowed:\t";
   for (uint32_t word = (cpus + 31) / 32; word-- > 0;) {
     uint32_t bits = 0;
@@ -220,8 +220,7 @@ std::string StatusText(kernel::Task& task) {
          static_cast<ULL>(creds->permitted), static_cast<ULL>(creds->effective), static_cast<ULL>(creds->bounding), static_cast<ULL>(creds->ambient));
   const RefPtr<const appfilter::Filter> filter = task.seccomp_filter();
   Append(out, "NoNewPrivs:\t%d\nSeccomp:\t%u\nSeccomp_filters:\t%u\n", creds->no_new_privs ? 1 : 0, task.seccomp_mode(), filter ? filter->count() : 0);
-  const uint32_t cpus = task.kernel().cpus();
-  out += AllowedProcessors(task.scheduling().allowed, cpus);
+  out += AllowedProcessors(task.AllowedProcessors(), task.kernel().cpus());
   out += "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n";
   return out;
 }
