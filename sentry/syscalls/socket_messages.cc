@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "sentry/kernel/blocking.h"
+#include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/socket_common.h"
@@ -80,7 +81,7 @@ Result<Word> Send(kernel::Task& task, net::Socket& socket, Outgoing out) {
     abi::SigInfo info;
     info.signo = abi::kSigPipe;
     info.code = abi::kSiUser;
-    info.SetSender(task.group().pid(), own.ruid);
+    info.SetSender(task.group().own_pid(), own.ruid);
     (void)task.SendSignal(info);
   }
   return sent;
@@ -111,7 +112,7 @@ Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const R
 
 Result<void> CheckCredentials(kernel::Task& task, const abi::Ucred& c) {
   const auth::Credentials& own = task.creds();
-  const bool honest = (c.pid == task.group().pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
+  const bool honest = (c.pid == task.group().own_pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
                       (c.uid == own.ruid || c.uid == own.euid || c.uid == own.suid || own.HasCapability(abi::Capability::kSetuid)) &&
                       (c.gid == own.rgid || c.gid == own.egid || c.gid == own.sgid || own.HasCapability(abi::Capability::kSetgid));
   return honest ? Result<void>(Ok()) : Errno::kEPERM;
@@ -140,6 +141,8 @@ Result<void> ParseControl(kernel::Task& task, std::span<const std::byte> bytes, 
       if (data.size() != sizeof(abi::Ucred)) return Errno::kEINVAL;
       std::memcpy(&out.credentials, data.data(), sizeof(abi::Ucred));
       TRY(CheckCredentials(task, out.credentials));
+      out.credentials.pid = out.credentials.pid > 0 ? task.FromOwn(out.credentials.pid) : 0;
+      if (out.credentials.pid == 0 || !task.kernel().IsTaken(out.credentials.pid)) return Errno::kESRCH;
     } else {
       return Errno::kEINVAL;
     }
@@ -168,7 +171,9 @@ std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net:
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
     if (room >= sizeof(abi::Cmsghdr) + sizeof(abi::Ucred)) {
-      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&got.ancillary.credentials, 1)));
+      abi::Ucred sender = got.ancillary.credentials;
+      sender.pid = task.ToOwn(sender.pid);
+      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&sender, 1)));
     } else {
       shown |= abi::kMsgCtrunc;
     }
