@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "runner/monitor/caller_signals.h"
@@ -274,6 +275,22 @@ absl::Status ApplyMountHints(const std::map<std::string, std::string>& annotatio
   return absl::OkStatus();
 }
 
+// The further container of `sandbox` whose PID namespace is asked for by its path; "": none.
+static std::string PidsOf(const Invocation& invocation, const oci::Spec& spec, const std::string& sandbox) {
+  for (const oci::Namespace& ns : spec.linux_config.namespaces) {
+    const std::vector<std::string> parts = absl::StrSplit(ns.path, '/');  // "/proc/PID/ns/pid"
+    pid_t pid = 0;
+    if (ns.type != "pid" || parts.size() != 5 || parts[1] != "proc" || !absl::SimpleAtoi(parts[2], &pid) || pid <= 0) continue;
+    const auto names = ListContainers(invocation.root);
+    if (!names.ok()) continue;
+    for (const std::string& id : *names) {
+      const auto found = FindContainer(invocation, id, /*lock=*/false);
+      if (found.ok() && found->status != Status::kStopped && found->state.pid == pid && found->state.sandbox == sandbox) return id;
+    }
+  }
+  return "";
+}
+
 absl::StatusOr<Outcome> RunPodContainer(const Invocation& invocation, Preparation& preparation, const ContainerSetting& setting) {
   CallerSignals signals = TRY_STATUS(CallerSignals::Take());
   const Found sandbox = TRY_STATUS(FindContainer(invocation, preparation.sandbox, /*lock=*/false));
@@ -284,6 +301,8 @@ absl::StatusOr<Outcome> RunPodContainer(const Invocation& invocation, Preparatio
   FillContainer(preparation.plan.boot, wanted);
   const auto& namespaces = preparation.spec.linux_config.namespaces;
   wanted.set_own_pids(std::any_of(namespaces.begin(), namespaces.end(), [](const oci::Namespace& ns) { return ns.type == "pid" && ns.path.empty(); }));
+  wanted.set_id(preparation.request.id);
+  wanted.set_pids_of(PidsOf(invocation, preparation.spec, preparation.sandbox));
   const UniqueFd channel = gofer->TakeChannel();
   std::vector<int> fds = {channel.get()};
   std::vector<int> files = preparation.options.pass_fds;

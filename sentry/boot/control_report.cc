@@ -43,15 +43,15 @@ std::string TtyOf(uint64_t device) {
 
 }  // namespace
 
-void ReportProcesses(kernel::Kernel& kernel, uint32_t container, control::ProcessesResponse& out) {
+void ReportProcesses(kernel::Kernel& kernel, uint32_t container, const kernel::PidNamespace& ns, control::ProcessesResponse& out) {
   const Nanos now = MonotonicNow();
   for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
     const RefPtr<kernel::Task> leader = group->leader();
     if (!leader || group->exited() || group->container() != container || out.processes_size() >= kMostProcesses) continue;
     const kernel::TaskView view = kernel::ViewOf(*leader);
     control::Process& process = *out.add_processes();
-    process.set_pid(group->pid());
-    process.set_parent(group->ParentPid());
+    process.set_pid(group->PidIn(ns));
+    process.set_parent(group->ParentPidIn(ns));
     const Ref<const auth::Credentials> creds = leader->GetCreds();
     process.set_uid(creds->euid);
     process.set_gid(creds->egid);

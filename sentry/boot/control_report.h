@@ -14,7 +14,7 @@ class StatsResponse;
 namespace rampart::sentry::boot {
 
 // Every process of a container (ThreadGroup::container()), ascending.
-void ReportProcesses(kernel::Kernel& kernel, uint32_t container, control::ProcessesResponse& out);
+void ReportProcesses(kernel::Kernel& kernel, uint32_t container, const kernel::PidNamespace& ns, control::ProcessesResponse& out);
 // Memory and limits are the sandbox's, processes and times the container's.
 void ReportStats(kernel::Kernel& kernel, uint32_t container, control::StatsResponse& out);
 // One line for each task: what it is and what it does.

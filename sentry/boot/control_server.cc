@@ -152,7 +152,7 @@ void ControlServer::Call(const std::shared_ptr<Connection>& connection, const co
     case Call::kExec:
       return Exec(connection, request.exec(), std::move(fds), response);
     case Call::kProcesses:
-      return ReportProcesses(sandbox_.kernel, container->number, *response.mutable_processes());
+      return ReportProcesses(sandbox_.kernel, container->number, PidsOf(*container), *response.mutable_processes());
     case Call::kPause:
       if (!sandbox_.kernel.Pause()) Fail(response, Errno::kEAGAIN, "a process could not be stopped within a second");
       return;
@@ -181,12 +181,16 @@ ControlServer::ContainerPtr ControlServer::ContainerOf(const Connection& connect
   return connection.container;
 }
 
+const kernel::PidNamespace& ControlServer::PidsOf(const Container& container) {
+  return container.pod ? *container.pod->starter().pid_namespace() : *sandbox_.kernel.pid_namespace();
+}
+
 RefPtr<kernel::ThreadGroup> ControlServer::FindIn(const Container& container, int32_t pid) {
   if (pid == 0 && container.pod) {
     absl::MutexLock lock(&mu_);
     return container.init;
   }
-  RefPtr<kernel::ThreadGroup> group = sandbox_.kernel.FindGroup(pid == 0 ? 1 : pid);
+  RefPtr<kernel::ThreadGroup> group = sandbox_.kernel.FindGroup(pid == 0 ? 1 : sandbox_.kernel.NumberOf(PidsOf(container), pid));
   if (group && group->container() != container.number) return nullptr;
   return group;
 }
@@ -225,6 +229,16 @@ StartError ControlServer::StartPodContainer(const ContainerPtr& container) {
   return error;
 }
 
+Result<Ref<kernel::PidNamespace>> ControlServer::PidsToJoin(const std::string& id) {
+  absl::MutexLock lock(&mu_);
+  for (const std::weak_ptr<Container>& one : containers_) {
+    const ContainerPtr container = one.lock();
+    // What has a first process is not being made any more.
+    if (container && container->init && !container->exited && container->pod->id() == id) return container->pod->starter().pid_namespace();
+  }
+  return Errno::kESRCH;
+}
+
 void ControlServer::MakeContainer(const std::shared_ptr<Connection>& connection, const control::ContainerRequest& wanted, std::vector<UniqueFd> fds,
                                   control::Response& response) {
   auto container = std::make_shared<Container>();
@@ -236,8 +250,14 @@ void ControlServer::MakeContainer(const std::shared_ptr<Connection>& connection,
     container->number = next_container_++;
     containers_.push_back(container);
   }
+  RefPtr<kernel::PidNamespace> pids;
+  if (!wanted.pids_of().empty()) {
+    const Result<Ref<kernel::PidNamespace>> found = PidsToJoin(wanted.pids_of());
+    if (!found.ok()) return Fail(response, found.error(), "the container '" + wanted.pids_of() + "', whose PID namespace is asked for, does not run");
+    pids = *found;
+  }
   StartError error;
-  container->pod = PodContainer::Create(sandbox_.kernel, sandbox_.shared, wanted, std::move(fds), container->number, error);
+  container->pod = PodContainer::Create(sandbox_.kernel, sandbox_.shared, wanted, std::move(fds), container->number, std::move(pids), error);
   if (!container->pod) return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
   absl::MutexLock lock(&mu_);
   connection->container = container;
@@ -285,6 +305,7 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
   const Program program = ProgramOf(wanted, container->pod ? container->pod->rlimits() : sandbox_.config.rlimits);
   if (const char* what = Malformed(program)) return Fail(response, Errno::kEINVAL, what);
   if (sandbox_.kernel.paused()) return Fail(response, Errno::kEAGAIN, "the container is paused: resume it first");
+  if (container->pod && !FindIn(*container, 0)) return Fail(response, Errno::kESRCH, "the container has not been started");
   RefPtr<fs::HostTerminal> terminal;
   const Result<Ref<vfs::FdTable>> table = ProgramStarter::MakeFds(std::move(fds), {wanted.fds().begin(), wanted.fds().end()}, &terminal);
   if (!table.ok()) return Fail(response, table.error(), std::string("a descriptor: ") + ErrnoText(table.error()));
@@ -295,7 +316,7 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
     response.mutable_exec()->set_failure(static_cast<uint32_t>(error.kind));
     return Fail(response, error.error == Errno{} ? Errno::kEIO : error.error, error.text);
   }
-  response.mutable_exec()->set_pid(group->pid());
+  response.mutable_exec()->set_pid(group->PidIn(PidsOf(*container)));
   auto watched = std::make_unique<Watched>(group.ToRef(), terminal, watch_sleeper_);
   watched->owner = connection;
   watched->detached = wanted.detach();
@@ -308,11 +329,13 @@ void ControlServer::Exec(const std::shared_ptr<Connection>& connection, const co
 
 // False: answered at once, by `response`.
 bool ControlServer::Wait(const std::shared_ptr<Connection>& connection, const control::Request& request, control::Response& response) {
-  const abi::Pid pid = request.wait().pid();
   const ContainerPtr container = ContainerOf(*connection);
+  const kernel::PidNamespace& pids = PidsOf(*container);
+  const abi::Pid number = request.wait().pid();
+  const abi::Pid pid = sandbox_.kernel.NumberOf(pids, number);
   {
     absl::MutexLock lock(&mu_);
-    const bool first = pid == 0 || (pid == 1 && !container->pod) || (container->init && container->init->pid() == pid);
+    const bool first = number == 0 || (number == 1 && !container->pod) || (container->init && container->init->PidIn(pids) == number);
     if (first) {
       if (container->exited) {
         response.mutable_wait()->set_status(container->status);

@@ -73,6 +73,10 @@ class ControlServer {
                      control::Response& response);
   void ServeFor(UniqueFd socket, ContainerPtr container);
   ContainerPtr ContainerOf(const Connection& connection);
+  // That of a container that runs; ESRCH.
+  Result<Ref<kernel::PidNamespace>> PidsToJoin(const std::string& id);
+  // The PID namespace whose numbers the container's requests and answers have.
+  const kernel::PidNamespace& PidsOf(const Container& container);
   // The process of this number (0: the container's first), if it is the container's.
   RefPtr<kernel::ThreadGroup> FindIn(const Container& container, int32_t pid);
   void Signal(const ContainerPtr& container, const control::Request& request, control::Response& response);

@@ -72,7 +72,10 @@ class ProcType final : public vfs::FilesystemType {
     if (option.key == "hidepid") return option.value == "0" || option.value == "off" ? Ok() : Bad(name(), option, log);
     return FilesystemType::Check(option, log);
   }
-  Result<MadeFilesystem> Make(FsRequest&) const override { return Fresh(fs::proc::NewProc(kernel_)); }
+  Result<MadeFilesystem> Make(FsRequest& request) const override {
+    const kernel::Task* const task = request.walk.caller.task();
+    return Fresh(fs::proc::NewProc(kernel_, task != nullptr ? ShareRef(&task->pid_namespace()) : kernel_.pid_namespace()));
+  }
 
  private:
   kernel::Kernel& kernel_;

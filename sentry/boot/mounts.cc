@@ -54,7 +54,7 @@ Result<Made> MakeFilesystem(const Mount& mount, const MountContext& context) {
   }
   if (mount.type == "tmpfs") return MakeTmpfs(mount, context, "tmpfs");
   if (mount.type == "devtmpfs") return MakeTmpfs(mount, context, mount.source.empty() || mount.source == "devtmpfs" ? "devtmpfs" : "tmpfs");
-  if (mount.type == "proc") return Made{fs::proc::NewProc(context.kernel)};
+  if (mount.type == "proc") return Made{fs::proc::NewProc(context.kernel, context.pid_namespace ? context.pid_namespace.ToRef() : context.kernel.pid_namespace())};
   if (mount.type == "mqueue") {
     const vfs::Path& queues = context.kernel.namespaces().ipc->mq_root();
     return Made{ShareRef(&queues.mount->fs()), queues.dentry};
@@ -186,7 +186,7 @@ Result<void> MakeReadonly(const vfs::Walk& walk, const std::string& path) {
 // In a procfs of its own: the container's may be anywhere, or masked.
 Result<void> WriteSysctls(const std::vector<Sysctl>& sysctls, const MountContext& context, std::string& what) {
   if (sysctls.empty()) return Ok();
-  const Ref<vfs::MountNamespace> ns = vfs::MountNamespace::Create(fs::proc::NewProc(context.kernel), vfs::MountFlags{}, "proc");
+  const Ref<vfs::MountNamespace> ns = vfs::MountNamespace::Create(fs::proc::NewProc(context.kernel, context.kernel.pid_namespace()), vfs::MountFlags{}, "proc");
   KernelCaller caller;
   const vfs::Path root = ns->root();
   const vfs::Walk walk{caller, *ns, root, root};

@@ -42,6 +42,7 @@ struct MountContext {
   kernel::Kernel& kernel;
   SharedFilesystems& shared;
   RefPtr<fs::GoferConnection> gofer = nullptr;
+  RefPtr<kernel::PidNamespace> pid_namespace = nullptr;  // whose processes mounts of proc show; null: the sandbox's
 };
 
 // The namespace with every mount of `config` in order, or the first failure in *failure.

@@ -134,18 +134,20 @@ const char* Malformed(const Program& program) {
 }
 
 std::unique_ptr<PodContainer> PodContainer::Create(kernel::Kernel& kernel, SharedFilesystems& shared, const control::ContainerRequest& request,
-                                                   std::vector<UniqueFd> fds, uint32_t number, StartError& error) {
+                                                   std::vector<UniqueFd> fds, uint32_t number, RefPtr<kernel::PidNamespace> pids,
+                                                   StartError& error) {
   const auto fail = [&](Errno code, std::string text) {
     error = {StartFailure::kSandbox, code, std::move(text)};
     return nullptr;
   };
-  auto container = std::unique_ptr<PodContainer>(new PodContainer(number));
+  auto container = std::unique_ptr<PodContainer>(new PodContainer(number, request.id()));
   BootConfig& config = container->config_;
   static_cast<Program&>(config) = ProgramOf(request.program(), {});
   if (const char* what = Malformed(config)) return fail(Errno::kEINVAL, what);
   if (!ReadConfig(request, config)) return fail(Errno::kEINVAL, "the container's configuration is malformed");
   if (fds.empty()) return fail(Errno::kEBADF, "the gofer's channel is missing");
   MountContext context{kernel, shared};
+  context.pid_namespace = request.own_pids() ? MakeRef<kernel::PidNamespace>(kernel.pid_namespace()) : std::move(pids);
   Result<Ref<fs::GoferConnection>> gofer = fs::GoferConnection::Create(std::move(fds[0]));
   if (!gofer.ok()) return fail(gofer.error(), std::string("the gofer does not answer: ") + ErrnoText(gofer.error()));
   context.gofer = *gofer;
@@ -164,7 +166,7 @@ std::unique_ptr<PodContainer> PodContainer::Create(kernel::Kernel& kernel, Share
   }
   const bool limited = kernel.memory_file()->usage().limit_bytes != 0;
   container->starter_ = std::make_unique<ProgramStarter>(kernel, mounts.ToRef(), FilterOf(request), limited, /*sets_home=*/true, number,
-                                                          request.own_pids());
+                                                          context.pid_namespace);
   return container;
 }
 

@@ -28,20 +28,22 @@ const char* Malformed(const Program& program);
 
 class PodContainer {
  public:
-  // Its mounts are made, nothing runs. `fds`: as the request has them. Null: *error says why.
+  // Its mounts are made, nothing runs. `fds`: as the request has them. `pids`: what it joins; null: the sandbox's. Null: *error says why.
   static std::unique_ptr<PodContainer> Create(kernel::Kernel& kernel, SharedFilesystems& shared, const control::ContainerRequest& request,
-                                              std::vector<UniqueFd> fds, uint32_t number, StartError& error);
+                                              std::vector<UniqueFd> fds, uint32_t number, RefPtr<kernel::PidNamespace> pids, StartError& error);
 
   uint32_t number() const { return number_; }
+  const std::string& id() const { return id_; }
   ProgramStarter& starter() { return *starter_; }
   const std::vector<Rlimit>& rlimits() const { return config_.rlimits; }
   // Runs its first program, once (EBUSY). Null: *error says why.
   RefPtr<kernel::ThreadGroup> Start(StartError& error);
 
  private:
-  explicit PodContainer(uint32_t number) : number_(number) {}
+  PodContainer(uint32_t number, std::string id) : number_(number), id_(std::move(id)) {}
 
   const uint32_t number_;
+  const std::string id_;
   BootConfig config_;  // immutable once created
   std::unique_ptr<ProgramStarter> starter_;
   absl::Mutex mu_;

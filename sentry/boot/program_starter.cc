@@ -58,14 +58,14 @@ std::string ReadPasswd(const vfs::Walk& walk) {
 }  // namespace
 
 ProgramStarter::ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited,
-                               bool sets_home, uint32_t container, bool own_pids)
+                               bool sets_home, uint32_t container, RefPtr<kernel::PidNamespace> pid_namespace)
     : kernel_(kernel),
       mounts_(std::move(mounts)),
       filter_(std::move(filter)),
       memory_limited_(memory_limited),
       sets_home_(sets_home),
       container_(container),
-      own_pids_(own_pids) {}
+      pid_namespace_(pid_namespace ? std::move(pid_namespace).ToRef() : kernel.pid_namespace()) {}
 
 // argv[0] as execvp(3) finds it: with a slash as it is, else along PATH. EACCES when something was found that may not be run.
 Result<std::string> ProgramStarter::FindProgram(const Program& program, const vfs::Walk& walk) const {
@@ -165,9 +165,9 @@ RefPtr<kernel::ThreadGroup> ProgramStarter::Start(const Program& program, Ref<vf
                           .terminal = console,
                           .filter = filter_,
                           .container = container_,
+                          .pid_namespace = pid_namespace_,
                           .pid = pid,
                           .before_init = role == Role::kHook && container_ == 0,
-                          .protect = role == Role::kContainerFirst && own_pids_,
                           .sched_policy = program.scheduling.policy,
                           .reset_on_fork = program.scheduling.reset_on_fork,
                           .nice = program.scheduling.nice,

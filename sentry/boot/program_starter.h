@@ -25,15 +25,17 @@ struct StartError {
 
 class ProgramStarter {
  public:
-  // What a program is to its container: PID 1; the first of a further container of a pod, which signals from within do not end if `own_pids`; one from
-  // outside; one that runs before the first (with no other environment than its own).
+  // What a program is to its container: PID 1; the first of a further container of a pod; one from outside; one that runs before the first (with no other
+  // environment than its own).
   enum class Role : uint8_t { kInit, kContainerFirst, kFurther, kHook };
-  // `kernel` outlives it. `filter`: what every program is started under; empty: nothing. `container`: whose they are.
+  // `kernel` outlives it. `filter`: what every program is started under; empty: nothing. `container`: whose they are. `pid_namespace`: that of the
+  // container; null: the sandbox's.
   // `sets_home`: a program without HOME gets that of its user in /etc/passwd, "/" if there is none: as under other runtimes of containers.
   ProgramStarter(kernel::Kernel& kernel, Ref<vfs::MountNamespace> mounts, std::vector<abi::SockFilter> filter, bool memory_limited, bool sets_home,
-                 uint32_t container = 0, bool own_pids = false);
+                 uint32_t container = 0, RefPtr<kernel::PidNamespace> pid_namespace = nullptr);
   uint32_t container() const { return container_; }
   kernel::Kernel& kernel() const { return kernel_; }
+  const Ref<kernel::PidNamespace>& pid_namespace() const { return pid_namespace_; }
 
   // Whether Start would find the program: what an engine is told before anything runs. Start may still fail for other reasons.
   StartError Check(const Program& program) const;
@@ -57,7 +59,7 @@ class ProgramStarter {
   const bool memory_limited_;
   const bool sets_home_;
   const uint32_t container_;
-  const bool own_pids_;
+  const Ref<kernel::PidNamespace> pid_namespace_;
 };
 
 }  // namespace rampart::sentry::boot

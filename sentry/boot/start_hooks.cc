@@ -89,9 +89,9 @@ StartError RunHook(const StartHook& hook, const std::string& name, const BootCon
 StartError RunStartHooks(const BootConfig& config, ProgramStarter& starter, abi::Pid& pid) {
   if (config.start_hooks.empty()) return {};
   kernel::Kernel& kernel = starter.kernel();
-  const Result<abi::Pid> reserved = kernel.ReservePid();
+  const Result<abi::Pid> reserved = kernel.ReservePid(starter.pid_namespace());
   if (!reserved.ok()) return {StartFailure::kSandbox, reserved.error(), "no process number is free"};
-  const std::string state = config.hook_state_before + std::to_string(*reserved) + config.hook_state_after;
+  const std::string state = config.hook_state_before + std::to_string(kernel.NumberIn(*starter.pid_namespace(), *reserved)) + config.hook_state_after;
   StartError error;
   for (size_t i = 0; i < config.start_hooks.size() && error.ok(); ++i) {
     const StartHook& hook = config.start_hooks[i];

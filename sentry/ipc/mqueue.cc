@@ -199,12 +199,18 @@ void MqQueue::Unregister(abi::Pid process) {
   notice->Withdraw();
 }
 
-std::string MqQueue::StatusText() const {
-  absl::ReaderMutexLock lock(&mu_);
-  const bool signal = notice_ && notice_->kind == MqNotice::Kind::kSignal;
+std::string MqQueue::StatusText(Caller& reader) const {
+  uint64_t bytes = 0;
+  RefPtr<const MqNotice> notice;
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    bytes = bytes_;
+    notice = notice_;
+  }
+  const bool signal = notice && notice->kind == MqNotice::Kind::kSignal;
   char text[96];
-  std::snprintf(text, sizeof(text), "QSIZE:%-10llu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", static_cast<unsigned long long>(bytes_),
-                notice_ ? static_cast<int>(notice_->kind) : 0, signal ? notice_->signo : 0, notice_ ? notice_->process : 0);
+  std::snprintf(text, sizeof(text), "QSIZE:%-10llu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", static_cast<unsigned long long>(bytes),
+                notice ? static_cast<int>(notice->kind) : 0, signal ? notice->signo : 0, notice ? notice->ProcessFor(reader) : 0);
   return text;
 }
 

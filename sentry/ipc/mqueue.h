@@ -66,6 +66,8 @@ class MqNotice : public RefCounted {
   virtual void Give(const auth::Credentials& sender) = 0;
   // It will never come.
   virtual void Withdraw() = 0;
+  // The number of the process as `reader` knows it.
+  virtual abi::Pid ProcessFor(Caller& reader) const = 0;
 
   const abi::Pid process;
   const Kind kind;
@@ -108,8 +110,8 @@ class MqQueue {
   // Takes the registration of `process` back, if it is its.
   void Unregister(abi::Pid process);
 
-  // "QSIZE:…", what reading the queue's file gives.
-  std::string StatusText() const;
+  // "QSIZE:…", what reading the queue's file gives to `reader`.
+  std::string StatusText(Caller& reader) const;
   wait::EventMask Readiness() const;
   wait::WaitQueue& events() { return events_; }
 

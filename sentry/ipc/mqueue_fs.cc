@@ -93,8 +93,8 @@ Result<Ref<vfs::FileDescription>> MqInode::Open(Caller&, const vfs::Path& path, 
   return Ref<vfs::FileDescription>(MakeRef<MqDescription>(path, flags, ShareRef(this)));
 }
 
-Result<size_t> MqDescription::PRead(Caller&, mm::IoDst& dst, uint64_t offset, uint32_t) {
-  const std::string text = inode_->queue().StatusText();
+Result<size_t> MqDescription::PRead(Caller& caller, mm::IoDst& dst, uint64_t offset, uint32_t) {
+  const std::string text = inode_->queue().StatusText(caller);
   if (offset >= text.size()) return size_t{0};
   const size_t n = TRY(dst.Write(std::as_bytes(std::span(text)).subspan(offset, std::min<size_t>(text.size() - offset, dst.remaining()))));
   inode_->TouchAccess();

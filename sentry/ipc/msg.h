@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "sentry/ipc/blocker.h"
 #include "sentry/ipc/id_table.h"
@@ -121,7 +122,7 @@ class MsgTable {
 
   MsgLimits limits() const;
   void SetLimits(const MsgLimits& limits);
-  std::string ProcText() const;
+  std::string ProcText(absl::FunctionRef<abi::Pid(abi::Pid)> seen) const;
 
  private:
   Result<int32_t> CreateLocked(const auth::Credentials& creds, int32_t key, uint32_t flags) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

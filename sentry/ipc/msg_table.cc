@@ -95,16 +95,20 @@ void MsgTable::SetLimits(const MsgLimits& limits) {
   limits_ = limits;
 }
 
-std::string MsgTable::ProcText() const {
+std::string MsgTable::ProcText(absl::FunctionRef<abi::Pid(abi::Pid)> seen) const {
   std::string out =
       "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n";
-  absl::ReaderMutexLock lock(&mu_);
-  for (const auto& [slot, queue] : ids_) {
-    absl::MutexLock queue_lock(&queue->mu_);
-    const Permissions& p = queue->permissions;
-    const abi::MsqidDs ds = queue->DescribeLocked();
+  std::vector<std::pair<Permissions, abi::MsqidDs>> rows;
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    for (const auto& [slot, queue] : ids_) {
+      absl::MutexLock queue_lock(&queue->mu_);
+      rows.emplace_back(queue->permissions, queue->DescribeLocked());
+    }
+  }
+  for (const auto& [p, ds] : rows) {
     absl::StrAppendFormat(&out, "%10d %10d  %4o  %10u %10u %5u %5u %5u %5u %5u %5u %10u %10u %10u\n", p.key, p.id, p.mode, ds.cbytes, ds.qnum,
-                          ds.lspid, ds.lrpid, p.uid, p.gid, p.cuid, p.cgid, ds.stime, ds.rtime, ds.ctime);
+                          seen(ds.lspid), seen(ds.lrpid), p.uid, p.gid, p.cuid, p.cgid, ds.stime, ds.rtime, ds.ctime);
   }
   return out;
 }

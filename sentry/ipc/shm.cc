@@ -218,16 +218,23 @@ void ShmTable::ThreadGone(abi::Pid thread) {
   for (ShmSegment* segment : unused) gone.push_back(DestroyLocked(*segment));
 }
 
-std::string ShmTable::ProcText() const {
+std::string ShmTable::ProcText(absl::FunctionRef<abi::Pid(abi::Pid)> seen) const {
   std::string out =
       "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   "
       "rss                  swap\n";
-  absl::ReaderMutexLock lock(&mu_);
-  for (const auto& [slot, s] : ids_) {
-    const Permissions& p = s->permissions;
-    absl::StrAppendFormat(&out, "%10d %10d  %4o %21u %5u %5u  %5u %5u %5u %5u %5u %10u %10u %10u %21u %21u\n", p.key, p.id, p.mode, s->size,
-                          s->creator_process, s->last_process, s->attached, p.uid, p.gid, p.cuid, p.cgid, s->atime, s->dtime, s->ctime,
-                          s->memory->resident(), 0);
+  struct Row {
+    Permissions permissions;
+    abi::ShmidDs ds;
+    uint64_t resident;
+  };
+  std::vector<Row> rows;
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    for (const auto& [slot, s] : ids_) rows.push_back({s->permissions, Describe(*s), s->memory->resident()});
+  }
+  for (const auto& [p, ds, resident] : rows) {
+    absl::StrAppendFormat(&out, "%10d %10d  %4o %21u %5u %5u  %5u %5u %5u %5u %5u %10u %10u %10u %21u %21u\n", p.key, p.id, p.mode, ds.segsz,
+                          seen(ds.cpid), seen(ds.lpid), ds.nattch, p.uid, p.gid, p.cuid, p.cgid, ds.atime, ds.dtime, ds.ctime, resident, 0);
   }
   return out;
 }

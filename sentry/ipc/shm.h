@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "sentry/ipc/id_table.h"
 #include "sentry/mm/shared_memory.h"
@@ -92,8 +93,8 @@ class ShmTable final : public RefCounted {
   void SetLimits(const ShmLimits& limits);
   // A thread has ended: what it made is nobody's now. Cheap for one that made nothing.
   void ThreadGone(abi::Pid thread);
-  // The text of /proc/sysvipc/shm.
-  std::string ProcText() const;
+  // The text of /proc/sysvipc/shm; `seen`: what a process is called there.
+  std::string ProcText(absl::FunctionRef<abi::Pid(abi::Pid)> seen) const;
   // At the end of the sandbox: lets go of all segments.
   void Clear();
 

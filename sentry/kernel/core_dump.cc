@@ -97,7 +97,7 @@ bool WriteSegment(Writer& writer, mm::MemoryManager& mm, const CoreSegment& segm
 
 CoreThread CoreDump::Describe(Task& task) {
   CoreThread thread;
-  thread.tid = task.tid();
+  thread.tid = task.own_tid();
   if (task.context_ != nullptr) {
     thread.regs = task.context_->regs();
     thread.xstate.resize(task.kernel_.platform().xstate_size());
@@ -203,7 +203,8 @@ bool CoreDump::WriteFile(const abi::SigInfo& info) {
 
   mm::MemoryManager& mm = *task.mm_;
   const mm::ImageLayout layout = mm.layout();
-  CoreProcess process{.pid = group.pid(), .parent = group.ParentPid(), .group = group.ProcessGroupId(), .session = group.SessionId(),
+  const PidNamespace& ns = group.pid_namespace();
+  CoreProcess process{.pid = group.own_pid(), .parent = group.ParentPidIn(ns), .group = group.ProcessGroupIdIn(ns), .session = group.SessionIdIn(ns),
                       .uid = task.creds().ruid, .gid = task.creds().rgid, .nice = task.nice(), .name = task.name(), .arguments = {}, .auxv = layout.auxv};
   std::string arguments(std::min<uint64_t>(layout.arg_end - layout.arg_start, kArgumentBytes), '\0');
   if (mm.ForceCopyIn(layout.arg_start, std::as_writable_bytes(std::span(arguments))).ok()) {

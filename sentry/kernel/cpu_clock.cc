@@ -22,13 +22,13 @@ Result<AppClock> DecodeCpuClock(const Task& task, int32_t id, ClockUse use) {
   const abi::Pid pid = ~(id >> 3);
   if ((id & kPerThread) != 0) {
     clock.kind = Kind::kThread;
-    clock.id = pid == 0 ? task.tid() : pid;
+    clock.id = pid == 0 ? task.tid() : task.FromOwn(pid);
     const RefPtr<Task> target = task.kernel().FindTask(clock.id);
     if (target == nullptr || &target->group() != &task.group()) return Errno::kEINVAL;
     return clock;
   }
   clock.kind = Kind::kProcess;
-  clock.id = pid == 0 ? task.group().pid() : pid;
+  clock.id = pid == 0 ? task.group().pid() : task.FromOwn(pid);
   // Our own tid names our process when the clock is only read (Linux: pid_for_clock).
   if (use == ClockUse::kRead && clock.id == task.tid()) clock.id = task.group().pid();
   if (task.kernel().FindGroup(clock.id) == nullptr) return Errno::kEINVAL;

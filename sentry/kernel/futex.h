@@ -55,6 +55,8 @@ struct FutexCaller {
   absl::FunctionRef<Result<void>(Deadline)> sleep;
   // Whether a thread with this tid exists and has not yet passed OwnerExited. Called under a bucket's lock.
   absl::FunctionRef<bool(abi::Pid)> owner_alive;
+  // Which PID namespace `tid` and the words' are of; to be told apart only.
+  const void* numbering = nullptr;
 };
 
 class FutexManager {
@@ -98,7 +100,7 @@ class FutexManager {
                                 uint32_t expected);
   // The thread is gone: hands each PI lock that it owned and somebody waits for to the first waiter, with kFutexOwnerDied set.
   // REQUIRES: owner_alive(tid) is false from now on. Cheap when no PI waiter exists.
-  void OwnerExited(abi::Pid tid);
+  void OwnerExited(abi::Pid tid, const void* numbering = nullptr);
 
  private:
   struct Bucket;

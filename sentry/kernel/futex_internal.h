@@ -13,12 +13,13 @@ struct FutexManager::Waiter {
   enum class Kind : uint8_t { kOrdinary, kPi, kRequeuePi };
 
   Waiter(const FutexCaller& c, mm::FutexKey k, uint32_t bits, Kind what)
-      : memory(c.memory), sleeper(c.sleeper), keep(c.keep), tid(c.tid), key(std::move(k)), bitset(bits), kind(what) {}
+      : memory(c.memory), sleeper(c.sleeper), keep(c.keep), tid(c.tid), numbering(c.numbering), key(std::move(k)), bitset(bits), kind(what) {}
 
   mm::UserMemory& memory;
   wait::Sleeper& sleeper;
   const RefCounted& keep;
   const abi::Pid tid;
+  const void* const numbering;
   mm::FutexKey key;
   uint32_t bitset;
   Kind kind;

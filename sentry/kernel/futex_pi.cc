@@ -220,7 +220,7 @@ Result<uint32_t> FutexManager::CmpRequeuePi(FutexCaller& caller, const FutexWord
   return Errno::kEAGAIN;
 }
 
-void FutexManager::OwnerExited(abi::Pid tid) {
+void FutexManager::OwnerExited(abi::Pid tid, const void* numbering) {
   // Threads that look at owner_alive after our caller's change of it do not begin to wait; those before are counted.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (pi_waiters_.load(std::memory_order_relaxed) == 0) return;
@@ -230,7 +230,7 @@ void FutexManager::OwnerExited(abi::Pid tid) {
     WakeBatch batch;
     absl::MutexLock lock(&bucket.mu);
     for (Waiter* w = bucket.head; w != nullptr;) {
-      if (w->kind == Waiter::Kind::kPi && w->pi_owner == tid) {
+      if (w->kind == Waiter::Kind::kPi && w->pi_owner == tid && w->numbering == numbering) {
         HandOver(bucket, *w, kFutexOwnerDied, batch);
         w = bucket.head;  // the hand-over changed others
       } else {

@@ -39,22 +39,28 @@ platform::Platform& Kernel::platform() const { return *state_->config.platform; 
 const Ref<mm::MemoryFile>& Kernel::memory_file() const { return state_->config.memory_file; }
 const KernelConfig& Kernel::config() const { return state_->config; }
 
+Result<PidName> Kernel::NumberForTreeLocked(const InitArgs& args) {
+  State& state = *state_;
+  state.tree_mu.AssertHeld();
+  if (args.pid == 0) return state.pids.Take(args.pid_namespace ? args.pid_namespace.ToRef() : state.pid_namespace, {}, false);
+  return PidName{.pid = args.pid, .numbers = state.pids.At(args.pid).numbers};
+}
+
 // A process with one task that has its program and no thread yet.
-Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
+Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, const PidName& name) {
   const Ref<SignalActions> actions = MakeRef<SignalActions>();
   for (int signo = 1; signo <= abi::kSigMax; ++signo) {
     if ((args.ignored_signals & ~abi::kUnblockable & abi::SigBit(signo)) != 0) {
       (void)actions->Exchange(signo, abi::SigAction{.handler = abi::kSigIgn});
     }
   }
-  const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, pid, actions);
+  const Ref<ThreadGroup> group = MakeRef<ThreadGroup>(*this, name, actions);
   group->container_.store(args.container, std::memory_order_relaxed);
-  group->protected_.store(args.protect, std::memory_order_relaxed);
   group->personality.store(args.personality);
   group->oom_score_adj.store(args.oom_score_adj);
   group->oom_score_adj_min.store(args.oom_score_adj);
   for (size_t i = 0; i < args.limits.size(); ++i) group->SetLimit(static_cast<abi::Resource>(i), args.limits[i]);
-  const Ref<Task> task = MakeRef<Task>(*this, group, pid);
+  const Ref<Task> task = MakeRef<Task>(*this, group, name);
   task->SetNice(args.nice);
   Task::Scheduling scheduling;
   scheduling.policy = args.sched_policy;
@@ -65,7 +71,9 @@ Result<Ref<Task>> Kernel::MakeFirstTask(InitArgs& args, abi::Pid pid) {
     absl::MutexLock lock(&task->mu_);
     task->fds_ = args.fds;
     task->fs_ = args.fs;
+    const Namespaces& first = *state_->namespaces;
     task->namespaces_ = state_->namespaces;
+    if (name.numbers) task->namespaces_ = MakeRef<Namespaces>(first.uts, first.ipc, name.numbers->ns());
     task->creds_ = args.creds;
     task->fds_users_ = MakeRef<UseCount>();
     task->signal_mask_.store(args.blocked_signals & ~abi::kUnblockable, std::memory_order_relaxed);
@@ -83,6 +91,7 @@ void Kernel::PublishTreeLocked(const Ref<Task>& task, const InitArgs& args) {
   const Ref<ThreadGroup>& group = task->group_;
   state.pids.AddTask(task);
   state.pids.At(pid).group = group;
+  if (group->own_pid_ == 1) group->pid_ns_->init_ = group.get();
   const Ref<Session> session = MakeRef<Session>(pid);
   state.pids.At(pid).session = session;
   const Ref<ProcessGroup> process_group = MakeRef<ProcessGroup>(pid, session);
@@ -97,13 +106,18 @@ void Kernel::PublishTreeLocked(const Ref<Task>& task, const InitArgs& args) {
 
 Result<Ref<ThreadGroup>> Kernel::StartInit(InitArgs args) {
   State& state = *state_;
-  abi::Pid pid = 0;
+  PidName name;
   {
     absl::MutexLock lock(&state.tree_mu);
     CHECK(!state.init);
-    pid = args.pid != 0 ? args.pid : TRY(state.pids.Allocate());
+    name = TRY(NumberForTreeLocked(args));
   }
-  const Ref<Task> task = TRY(MakeFirstTask(args, pid));
+  const Result<Ref<Task>> made = MakeFirstTask(args, name);
+  if (!made.ok()) {
+    if (args.pid == 0) UnreservePid(name.pid);
+    return made.error();
+  }
+  const Ref<Task>& task = *made;
   {
     absl::MutexLock lock(&state.tree_mu);
     state.init = task->group_;
@@ -174,6 +188,28 @@ std::vector<Ref<ThreadGroup>> Kernel::Groups() const {
   return state_->pids.Groups();
 }
 
+abi::Pid Kernel::NumberIn(const PidNamespace& ns, abi::Pid pid) const {
+  if (ns.is_root()) return pid;
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return std::as_const(state_->pids).In(ns, pid);
+}
+
+abi::Pid Kernel::NumberOf(const PidNamespace& ns, abi::Pid number) const {
+  if (ns.is_root()) return number;
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return PidTable::Of(ns, number);
+}
+
+bool Kernel::IsTaken(abi::Pid pid) const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return std::as_const(state_->pids).Find(pid) != nullptr;
+}
+
+bool Kernel::HasInit(const PidNamespace& ns) const {
+  absl::ReaderMutexLock lock(&state_->tree_mu);
+  return ns.init_ != nullptr || ns.dying_;
+}
+
 size_t Kernel::task_count() const {
   absl::ReaderMutexLock lock(&state_->tree_mu);
   return state_->pids.tasks();
@@ -192,7 +228,7 @@ Result<void> Kernel::SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info,
 
 Result<void> Kernel::SignalAll(const abi::SigInfo& info, const Task& sender) {
   std::vector<Ref<ThreadGroup>> targets = Groups();
-  std::erase_if(targets, [&sender](const Ref<ThreadGroup>& g) { return g->pid() == 1 || g.get() == &sender.group(); });
+  std::erase_if(targets, [&sender](const Ref<ThreadGroup>& g) { return g->PidIn(sender.pid_namespace()) <= 1 || g.get() == &sender.group(); });
   return SignalEach(targets, info, &sender);
 }
 
@@ -210,7 +246,7 @@ Result<void> Kernel::SignalEach(const std::vector<Ref<ThreadGroup>>& targets, co
         continue;
       }
     }
-    const Result<void> sent = info.signo == 0 ? Ok() : group->SendSignal(info);
+    const Result<void> sent = info.signo == 0 ? Ok() : group->SendSignal(info, sender);
     if (sent.ok()) {
       success = true;
     } else {
@@ -222,6 +258,7 @@ Result<void> Kernel::SignalEach(const std::vector<Ref<ThreadGroup>>& targets, co
 }
 
 const Namespaces& Kernel::namespaces() const { return *state_->namespaces; }
+const Ref<PidNamespace>& Kernel::pid_namespace() const { return state_->pid_namespace; }
 
 FutexManager& Kernel::futexes() const { return state_->futexes; }
 time::TimerQueue& Kernel::timers() const { return state_->timers; }

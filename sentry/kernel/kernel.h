@@ -53,7 +53,7 @@ struct KernelConfig {
   SyscallHooks hooks;
   KernelLimits limits;
   // PID 1 ignores signals that it has no handler for, even SIGKILL, unless they come from the runner: as the first process of a PID namespace
-  // does. Off: it behaves like a command that was run directly.
+  // does (that of one made inside always). Off: it behaves like a command that was run directly.
   bool protect_init = false;
   std::string hostname = "rampart";
 };
@@ -70,9 +70,9 @@ struct InitArgs {
   RefPtr<RefCounted> terminal = {};       // a vfs::Terminal: becomes the controlling terminal of its session
   std::vector<abi::SockFilter> filter = {};  // a seccomp filter that it has from the start; empty: none
   uint32_t container = 0;                 // ThreadGroup::container()
+  RefPtr<PidNamespace> pid_namespace = {};  // StartProcess: that it is born into; null: the sandbox's
   abi::Pid pid = 0;                       // of ReservePid; 0: the next one
   bool before_init = false;               // StartProcess: PID 1, whose number is reserved, has not been started; who loses his parent then has none
-  bool protect = false;                   // StartProcess: as KernelConfig::protect_init
   int32_t sched_policy = 0;               // abi::kSched…; as the next ones: what sched_setattr(2), ioprio_set(2) and personality(2) would have set
   bool reset_on_fork = false;
   int32_t nice = 0;
@@ -95,13 +95,14 @@ class Kernel {
   platform::Platform& platform() const;
   const Ref<mm::MemoryFile>& memory_file() const;
   const KernelConfig& config() const;
-  // Takes the next number for a process that is to be started later (InitArgs::pid), or gives it back. EAGAIN.
-  Result<abi::Pid> ReservePid();
+  // Takes the next number for a process that is to be started later (InitArgs::pid), or gives it back. `ns`: the one of InitArgs::pid_namespace. EAGAIN;
+  // ENOMEM: process 1 of `ns` has ended.
+  Result<abi::Pid> ReservePid(const RefPtr<PidNamespace>& ns = nullptr);
   void UnreservePid(abi::Pid pid);
   // Makes PID 1 and starts its thread. Errors: as execve.
   Result<Ref<ThreadGroup>> StartInit(InitArgs args);
   // Makes a process that enters from outside, as setns(2) into a PID namespace does: it has no parent (getppid() is 0), leads a session of its
-  // own, and its number lives until Reap. EAGAIN (limits), ESRCH (PID 1 has gone); else as execve. (kernel_join.cc)
+  // own, and its number lives until Reap. EAGAIN (limits), ESRCH (PID 1, or that of its namespace, has gone); else as execve. (kernel_join.cc)
   Result<Ref<ThreadGroup>> StartProcess(InitArgs args);
   // SIGKILL to every process of a container, until none is left that has not exited; for 10 s at most (false).
   bool KillContainer(uint32_t container);
@@ -125,16 +126,24 @@ class Kernel {
   void SignalFromOutside(ThreadGroup& group, int signo);
   void KillAll();
 
-  // Tables.
+  // Tables, by the sandbox's numbers. What the application names is found by Task::FindTask and FindGroup.
   RefPtr<Task> FindTask(abi::Pid tid) const;
   RefPtr<ThreadGroup> FindGroup(abi::Pid pid) const;
   std::vector<Ref<ThreadGroup>> Groups() const;     // all processes, ascending pid
   size_t task_count() const;
+  // Numbers of the sandbox as `ns` has them and back (PidTable::In, Of): 0 for what is not seen there.
+  abi::Pid NumberIn(const PidNamespace& ns, abi::Pid pid) const;
+  abi::Pid NumberOf(const PidNamespace& ns, abi::Pid number) const;
+  // Whether anything bears the sandbox's number: a thread, process, process group or session.
+  bool IsTaken(abi::Pid pid) const;
+  // Whether it has, or had, its process 1.
+  bool HasInit(const PidNamespace& ns) const;
   // A signal to a process group (kill(-pgid), terminals). ESRCH when empty. `sender` null: the kernel.
   Result<void> SignalProcessGroup(abi::Pid pgid, const abi::SigInfo& info, const Task* sender);
 
-  // Those that the first process is in; a task's own: Task::namespaces().
+  // Those that the first process is in; a task's own: Task::namespaces(), Task::pid_namespace().
   const Namespaces& namespaces() const;
+  const Ref<PidNamespace>& pid_namespace() const;
 
   // Services. All live as long as the Kernel; KernelConfig::vdso is needed for vdso().
   FutexManager& futexes() const;
@@ -157,7 +166,8 @@ class Kernel {
   uint64_t forks() const;           // for /proc/stat
   uint64_t out_of_memory_kills() const;  // processes that ended because a page that they touched could not be had
 
-  // kill(2) with pid -1: every process but PID 1 and the sender's own. ESRCH when there is none; EPERM when none may be signalled.
+  // kill(2) with pid -1: every process that the sender sees, but process 1 of its namespace and its own. ESRCH when there is none; EPERM when none may be
+  // signalled.
   Result<void> SignalAll(const abi::SigInfo& info, const Task& sender);
 
   struct State;
@@ -168,7 +178,8 @@ class Kernel {
   friend class ThreadGroup;
   Kernel();
   void WaitWhilePaused(wait::Sleeper& sleeper);
-  Result<Ref<Task>> MakeFirstTask(InitArgs& args, abi::Pid pid);
+  Result<PidName> NumberForTreeLocked(const InitArgs& args);
+  Result<Ref<Task>> MakeFirstTask(InitArgs& args, const PidName& name);
   void PublishTreeLocked(const Ref<Task>& task, const InitArgs& args);
   void ReportInitStop(int signo);
   static Result<void> SignalEach(const std::vector<Ref<ThreadGroup>>& targets, const abi::SigInfo& info, const Task* sender);

@@ -6,11 +6,9 @@
 
 namespace rampart::kernel {
 
-Result<abi::Pid> Kernel::ReservePid() {
+Result<abi::Pid> Kernel::ReservePid(const RefPtr<PidNamespace>& ns) {
   absl::MutexLock lock(&state_->tree_mu);
-  const abi::Pid pid = TRY(state_->pids.Allocate());
-  state_->pids.Reserve(pid);
-  return pid;
+  return TRY(state_->pids.Take(ns ? ns.ToRef() : state_->pid_namespace, {}, false)).pid;
 }
 
 void Kernel::UnreservePid(abi::Pid pid) {
@@ -20,22 +18,24 @@ void Kernel::UnreservePid(abi::Pid pid) {
 
 Result<Ref<ThreadGroup>> Kernel::StartProcess(InitArgs args) {
   State& state = *state_;
-  abi::Pid pid = 0;
+  PidName name;
   {
     absl::MutexLock lock(&state.tree_mu);
     if ((!state.init && !args.before_init) || state.dying.load()) return Errno::kESRCH;
     const uint64_t most = state.max_tasks.load(std::memory_order_relaxed);
     if ((most != 0 && state.pids.tasks() >= most) || state.pids.tasks() >= platform().capabilities().max_contexts) return Errno::kEAGAIN;
-    pid = args.pid != 0 ? args.pid : TRY(state.pids.Allocate());
-    state.pids.Reserve(pid);
+    const Result<PidName> taken = NumberForTreeLocked(args);
+    if (!taken.ok()) return taken.error() == Errno::kENOMEM ? Errno::kESRCH : taken.error();
+    name = *taken;
   }
   state.timers.Start();
-  Result<Ref<Task>> task = MakeFirstTask(args, pid);
+  Result<Ref<Task>> task = MakeFirstTask(args, name);
   {
     absl::MutexLock lock(&state.tree_mu);
     if (task.ok() && state.dying.load()) task = Errno::kESRCH;
+    if (task.ok() && (*task)->group_->NobodyIsBornTreeLocked()) task = Errno::kESRCH;
     if (!task.ok()) {
-      state.pids.Unreserve(pid);
+      state.pids.Unreserve(name.pid);
       return task.error();
     }
     PublishTreeLocked(*task, args);

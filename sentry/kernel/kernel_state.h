@@ -40,8 +40,9 @@ struct Kernel::State {
   std::atomic<uint64_t> out_of_memory_kills{0};
   FutexManager futexes;
   // Those that the first process is in.
-  const Ref<const Namespaces> namespaces =
-      MakeRef<Namespaces>(MakeRef<UtsNamespace>(config.hostname, "(none)"), MakeRef<ipc::Namespace>(config.memory_file));
+  const Ref<PidNamespace> pid_namespace = MakeRef<PidNamespace>(nullptr);
+  const Ref<const Namespaces> namespaces = MakeRef<Namespaces>(MakeRef<UtsNamespace>(config.hostname, "(none)"),
+                                                               MakeRef<ipc::Namespace>(config.memory_file), pid_namespace);
   const std::unique_ptr<keys::Registry> keys;
   AioLimits aio_limits;
   time::TimerQueue timers;

@@ -13,7 +13,7 @@ enum class NamespaceKind : uint8_t { kCgroup, kIpc, kMnt, kNet, kPid, kTime, kUs
 
 class NamespaceInode final : public vfs::Inode {
  public:
-  // `object`: the MountNamespace, UtsNamespace or ipc::Namespace; null for kinds of which there is one alone.
+  // `object`: the MountNamespace, UtsNamespace, ipc::Namespace or PidNamespace; null for kinds of which there is one alone.
   NamespaceInode(NamespaceKind kind, uint64_t number, RefPtr<RefCounted> object);
   NamespaceKind kind() const { return kind_; }
   const RefPtr<RefCounted>& object() const { return object_; }
@@ -28,5 +28,7 @@ class NamespaceInode final : public vfs::Inode {
 
 // The file of one of a task's namespaces; "mnt:[4026531841]" is its name. ENOENT: the task has ended.
 Result<vfs::Path> NamespaceFile(const Task& task, NamespaceKind kind);
+// pid_for_children: that which children will be born into. ENOENT also while that has not had its process 1.
+Result<vfs::Path> ChildrenNamespaceFile(const Task& task);
 
 }  // namespace rampart::kernel

@@ -1,7 +1,7 @@
 // Namespaces: those of a task that clone(2), unshare(2) and setns(2) change, beside its mounts, which its FsContext has (namespaces(7)).
 //
-// Model: Linux's nsproxy: an immutable set of references that a task replaces as a whole. Of PID, user, network, time and cgroup namespaces there is one
-// of each, which nothing makes another of.
+// Model: Linux's nsproxy: an immutable set of references that a task replaces as a whole. A task's own PID namespace never changes and is not among them
+// (pid_namespace.h). Of user, network, time and cgroup namespaces there is one of each, which nothing makes another of.
 // Thread safety: any thread. Ownership: counted; a namespace lives as long as a task is in it or a file means it (namespace_file.h).
 #pragma once
 
@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/ref.h"
 #include "sentry/ipc/namespace.h"
+#include "sentry/kernel/pid_namespace.h"
 
 namespace rampart::kernel {
 
@@ -34,9 +35,10 @@ class UtsNamespace final : public RefCounted {
 };
 
 struct Namespaces final : public RefCounted {
-  Namespaces(Ref<UtsNamespace> u, Ref<ipc::Namespace> i) : uts(std::move(u)), ipc(std::move(i)) {}
+  Namespaces(Ref<UtsNamespace> u, Ref<ipc::Namespace> i, Ref<PidNamespace> p) : uts(std::move(u)), ipc(std::move(i)), pid_for_children(std::move(p)) {}
   const Ref<UtsNamespace> uts;
   const Ref<ipc::Namespace> ipc;
+  const Ref<PidNamespace> pid_for_children;
 };
 
 }  // namespace rampart::kernel

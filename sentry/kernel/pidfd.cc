@@ -1,5 +1,6 @@
 #include "sentry/kernel/pidfd.h"
 
+#include "sentry/kernel/kernel.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::kernel {
@@ -36,10 +37,15 @@ wait::EventMask Pidfd::Readiness(wait::EventMask mask) {
 void Pidfd::EventRegister(wait::WaitEntry& entry, wait::EventMask mask) { group_->exit_events().Register(entry, mask); }
 void Pidfd::EventUnregister(wait::WaitEntry& entry) { group_->exit_events().Unregister(entry); }
 
-std::string Pidfd::FdInfo() const {
+std::string Pidfd::FdInfo() const { return FdInfoIn(*group_->kernel().pid_namespace()); }
+
+// Linux: pidfd_show_fdinfo.
+std::string Pidfd::FdInfoIn(const PidNamespace& ns) const {
   const bool reaped = !group_->leader();
-  const std::string pid = std::to_string(reaped ? -1 : group_->pid());
-  return "Pid:\t" + pid + "\nNSpid:\t" + pid + "\n";
+  const std::vector<abi::Pid> seen = group_->name().From(ns);
+  std::string text = "Pid:\t" + std::to_string(reaped ? -1 : seen.front()) + "\nNSpid:\t" + std::to_string(reaped ? -1 : seen.front());
+  for (size_t i = 1; i < seen.size() && !reaped; ++i) text += "\t" + std::to_string(seen[i]);
+  return text + "\n";
 }
 
 Result<Ref<ThreadGroup>> GroupOfPidfd(vfs::FileDescription& file) {

@@ -24,6 +24,8 @@ class Pidfd final : public vfs::FileDescription {
   void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override;
   void EventUnregister(wait::WaitEntry& entry) override;
   std::string FdInfo() const override;
+  // The same, as a mount of proc of `ns` shows it.
+  std::string FdInfoIn(const PidNamespace& ns) const;
 
  private:
   const Ref<ThreadGroup> group_;

@@ -35,9 +35,11 @@ class MemoryManager;
 
 namespace rampart::kernel {
 
+class PidNamespace;
 class Task;
 class ThreadGroup;
 struct CloneRequest;
+struct PidName;
 struct WaitAnswer;
 struct WaitRequest;
 
@@ -51,8 +53,9 @@ struct Tracing {
   // --- the tracee's thread, no lock held
   // Stops for the tracer, if there is one; returns the signal that it let the tracee go with, 0 for none. `code`: as wait tells it; `why`: CLD_….
   static int Stop(Task& task, int code, int why, uint64_t message, abi::SigInfo* info);
-  // PTRACE_EVENT_… if the tracer has asked for it.
+  // PTRACE_EVENT_… if the tracer has asked for it. EventAbout: the message is the number of a thread, as the tracer sees it.
   static void Event(Task& task, int event, uint64_t message);
+  static void EventAbout(Task& task, int event, const PidName& thread);
   static bool Wants(const Task& task, uint32_t options);
   // Before and after a system call, when trace_work_ is set. Entry: false: the call is not to be carried out.
   static bool SyscallEntry(Task& task);
@@ -99,7 +102,7 @@ struct Tracing {
     bool any = false, found = false;
   };
   static Scan ScanTraceesTreeLocked(ThreadGroup& group, const Task& waiter, const WaitRequest& request, WaitAnswer& answer);
-  static bool ReportStopTreeLocked(Task& tracee, const WaitRequest& request, WaitAnswer& answer);
+  static bool ReportStopTreeLocked(Task& tracee, const Task& waiter, const WaitRequest& request, WaitAnswer& answer);
 
   // --- under the tracee's signal_mu_
   static void KilledLocked(Task& task);
@@ -117,7 +120,7 @@ struct Tracing {
   static Result<void> CheckOptions(const Task& tracer, uint64_t options);
 
   // --- any thread: what /proc shows
-  static int TracerTid(const Task& task);
+  static int TracerTidIn(const Task& task, const PidNamespace& ns);   // 0: none, or not seen from there
   static bool IsStopped(const Task& task);
 
  private:
@@ -131,7 +134,7 @@ struct Tracing {
   static void Resumed(Task& task, TraceResume how);
   static int SitOut(Task& task);
   static bool AwaitErrandOrRelease(Task& task, int& answer, TraceResume& how);
-  static bool ReapThreadTreeLocked(Task& tracee, const WaitRequest& request, WaitAnswer& answer);
+  static bool ReapThreadTreeLocked(Task& tracee, const Task& waiter, const WaitRequest& request, WaitAnswer& answer);
   static bool ReapTreeLocked(ThreadGroup& group, Task& tracee, const WaitRequest& request, WaitAnswer& answer);
   static void ThreadReapedTreeLocked(Task& task);
   static bool EligibleTreeLocked(const Task& tracee, const WaitRequest& request);

@@ -19,7 +19,7 @@ Result<HeldTracee> HeldTracee::Hold(Task& tracer, Ref<Task> tracee) {
     TraceState& s = tracee->trace_;
     if (s.tracer != &tracer || !s.stopped || s.listening || tracee->killed_) return Errno::kESRCH;
     // Its number is another since exec, and the tracer has not been told: it means the thread that had the number before.
-    if (s.wait_code == kExecStop && s.message != static_cast<uint64_t>(tracee->tid())) return Errno::kESRCH;
+    if (s.wait_code == kExecStop && s.message != static_cast<uint64_t>(tracee->TidIn(tracer.pid_namespace()))) return Errno::kESRCH;
     s.frozen = true;
   }
   return HeldTracee(tracer, std::move(tracee));

@@ -29,9 +29,9 @@ bool Tracing::Wants(const Task& task, uint32_t options) {
   return task.trace_.tracer != nullptr && (task.trace_.options & options) != 0;
 }
 
-int Tracing::TracerTid(const Task& task) {
+int Tracing::TracerTidIn(const Task& task, const PidNamespace& ns) {
   absl::MutexLock lock(&task.group_->signal_mu_);
-  return task.trace_.tracer == nullptr ? 0 : task.trace_.tracer->tid();
+  return task.trace_.tracer == nullptr ? 0 : task.trace_.tracer->TidIn(ns);
 }
 
 bool Tracing::IsStopped(const Task& task) {
@@ -149,11 +149,11 @@ void Tracing::Tell(Task& task, int why, int code) {
     status = why == abi::kCldContinued ? abi::kSigCont : task.group_->stop_signal_ & 0x7f;
   }
   abi::SigInfo info{.signo = abi::kSigChld, .code = why};
-  info.SetSender(task.tid(), task.creds().ruid);
   info.SetChild(status, task.user_time() / kClockTick, task.system_time() / kClockTick);
   absl::MutexLock lock(&task.kernel_.state().tree_mu);
   Task* const tracer = task.trace_.tracer;
   if (tracer == nullptr) return;
+  info.SetSender(task.TidIn(tracer->pid_namespace()), task.creds().ruid);
   ThreadGroup& group = *tracer->group_;
   {
     absl::MutexLock signal_lock(&group.signal_mu_);
@@ -166,7 +166,7 @@ void Tracing::Tell(Task& task, int why, int code) {
 // A stop with a signal of its own making. Linux: ptrace_do_notify.
 int Tracing::Report(Task& task, int signo, int code, int why, uint64_t message) {
   abi::SigInfo info{.signo = signo, .code = code};
-  info.SetSender(task.tid(), task.creds().ruid);
+  info.SetSender(task.own_tid(), task.creds().ruid);
   return Stop(task, code, why, message, &info);
 }
 
@@ -179,12 +179,23 @@ void Tracing::Event(Task& task, int event, uint64_t message) {
       if (event != abi::kPtraceEventExec || s.seized) return;
       // What a tracer of old expects: a SIGTRAP after exec.
       abi::SigInfo info{.signo = abi::kSigTrap, .code = abi::kSiUser};
-      info.SetSender(task.group_->pid(), task.creds().ruid);
+      info.SetSender(task.group_->own_pid(), task.creds().ruid);
       (void)task.group_->SendLocked(info, &task, false);
       return;
     }
   }
   (void)Report(task, abi::kSigTrap, StopCode(event, abi::kSigTrap), abi::kCldTrapped, message);
+}
+
+void Tracing::EventAbout(Task& task, int event, const PidName& thread) {
+  abi::Pid number = 0;
+  {
+    absl::MutexLock lock(&task.group_->signal_mu_);
+    const Task* const tracer = task.trace_.tracer;
+    if (tracer == nullptr) return;
+    number = thread.In(tracer->pid_namespace());
+  }
+  Event(task, event, static_cast<uint64_t>(number));
 }
 
 void Tracing::ReportSyscall(Task& task, uint64_t message) {
@@ -239,9 +250,11 @@ bool Tracing::SignalStop(Task& task, abi::SigInfo& info, bool for_group) {
     info = abi::SigInfo{.signo = signo, .code = abi::kSiUser};
     absl::ReaderMutexLock lock(&task.kernel_.state().tree_mu);
     if (const Task* tracer = task.trace_.tracer; tracer != nullptr) {
-      info.SetSender(tracer->tid(), tracer->GetCreds()->ruid);
+      info.SetSender(tracer->TidIn(task.pid_namespace()), tracer->GetCreds()->ruid);
     } else if (const ThreadGroup* parent = task.group_->parent_; parent != nullptr) {
-      info.SetSender(task.group_->parent_tid_, parent->leader_ ? parent->leader_->GetCreds()->ruid : 0);
+      const Kernel::State& state = task.kernel_.state();
+      state.tree_mu.AssertReaderHeld();
+      info.SetSender(state.pids.In(task.pid_namespace(), task.group_->parent_tid_), parent->leader_ ? parent->leader_->GetCreds()->ruid : 0);
     }
   }
   absl::MutexLock lock(&task.group_->signal_mu_);

@@ -19,7 +19,7 @@ void Tracing::TellOfDeathTreeLocked(Task& task) {
   const int status = task.exit_status_;
   const int signo = status & 0x7f;
   abi::SigInfo info{.signo = abi::kSigChld, .code = signo == 0 ? abi::kCldExited : (status & 0x80) != 0 ? abi::kCldDumped : abi::kCldKilled};
-  info.SetSender(task.tid(), task.GetCreds()->ruid);
+  info.SetSender(task.TidIn(tracer->pid_namespace()), task.GetCreds()->ruid);
   info.SetChild(signo == 0 ? status >> 8 : signo, task.user_time() / kClockTick, task.system_time() / kClockTick);
   ThreadGroup& group = *tracer->group_;
   {
@@ -58,7 +58,7 @@ bool Tracing::EligibleTreeLocked(const Task& tracee, const WaitRequest& request)
   }
 }
 
-bool Tracing::ReportStopTreeLocked(Task& tracee, const WaitRequest& request, WaitAnswer& answer) {
+bool Tracing::ReportStopTreeLocked(Task& tracee, const Task& waiter, const WaitRequest& request, WaitAnswer& answer) {
   int code = 0;
   {
     absl::MutexLock lock(&tracee.group_->signal_mu_);
@@ -66,17 +66,17 @@ bool Tracing::ReportStopTreeLocked(Task& tracee, const WaitRequest& request, Wai
     if (!s.stopped || s.listening || s.wait_code == 0) return false;
     code = (request.options & abi::kWnowait) != 0 ? s.wait_code : std::exchange(s.wait_code, 0);
   }
-  answer.pid = tracee.tid();
+  answer.pid = tracee.TidIn(waiter.pid_namespace());
   answer.status = abi::StoppedStatus(code);
   answer.info.signo = abi::kSigChld;
   answer.info.code = abi::kCldTrapped;
-  answer.info.SetSender(tracee.tid(), tracee.GetCreds()->ruid);
+  answer.info.SetSender(answer.pid, tracee.GetCreds()->ruid);
   answer.info.SetChild(code, 0, 0);
   answer.rusage = ToRusage(tracee.group_->Usage());
   return true;
 }
 
-bool Tracing::ReapThreadTreeLocked(Task& tracee, const WaitRequest& request, WaitAnswer& answer) {
+bool Tracing::ReapThreadTreeLocked(Task& tracee, const Task& waiter, const WaitRequest& request, WaitAnswer& answer) {
   if ((request.options & abi::kWexited) == 0) return false;
   const Ref<Task> hold = ShareRef(&tracee);
   int status = tracee.exit_status_;
@@ -85,11 +85,11 @@ bool Tracing::ReapThreadTreeLocked(Task& tracee, const WaitRequest& request, Wai
     if (tracee.group_->exiting_) status = tracee.group_->exit_status_;
   }
   const int signo = status & 0x7f;
-  answer.pid = tracee.tid();
+  answer.pid = tracee.TidIn(waiter.pid_namespace());
   answer.status = status;
   answer.info.signo = abi::kSigChld;
   answer.info.code = signo == 0 ? abi::kCldExited : (status & 0x80) != 0 ? abi::kCldDumped : abi::kCldKilled;
-  answer.info.SetSender(tracee.tid(), tracee.GetCreds()->ruid);
+  answer.info.SetSender(answer.pid, tracee.GetCreds()->ruid);
   answer.info.SetChild(signo == 0 ? status >> 8 : signo, 0, 0);
   answer.rusage = ToRusage(tracee.Usage());
   if ((request.options & abi::kWnowait) == 0) {
@@ -122,12 +122,12 @@ Tracing::Scan Tracing::ScanTraceesTreeLocked(ThreadGroup& group, const Task& wai
     if (!tracee.zombie_) {
       scan.any = true;
     } else if (!leader) {
-      if (ReapThreadTreeLocked(tracee, request, answer)) return true;
+      if (ReapThreadTreeLocked(tracee, waiter, request, answer)) return true;
     } else if (process.zombie_) {
       if (ReapTreeLocked(group, tracee, request, answer)) return true;
     }
     if (tracee.zombie_ && (request.options & (abi::kWcontinued | abi::kWexited)) != 0) scan.any = true;
-    if (!tracee.zombie_ && ReportStopTreeLocked(tracee, request, answer)) return true;
+    if (!tracee.zombie_ && ReportStopTreeLocked(tracee, waiter, request, answer)) return true;
     if (!leader || process.zombie_ || (request.options & abi::kWcontinued) == 0) return false;
     WaitRequest continued = request;
     continued.options &= ~abi::kWuntraced;

@@ -9,12 +9,22 @@
 
 namespace rampart::kernel {
 
-Task::Task(Kernel& kernel, Ref<ThreadGroup> group, abi::Pid tid)
-    : kernel_(kernel), group_(std::move(group)), tid_(tid), start_time_(MonotonicNow()) {}
+Task::Task(Kernel& kernel, Ref<ThreadGroup> group, const PidName& name)
+    : kernel_(kernel), group_(std::move(group)), tid_(name.pid), own_tid_(name.own()), numbers_(name.numbers), start_time_(MonotonicNow()) {}
 
 Task::~Task() = default;
 
-abi::Pid Task::TidIn(const PidNamespace&) const { return tid(); }
+abi::Pid Task::TidIn(const PidNamespace& ns) const { return ns.is_root() ? tid() : pid_name().In(ns); }
+PidName Task::pid_name() const {
+  const abi::Pid now = tid();
+  return now == group_->pid() ? group_->name() : PidName{now, numbers_};
+}
+PidNamespace& Task::pid_namespace() const { return group_->pid_namespace(); }
+
+RefPtr<Task> Task::FindTask(abi::Pid tid) const { return kernel_.FindTask(FromOwn(tid)); }
+RefPtr<ThreadGroup> Task::FindGroup(abi::Pid pid) const { return kernel_.FindGroup(FromOwn(pid)); }
+abi::Pid Task::ToOwn(abi::Pid pid) const { return kernel_.NumberIn(pid_namespace(), pid); }
+abi::Pid Task::FromOwn(abi::Pid pid) const { return kernel_.NumberOf(pid_namespace(), pid); }
 
 uint64_t Task::limit(abi::Resource resource) const { return group_->limit(resource); }
 

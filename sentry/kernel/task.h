@@ -60,6 +60,7 @@ namespace rampart::kernel {
 
 class Kernel;
 class PidNamespace;
+class PidNumbers;
 class ThreadGroup;
 struct CloneRequest;
 struct ExecRequest;
@@ -70,6 +71,7 @@ class VforkGate;
 struct ExecImage;
 struct InitArgs;
 struct Namespaces;
+struct PidName;
 
 // What clone(2) and unshare(2) put in the place of a task's own.
 struct NewNamespaces {
@@ -81,9 +83,18 @@ class Task final : public RefCounted, public Caller {
  public:
   Kernel& kernel() const { return kernel_; }
   ThreadGroup& group() const { return *group_; }
-  // Thread id as seen from the sandbox's root PID namespace; from `ns`, 0 if not visible.
+  // Thread id: the sandbox's, and in the task's own PID namespace (pid_namespace.h); from `ns`, 0 if it is not seen from there.
   abi::Pid tid() const { return tid_.load(std::memory_order_relaxed); }
+  abi::Pid own_tid() const { return own_tid_.load(std::memory_order_relaxed); }
   abi::Pid TidIn(const PidNamespace& ns) const;
+  PidName pid_name() const;
+  PidNamespace& pid_namespace() const;  // never changes
+  // By the numbers that this task knows. Null: it sees no such one.
+  RefPtr<Task> FindTask(abi::Pid tid) const;
+  RefPtr<ThreadGroup> FindGroup(abi::Pid pid) const;
+  // Numbers of processes, threads, process groups and sessions: the sandbox's as this task knows them, and back. 0: not seen.
+  abi::Pid ToOwn(abi::Pid pid) const;
+  abi::Pid FromOwn(abi::Pid pid) const;
 
   // --- Caller
   const auth::Credentials& creds() const override { return *creds_; }  // task thread
@@ -137,8 +148,8 @@ class Task final : public RefCounted, public Caller {
   bool Interrupted() const { return sleeper_.interrupted(); }
 
   // --- signals (task_signals.cc)
-  // To this thread (tgkill) / used for faults: forced past blocking and ignoring, as Linux's force_sig_info.
-  Result<void> SendSignal(const abi::SigInfo& info);
+  // To this thread (tgkill; `sender`: as ThreadGroup::SendSignal) / used for faults: forced past blocking and ignoring, as Linux's force_sig_info.
+  Result<void> SendSignal(const abi::SigInfo& info, const Task* sender = nullptr);
   void ForceSignal(const abi::SigInfo& info);
   abi::SigSet signal_mask() const { return signal_mask_.load(std::memory_order_acquire); }
   void SetSignalMask(abi::SigSet mask);                 // task thread; removes the unblockable
@@ -161,7 +172,7 @@ class Task final : public RefCounted, public Caller {
   Result<void> CheckKillPermission(const Task& sender, int signo) const;
 
   // --- life; task thread
-  // Returns the child's tid. EAGAIN, EINVAL, ENOMEM, EPERM, kERESTARTNOINTR. (task_clone.cc)
+  // Returns the child's tid in our PID namespace. EAGAIN, EINVAL, ENOMEM, ENOSPC, EPERM, kERESTARTNOINTR. (task_clone.cc)
   Result<abi::Pid> Clone(const CloneRequest& request);
   // On success the task runs the new program when the call returns. (task_exec.cc)
   Result<void> Exec(ExecRequest request);
@@ -275,7 +286,7 @@ class Task final : public RefCounted, public Caller {
     uint64_t trapno = 0, error_code = 0, cr2 = 0;
   };
 
-  Task(Kernel& kernel, Ref<ThreadGroup> group, abi::Pid tid);
+  Task(Kernel& kernel, Ref<ThreadGroup> group, const PidName& name);
   ~Task() override;
 
   // task_run.cc
@@ -312,8 +323,9 @@ class Task final : public RefCounted, public Caller {
   bool OnAltStack(uint64_t sp) const;
 
   // task_clone.cc
-  Result<Ref<ThreadGroup>> GroupForChild(const CloneRequest& request, abi::Pid pid);
-  Result<void> CopyResources(const CloneRequest& request, Task& child);
+  Result<Ref<ThreadGroup>> GroupForChild(const CloneRequest& request, const PidName& name);
+  Result<PidName> NumberForChild(const CloneRequest& request, const Ref<PidNamespace>& ns);
+  Result<void> CopyResources(const CloneRequest& request, Task& child, const Ref<PidNamespace>& pid_ns);
   Result<void> CopyState(const CloneRequest& request, Task& child);
   Result<void> CheckTaskLimits() const;
   Result<void> Publish(const CloneRequest& request, Task& child, bool trace);
@@ -322,7 +334,8 @@ class Task final : public RefCounted, public Caller {
 
   // task_namespaces.cc
   Result<void> CheckNamespaceFlags(uint64_t flags) const;
-  Result<NewNamespaces> MakeNamespaces(uint64_t flags) const;
+  Result<Ref<PidNamespace>> PidNamespaceForChildren(uint64_t flags) const;
+  Result<NewNamespaces> MakeNamespaces(uint64_t flags, const Ref<PidNamespace>& pid_ns) const;
 
   // task_seccomp.cc
   void SetSeccompFilter(RefPtr<const appfilter::Filter> filter);
@@ -349,7 +362,8 @@ class Task final : public RefCounted, public Caller {
 
   Kernel& kernel_;
   const Ref<ThreadGroup> group_;
-  std::atomic<abi::Pid> tid_;                                  // changes only when exec takes the leader's place
+  std::atomic<abi::Pid> tid_, own_tid_;                        // change only when exec takes the leader's place
+  const RefPtr<const PidNumbers> numbers_;                     // those that it was born with
   const Nanos start_time_;
   wait::Sleeper sleeper_;
   mutable absl::Mutex mu_;
@@ -408,6 +422,7 @@ class Task final : public RefCounted, public Caller {
   bool stop_pending_ = false;
   bool stopped_ = false;
   bool past_core_dump_ = false;                                // its registers are wanted no more
+  bool ending_ = false;                                        // it has asked whether it is the last thread of its process
   TraceState trace_;                                           // some of it also under tree_mu_
 
   // Guarded by Kernel::tree_mu_.

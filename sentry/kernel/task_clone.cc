@@ -50,14 +50,22 @@ Result<void> Task::CheckTaskLimits() const {
   return Ok();
 }
 
-Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, abi::Pid pid) {
+Result<PidName> Task::NumberForChild(const CloneRequest& request, const Ref<PidNamespace>& ns) {
+  Kernel::State& state = kernel_.state();
+  absl::MutexLock lock(&state.tree_mu);
+  TRY(CheckTaskLimits());
+  const bool may_choose = creds().HasCapability(abi::Capability::kSysAdmin) || creds().HasCapability(abi::Capability::kCheckpointRestore);
+  return state.pids.Take(ns, request.set_tid, may_choose);
+}
+
+Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, const PidName& name) {
   if ((request.flags & abi::kCloneThread) != 0) return group_;
   Ref<SignalActions> actions = [&] {
     absl::MutexLock lock(&group_->signal_mu_);
     return (request.flags & abi::kCloneSighand) != 0 ? group_->actions_ : group_->actions_->Clone();
   }();
   if ((request.flags & abi::kCloneClearSighand) != 0) actions->ResetHandlers();
-  const Ref<ThreadGroup> child = MakeRef<ThreadGroup>(kernel_, pid, std::move(actions));
+  const Ref<ThreadGroup> child = MakeRef<ThreadGroup>(kernel_, name, std::move(actions));
   child->oom_score_adj = group_->oom_score_adj.load();
   child->oom_score_adj_min = group_->oom_score_adj_min.load();
   child->core_filter = group_->core_filter.load();
@@ -70,9 +78,9 @@ Result<Ref<ThreadGroup>> Task::GroupForChild(const CloneRequest& request, abi::P
   return child;
 }
 
-Result<void> Task::CopyResources(const CloneRequest& request, Task& child) {
+Result<void> Task::CopyResources(const CloneRequest& request, Task& child, const Ref<PidNamespace>& pid_ns) {
   const auto has = [&request](uint64_t f) { return (request.flags & f) != 0; };
-  NewNamespaces made = TRY(MakeNamespaces(request.flags));
+  NewNamespaces made = TRY(MakeNamespaces(request.flags, pid_ns));
   RefPtr<mm::MemoryManager> mm = mm_;
   RefPtr<UseCount> mm_users = mm_users_;
   if (has(abi::kCloneVm)) {
@@ -142,7 +150,7 @@ Result<void> Task::Publish(const CloneRequest& request, Task& child, bool trace)
   Kernel::State& state = kernel_.state();
   ThreadGroup& group = child.group();
   absl::MutexLock lock(&state.tree_mu);
-  if (state.dying.load()) return Errno::kENOMEM;
+  if (state.dying.load() || group.NobodyIsBornTreeLocked()) return Errno::kENOMEM;
   {
     absl::MutexLock signal_lock(&group_->signal_mu_);
     if (killed_ || stop_pending_) return Errno::kERESTARTNOINTR;
@@ -156,6 +164,7 @@ Result<void> Task::Publish(const CloneRequest& request, Task& child, bool trace)
   state.forks.fetch_add(1, std::memory_order_relaxed);
   if (thread) return Ok();
   state.pids.At(group.pid()).group = ShareRef(&group);
+  if (group.own_pid_ == 1) group.pid_ns_->init_ = &group;
   const bool sibling = (request.flags & abi::kCloneParent) != 0 && group_->parent_ != nullptr;
   ThreadGroup* parent = sibling ? group_->parent_ : group_.get();
   if (sibling) group.exit_signal_ = group_->exit_signal_;
@@ -210,31 +219,24 @@ bool Task::WaitForVfork(VforkGate& gate) {
 Result<abi::Pid> Task::Clone(const CloneRequest& request) {
   const auto has = [&request](uint64_t f) { return (request.flags & f) != 0; };
   TRY(CheckFlags(request.flags));
+  // A thread is where its process is; and process 1 has no siblings.
+  if (has(abi::kCloneThread) && namespaces_->pid_for_children.get() != &pid_namespace()) return Errno::kEINVAL;
+  if (has(abi::kCloneParent) && group_->Unkillable()) return Errno::kEINVAL;
   TRY(CheckNamespaceFlags(request.flags));
+  const Ref<PidNamespace> pid_ns = TRY(PidNamespaceForChildren(request.flags));
   if (Interrupted()) return Errno::kERESTARTNOINTR;  // signals first, as Linux: they would be the child's as well
-  abi::Pid pid = 0;
   Kernel::State& state = kernel_.state();
-  {
-    absl::MutexLock lock(&state.tree_mu);
-    TRY(CheckTaskLimits());
-    if (request.set_tid.empty()) {
-      pid = TRY(state.pids.Allocate());
-    } else {
-      if (!creds().HasCapability(abi::Capability::kSysAdmin) && !creds().HasCapability(abi::Capability::kCheckpointRestore)) return Errno::kEPERM;
-      pid = TRY(state.pids.AllocateExactly(request.set_tid.front()));
-    }
-    state.pids.Reserve(pid);
-  }
+  const PidName name = TRY(NumberForChild(request, pid_ns));
   const auto fail = [&](Errno error) {
     absl::MutexLock lock(&state.tree_mu);
-    state.pids.Unreserve(pid);
+    state.pids.Unreserve(name.pid);
     return error;
   };
-  const Result<Ref<ThreadGroup>> group = GroupForChild(request, pid);
+  const Result<Ref<ThreadGroup>> group = GroupForChild(request, name);
   if (!group.ok()) return fail(group.error());
-  const Ref<Task> child = MakeRef<Task>(kernel_, *group, pid);
+  const Ref<Task> child = MakeRef<Task>(kernel_, *group, name);
   if (const Result<void> copied = CopyState(request, *child); !copied.ok()) return fail(copied.error());
-  if (const Result<void> copied = CopyResources(request, *child); !copied.ok()) return fail(copied.error());
+  if (const Result<void> copied = CopyResources(request, *child, pid_ns); !copied.ok()) return fail(copied.error());
   const auto undo = [&](Errno error) {
     child->ReleaseFds();
     child->ReleaseMm();
@@ -257,9 +259,10 @@ Result<abi::Pid> Task::Clone(const CloneRequest& request) {
     if (has(abi::kClonePidfd)) (void)fds_->Remove(*pidfd);
     return undo(published.error());
   }
+  const abi::Pid pid = name.In(pid_namespace());
   // Errors of these two are not reported, as in Linux.
   if (has(abi::kCloneParentSettid)) (void)mm_->CopyOut(UserOut<int32_t>(request.parent_tid), pid);
-  if (has(abi::kCloneChildSettid)) (void)child->mm_->CopyOut(UserOut<int32_t>(request.child_tid), pid);
+  if (has(abi::kCloneChildSettid)) (void)child->mm_->CopyOut(UserOut<int32_t>(request.child_tid), name.own());
   const platform::AddressSpace* space = &child->mm_->space();
   if (const Result<void> started = state.workers.Start(kernel_.platform(), child, space); !started.ok()) {
     WithdrawUnstarted(*child);
@@ -268,8 +271,8 @@ Result<abi::Pid> Task::Clone(const CloneRequest& request) {
     child->ReleaseMm();
     return started.error();
   }
-  if (event != 0) Tracing::Event(*this, event, static_cast<uint64_t>(pid));
-  if (gate && WaitForVfork(*gate)) Tracing::Event(*this, abi::kPtraceEventVforkDone, static_cast<uint64_t>(pid));
+  if (event != 0) Tracing::EventAbout(*this, event, name);
+  if (gate && WaitForVfork(*gate)) Tracing::EventAbout(*this, abi::kPtraceEventVforkDone, name);
   return pid;
 }
 

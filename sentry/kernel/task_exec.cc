@@ -79,9 +79,9 @@ Result<ExecImage> Task::LoadImage(ExecRequest request) {
 }
 
 Result<void> Task::Exec(ExecRequest request) {
-  const abi::Pid old_tid = tid();
+  const PidName before = pid_name();
   TRY(ReplaceProgram(std::move(request)));
-  Tracing::Event(*this, abi::kPtraceEventExec, static_cast<uint64_t>(old_tid));
+  Tracing::EventAbout(*this, abi::kPtraceEventExec, before);
   return Ok();
 }
 
@@ -191,6 +191,7 @@ void Task::TakeLeadership() {
     state.pids.RemoveTask(*old_leader, pid);
   }
   tid_.store(pid, std::memory_order_relaxed);
+  own_tid_.store(group_->own_pid(), std::memory_order_relaxed);
   state.pids.AddTask(self);
 }
 

@@ -46,9 +46,11 @@ void Task::Exit() {
   }
   fs = nullptr;
   namespaces = nullptr;
-  const bool last_of_init = group_->pid() == 1 && [this] {
+  // Of threads that end together exactly one is the last.
+  const bool last_of_init = group_->own_pid() == 1 && [this] {
     absl::MutexLock lock(&group_->signal_mu_);
-    return group_->tasks_.size() == 1;
+    ending_ = true;
+    return std::all_of(group_->tasks_.begin(), group_->tasks_.end(), [](const Task* task) { return task->ending_; });
   }();
   if (last_of_init) KillRemaining();
   clock_.Enter(TaskClock::State::kIdle);
@@ -74,7 +76,7 @@ void Task::Exit() {
   if (first) leave();
   ExitNotify();
   if (!first) leave();
-  if (last_of_init) {
+  if (last_of_init && group_->pid() == 1) {
     Kernel::State& state = kernel_.state();
     absl::MutexLock lock(&state.tree_mu);
     state.init_done = true;
@@ -108,8 +110,8 @@ void Task::ReleaseRobustFutexes() {
     const Result<mm::FutexKey> key = mm_->GetFutexKey(address, /*process_private=*/false);
     if (key.ok()) (void)futexes.Wake(*key, 1, kFutexBitsetAny);
   };
-  ReleaseRobustList(*mm_, robust_list_.exchange(0), tid(), wake);
-  futexes.OwnerExited(tid());
+  ReleaseRobustList(*mm_, robust_list_.exchange(0), own_tid(), wake);
+  futexes.OwnerExited(own_tid(), &pid_namespace());
   const UserAddr clear = std::exchange(clear_child_tid_, 0);
   if (clear != 0 && mm_users_->shared()) {
     (void)mm_->CopyOut(UserOut<int32_t>(clear), int32_t{0});
@@ -156,20 +158,24 @@ RefPtr<mm::MemoryManager> Task::DropMm() {
   return std::exchange(mm_, nullptr);
 }
 
-// PID 1 is going: everybody else goes first, as in a PID namespace. Linux: zap_pid_ns_processes.
+// Process 1 is going: everybody else in its PID namespace goes first. Whose parent is outside stays a zombie until that has waited for him.
+// Linux: zap_pid_ns_processes.
 void Task::KillRemaining() {
   Kernel::State& state = kernel_.state();
+  PidNamespace& ns = pid_namespace();
+  const auto inside = [this, &ns](const ThreadGroup& group) { return &group != group_.get() && group.PidIn(ns) != 0; };
   std::vector<Ref<ThreadGroup>> others;
   {
     absl::MutexLock lock(&state.tree_mu);
-    state.dying.store(true);
+    ns.dying_ = true;
+    if (ns.is_root()) state.dying.store(true);
     Tracing::ReleaseTraceesTreeLocked(*this);  // nobody waits for them any more
     for (const Ref<ThreadGroup>& group : state.pids.Groups()) {
-      if (group.get() == group_.get()) continue;
-      if (group->zombie_) {
-        group->ReleaseTreeLocked();
-      } else {
+      if (!inside(*group)) continue;
+      if (!group->zombie_) {
         others.push_back(group);
+      } else if (group->NobodyWaitsTreeLocked()) {
+        group->ReleaseTreeLocked();
       }
     }
   }
@@ -177,7 +183,11 @@ void Task::KillRemaining() {
   others.clear();
   wait::SleeperEntry entry(sleeper_);
   state.task_gone.Register(entry, abi::kPollIn);
-  while (kernel_.Groups().size() > 1) (void)sleeper_.SleepUninterruptible(Deadline::Never());
+  const auto any_left = [this, &inside] {
+    const std::vector<Ref<ThreadGroup>> groups = kernel_.Groups();
+    return std::any_of(groups.begin(), groups.end(), [&inside](const Ref<ThreadGroup>& group) { return inside(*group); });
+  };
+  while (any_left()) (void)sleeper_.SleepUninterruptible(Deadline::Never());
   state.task_gone.Unregister(entry);
 }
 

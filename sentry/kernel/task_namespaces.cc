@@ -52,11 +52,20 @@ Result<void> Task::CheckNamespaceFlags(uint64_t flags) const {
   if ((flags & abi::kCloneNewuser) != 0) return Errno::kEPERM;
   if (!creds().HasCapability(abi::Capability::kSysAdmin)) return Errno::kEPERM;
   // As of a kernel that was built without them.
-  if ((flags & (abi::kCloneNewpid | abi::kCloneNewnet | abi::kCloneNewtime | abi::kCloneNewcgroup)) != 0) return Errno::kEINVAL;
+  if ((flags & (abi::kCloneNewnet | abi::kCloneNewtime | abi::kCloneNewcgroup)) != 0) return Errno::kEINVAL;
   return Ok();
 }
 
-Result<NewNamespaces> Task::MakeNamespaces(uint64_t flags) const {
+// Linux: copy_pid_ns.
+Result<Ref<PidNamespace>> Task::PidNamespaceForChildren(uint64_t flags) const {
+  const Ref<PidNamespace>& now = namespaces_->pid_for_children;
+  if ((flags & abi::kCloneNewpid) == 0) return now;
+  if (now.get() != &pid_namespace()) return Errno::kEINVAL;  // one was made before: it is that in which a further one would lie
+  if (now->level() >= PidNamespace::kMaxLevel) return Errno::kENOSPC;
+  return MakeRef<PidNamespace>(now);
+}
+
+Result<NewNamespaces> Task::MakeNamespaces(uint64_t flags, const Ref<PidNamespace>& pid_ns) const {
   NewNamespaces made{.namespaces = namespaces_.ToRef(), .fs = nullptr};
   if ((flags & abi::kCloneNewns) != 0) {
     const Ref<vfs::FsContext> copy = fs_->Clone();
@@ -65,11 +74,11 @@ Result<NewNamespaces> Task::MakeNamespaces(uint64_t flags) const {
     copy->SetMounts(mounts, std::move(view.root), std::move(view.cwd));
     made.fs = copy;
   }
-  if ((flags & (abi::kCloneNewuts | abi::kCloneNewipc)) != 0) {
+  if ((flags & (abi::kCloneNewuts | abi::kCloneNewipc)) != 0 || !(pid_ns == namespaces_->pid_for_children)) {
     const Ref<UtsNamespace> uts = (flags & abi::kCloneNewuts) != 0 ? namespaces_->uts->Clone() : namespaces_->uts;
     const Ref<ipc::Namespace> ipc =
         (flags & abi::kCloneNewipc) != 0 ? MakeRef<ipc::Namespace>(kernel_.memory_file()) : namespaces_->ipc;
-    made.namespaces = MakeRef<Namespaces>(uts, ipc);
+    made.namespaces = MakeRef<Namespaces>(uts, ipc, pid_ns);
   }
   return made;
 }
@@ -79,7 +88,8 @@ Result<void> Task::Unshare(uint64_t flags) {
   // A new root and cwd, or other System V objects than the others': what is theirs must be left first.
   if ((flags & abi::kCloneNewns) != 0) flags |= abi::kCloneFs;
   if ((flags & abi::kCloneNewipc) != 0) flags |= abi::kCloneSysvsem;
-  NewNamespaces made = TRY(MakeNamespaces(flags));
+  const Ref<PidNamespace> pid_ns = TRY(PidNamespaceForChildren(flags));
+  NewNamespaces made = TRY(MakeNamespaces(flags, pid_ns));
   if ((flags & abi::kCloneSysvsem) != 0) DropSemUndo();
   if ((flags & abi::kCloneNewipc) != 0) namespaces_->ipc->shm().ThreadGone(tid());
   if ((flags & abi::kCloneFs) != 0) SetFs(made.fs != nullptr ? std::move(made.fs).ToRef() : fs_->Clone());

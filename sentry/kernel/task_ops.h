@@ -27,7 +27,7 @@ struct CloneRequest {
   UserAddr parent_tid = 0;             // CLONE_PARENT_SETTID
   UserAddr child_tid = 0;              // CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID
   UserAddr pidfd = 0;                  // CLONE_PIDFD
-  std::vector<abi::Pid> set_tid;       // clone3; at most one: there is one PID namespace
+  std::vector<abi::Pid> set_tid;       // clone3: of the child's PID namespace first, then outwards
 };
 
 // execve(2), execveat(2).
@@ -42,12 +42,12 @@ struct ExecRequest {
 // wait4(2), waitid(2).
 struct WaitRequest {
   int type = abi::kPAll;               // P_…
-  abi::Pid id = 0;                     // of P_PID and P_PGID
+  abi::Pid id = 0;                     // of P_PID and P_PGID: the sandbox's number (Task::FromOwn)
   RefPtr<ThreadGroup> group;           // of P_PIDFD
   uint32_t options = 0;                // W…, with WEXITED explicit
 };
 struct WaitAnswer {
-  abi::Pid pid = 0;                    // 0: nothing yet (WNOHANG)
+  abi::Pid pid = 0;                    // as the waiter sees it; 0: nothing yet (WNOHANG)
   int status = 0;                      // as wait4 encodes it
   abi::SigInfo info;                   // as waitid tells it
   abi::Rusage rusage;

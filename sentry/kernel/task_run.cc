@@ -72,8 +72,8 @@ void Task::TellAnswers() {
   if (answers_mode_ != abi::kSeccompModeDisabled || trace_work_ != 0) return context_->SetAnswers({});
   const auto number = [](abi::Sysno sysno) { return static_cast<uint32_t>(sysno); };
   const platform::KnownAnswer answers[] = {
-      {number(abi::Sysno::getpid), static_cast<uint64_t>(group_->pid())},
-      {number(abi::Sysno::gettid), static_cast<uint64_t>(tid())},
+      {number(abi::Sysno::getpid), static_cast<uint64_t>(group_->own_pid())},
+      {number(abi::Sysno::gettid), static_cast<uint64_t>(own_tid())},
       {number(abi::Sysno::getuid), creds_->ruid},
       {number(abi::Sysno::geteuid), creds_->euid},
       {number(abi::Sysno::getgid), creds_->rgid},

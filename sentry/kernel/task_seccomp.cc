@@ -27,7 +27,7 @@ Result<abi::Pid> Task::AddSeccompFilter(std::vector<abi::SockFilter> program, bo
       if (other == this) continue;
       const RefPtr<const appfilter::Filter> theirs = other->seccomp_filter();
       const bool ours = !theirs || (before && before->Includes(theirs.get()));
-      if (other->seccomp_mode() == abi::kSeccompModeStrict || !ours) return other->tid();
+      if (other->seccomp_mode() == abi::kSeccompModeStrict || !ours) return other->own_tid();
     }
   }
   for (Task* task : group_->tasks_) {

@@ -10,11 +10,10 @@
 
 namespace rampart::kernel {
 
-Result<void> Task::SendSignal(const abi::SigInfo& info) {
+Result<void> Task::SendSignal(const abi::SigInfo& info, const Task* sender) {
   absl::MutexLock lock(&group_->signal_mu_);
   if (exiting_.load(std::memory_order_relaxed)) return Errno::kESRCH;
-  const bool from_kernel = info.code == abi::kSiKernel || info.code > 0;
-  return group_->SendLocked(info, this, from_kernel);
+  return group_->SendFromLocked(sender, info, this);
 }
 
 void Task::ForceSignal(const abi::SigInfo& info) {

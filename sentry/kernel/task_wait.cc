@@ -75,7 +75,7 @@ ThreadGroup::WaitScan ThreadGroup::ScanChildrenTreeLocked(const Task& waiter, co
     if (child->zombie_ && !by_others && (request.options & abi::kWexited) == 0) continue;
     scan.any = true;
     const bool one_of_ours = traced && !by_others && !child->zombie_;
-    if (one_of_ours ? Tracing::ReportStopTreeLocked(*leader, request, answer)
+    if (one_of_ours ? Tracing::ReportStopTreeLocked(*leader, waiter, request, answer)
                     : (!by_others && ReapTreeLocked(*child, request, answer)) || ReportStopTreeLocked(*child, request, answer)) {
       scan.found = true;
       return scan;
@@ -95,10 +95,10 @@ bool ThreadGroup::ReapTreeLocked(ThreadGroup& child, const WaitRequest& request,
   {
     absl::MutexLock lock(&child.signal_mu_);
     usage = child.dead_usage_;
-    answer.info.SetSender(child.pid_, child.leader_ ? child.leader_->GetCreds()->ruid : 0);
+    answer.info.SetSender(child.PidIn(*pid_ns_), child.leader_ ? child.leader_->GetCreds()->ruid : 0);
   }
   usage += child.children_usage_;
-  answer.pid = child.pid_;
+  answer.pid = child.PidIn(*pid_ns_);
   answer.status = status;
   answer.rusage = ToRusage(usage);
   answer.info.signo = abi::kSigChld;
@@ -129,9 +129,9 @@ bool ThreadGroup::ReportStopTreeLocked(ThreadGroup& child, const WaitRequest& re
     } else {
       return false;
     }
-    answer.info.SetSender(child.pid_, child.leader_ ? child.leader_->GetCreds()->ruid : 0);
+    answer.info.SetSender(child.PidIn(*pid_ns_), child.leader_ ? child.leader_->GetCreds()->ruid : 0);
   }
-  answer.pid = child.pid_;
+  answer.pid = child.PidIn(*pid_ns_);
   answer.info.signo = abi::kSigChld;
   answer.rusage = ToRusage(child.Usage());
   return true;

@@ -7,8 +7,8 @@
 namespace rampart::kernel {
 namespace {
 
-Result<uint64_t> PutPid(mm::UserMemory& memory, uint64_t argument, abi::Pid pid) {
-  TRY(memory.CopyOut(UserOut<int32_t>(argument), pid));
+Result<uint64_t> PutPid(const Task& task, mm::UserMemory& memory, uint64_t argument, abi::Pid pid) {
+  TRY(memory.CopyOut(UserOut<int32_t>(argument), task.ToOwn(pid)));
   return uint64_t{0};
 }
 
@@ -24,17 +24,17 @@ Result<uint64_t> TerminalSessionIoctl(Task& task, vfs::Terminal& terminal, mm::U
       return uint64_t{0};
     case abi::kTiocGpgrp: {
       const abi::Pid pgid = TRY(ForegroundGroup(task, terminal));
-      return PutPid(memory, argument, pgid);
+      return PutPid(task, memory, argument, pgid);
     }
     case abi::kTiocSpgrp: {
       const int32_t pgid = TRY(memory.CopyIn(UserIn<int32_t>(argument)));
       TRY(CheckTerminalAccess(task, terminal, TerminalAccess::kControl));
-      TRY(SetForegroundGroup(task, terminal, pgid));
+      TRY(SetForegroundGroup(task, terminal, pgid > 0 ? task.FromOwn(pgid) : pgid));
       return uint64_t{0};
     }
     case abi::kTiocGsid: {
       const abi::Pid sid = TRY(TerminalSession(task, terminal));
-      return PutPid(memory, argument, sid);
+      return PutPid(task, memory, argument, sid);
     }
     case abi::kTiocSti:
       return Errno::kEIO;  // as with dev.tty.legacy_tiocsti = 0, the default of current kernels

@@ -9,8 +9,15 @@
 
 namespace rampart::kernel {
 
-ThreadGroup::ThreadGroup(Kernel& kernel, abi::Pid pid, Ref<SignalActions> actions)
-    : kernel_(kernel), pid_(pid), start_time_(MonotonicNow()), actions_(std::move(actions)) {}
+ThreadGroup::ThreadGroup(Kernel& kernel, const PidName& name, Ref<SignalActions> actions)
+    : kernel_(kernel),
+      pid_(name.pid),
+      numbers_(name.numbers),
+      pid_ns_(numbers_ ? numbers_->ns() : kernel.state().pid_namespace),
+      own_pid_(name.own()),
+      start_time_(MonotonicNow()),
+      protected_(numbers_ && own_pid_ == 1),
+      actions_(std::move(actions)) {}
 
 ThreadGroup::~ThreadGroup() = default;
 
@@ -62,6 +69,23 @@ abi::Pid ThreadGroup::ProcessGroupId() const {
 abi::Pid ThreadGroup::SessionId() const {
   absl::ReaderMutexLock lock(&kernel_.state().tree_mu);
   return process_group_ ? process_group_->session()->id() : 0;
+}
+
+abi::Pid ThreadGroup::ParentPidIn(const PidNamespace& ns) const {
+  absl::ReaderMutexLock lock(&kernel_.state().tree_mu);
+  return parent_ == nullptr ? 0 : parent_->PidIn(ns);
+}
+
+abi::Pid ThreadGroup::ProcessGroupIdIn(const PidNamespace& ns) const {
+  Kernel::State& state = kernel_.state();
+  absl::ReaderMutexLock lock(&state.tree_mu);
+  return process_group_ ? std::as_const(state.pids).In(ns, process_group_->id()) : 0;
+}
+
+abi::Pid ThreadGroup::SessionIdIn(const PidNamespace& ns) const {
+  Kernel::State& state = kernel_.state();
+  absl::ReaderMutexLock lock(&state.tree_mu);
+  return process_group_ ? std::as_const(state.pids).In(ns, process_group_->session()->id()) : 0;
 }
 
 std::vector<Ref<Task>> ThreadGroup::Tasks() const {

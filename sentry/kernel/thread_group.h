@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "abi/resource.h"
 #include "abi/signal.h"
+#include "sentry/kernel/pid_namespace.h"
 #include "sentry/kernel/session.h"
 #include "sentry/kernel/signals.h"
 #include "sentry/kernel/task.h"
@@ -28,12 +29,21 @@ inline constexpr Nanos kClockTick = kNanosPerSecond / 100;
 class ThreadGroup final : public RefCounted {
  public:
   Kernel& kernel() const { return kernel_; }
-  abi::Pid pid() const { return pid_; }               // tgid in the root PID namespace
+  abi::Pid pid() const { return pid_; }               // tgid in the sandbox's PID namespace; see pid_namespace.h
+  abi::Pid own_pid() const { return own_pid_; }        // in its own
+  PidNamespace& pid_namespace() const { return *pid_ns_; }
+  // From `ns`; 0: not seen from there.
+  abi::Pid PidIn(const PidNamespace& ns) const { return ns.is_root() ? pid_ : numbers_ ? numbers_->In(ns) : 0; }
+  PidName name() const { return {pid_, numbers_}; }
   RefPtr<Task> leader() const;                         // may be a zombie while other threads run; null once reaped
   RefPtr<ThreadGroup> parent() const;
-  abi::Pid ParentPid() const;                          // 0: none visible
+  abi::Pid ParentPid() const;                          // 0: none
   abi::Pid ProcessGroupId() const;
   abi::Pid SessionId() const;
+  // The same three as `ns` has them; 0: not seen from there.
+  abi::Pid ParentPidIn(const PidNamespace& ns) const;
+  abi::Pid ProcessGroupIdIn(const PidNamespace& ns) const;
+  abi::Pid SessionIdIn(const PidNamespace& ns) const;
   std::vector<Ref<Task>> Tasks() const;               // live tasks
   std::vector<Ref<ThreadGroup>> Children() const;      // zombies included
   int exit_signal() const;                             // what the parent is sent; 0: nothing
@@ -47,8 +57,9 @@ class ThreadGroup final : public RefCounted {
   Result<abi::Pid> NewSession();
 
   // --- signals
-  // A signal for the process (kill): picks a thread that does not block it. Permission is checked by the caller.
-  Result<void> SendSignal(const abi::SigInfo& info);
+  // A signal for the process (kill): picks a thread that does not block it. Permission is checked by the caller. `sender`: who has named himself in `info`;
+  // from a namespace around ours he is nobody (0), and what protects process 1 does not keep SIGKILL and SIGSTOP away.
+  Result<void> SendSignal(const abi::SigInfo& info, const Task* sender = nullptr);
   abi::SigAction Action(int signo) const;
   // Interrupts nothing; SIG_IGN discards pending ones, as sigaction(2).
   Result<abi::SigAction> SetAction(int signo, const abi::SigAction& action);
@@ -118,7 +129,7 @@ class ThreadGroup final : public RefCounted {
     bool found = false;
   };
 
-  ThreadGroup(Kernel& kernel, abi::Pid pid, Ref<SignalActions> actions);
+  ThreadGroup(Kernel& kernel, const PidName& name, Ref<SignalActions> actions);
   ~ThreadGroup() override;
   std::atomic<uint32_t> container_{0};
 
@@ -130,6 +141,8 @@ class ThreadGroup final : public RefCounted {
   void HangUpIfOrphanedTreeLocked(const Ref<ProcessGroup>& group, const ThreadGroup* leaving);
   bool HasStoppedMemberTreeLocked(const ProcessGroup& group) const;
   ThreadGroup* FindReaperTreeLocked();
+  bool NobodyIsBornTreeLocked() const;
+  bool NobodyWaitsTreeLocked() const;
   void AbandonChildrenTreeLocked();
   void ReparentChildrenTreeLocked();
   void ThreadLeavesTreeLocked(Task& task);
@@ -148,6 +161,7 @@ class ThreadGroup final : public RefCounted {
   bool IgnoredLocked(const Task& task, int signo, bool force) const;
   bool PrepareSignalLocked(const Task& target, int signo, bool force);
   Result<void> SendLocked(const abi::SigInfo& info, Task* target, bool force);
+  Result<void> SendFromLocked(const Task* sender, const abi::SigInfo& info, Task* target);
   void WakeForLocked(int signo, Task* target);
   void BeginExitLocked(int status, const Task* except);
   void ContinueLocked();
@@ -158,6 +172,9 @@ class ThreadGroup final : public RefCounted {
 
   Kernel& kernel_;
   const abi::Pid pid_;
+  const RefPtr<const PidNumbers> numbers_;             // null: it is in the sandbox's namespace
+  const Ref<PidNamespace> pid_ns_;
+  const abi::Pid own_pid_;
   std::atomic<GroupTimers*> timers_{nullptr};          // owned by timers_owner_
   std::shared_ptr<GroupTimers> timers_owner_;          // set once, under signal_mu_
   const Nanos start_time_;
@@ -167,7 +184,7 @@ class ThreadGroup final : public RefCounted {
   std::atomic<bool> exited_{false};
   std::atomic<int> final_status_{0};
   std::atomic<bool> did_exec_{false};
-  std::atomic<bool> protected_{false};                 // InitArgs::protect
+  const bool protected_;                               // process 1 of a namespace that was made inside
   std::atomic<bool> protection_lost_{false};           // a protected process had a fault that it does not handle
 
   // Guarded by Kernel::tree_mu_.

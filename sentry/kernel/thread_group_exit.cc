@@ -77,15 +77,16 @@ void ThreadGroup::BecomeZombieTreeLocked() {
   const bool traced_by_others = leader_ && Tracing::IsReparentedTreeLocked(*leader_) && Tracing::StaysAsZombieTreeLocked(*leader_);
   if (traced_by_others) Tracing::TellOfDeathTreeLocked(*leader_);
   const bool reap_now = !traced_by_others && NotifyParentTreeLocked();
-  if (reap_now || (state.dying.load() && pid_ != 1)) ReleaseTreeLocked();
+  if (reap_now || (NobodyWaitsTreeLocked() && (!traced_by_others || state.dying.load()))) ReleaseTreeLocked();
 }
 
 // True: nobody wants the status, the process is to be released at once. Linux: do_notify_parent.
 bool ThreadGroup::NotifyParentTreeLocked() {
+  if (NobodyWaitsTreeLocked()) return true;
   if (parent_ == nullptr) return nobodys_;
   const int status = exit_status();
   abi::SigInfo info{.signo = exit_signal_};
-  info.SetSender(pid_, leader_ ? leader_->GetCreds()->ruid : 0);
+  info.SetSender(PidIn(*parent_->pid_ns_), leader_ ? leader_->GetCreds()->ruid : 0);
   const int signo = status & 0x7f;
   info.code = signo == 0 ? abi::kCldExited : (status & 0x80) != 0 ? abi::kCldDumped : abi::kCldKilled;
   ResourceTotals usage;
@@ -110,14 +111,28 @@ bool ThreadGroup::NotifyParentTreeLocked() {
   return reap;
 }
 
-// Who adopts our children: the next ancestor that asked for it, else PID 1. Null: there is none yet.
+// Who adopts our children: the next ancestor in our PID namespace that asked for it, else process 1 of the namespace. Null: there is none yet.
 ThreadGroup* ThreadGroup::FindReaperTreeLocked() {
-  for (ThreadGroup* up = parent_; up != nullptr; up = up->parent_) {
+  for (ThreadGroup* up = parent_; up != nullptr && up->pid_ns_ == pid_ns_; up = up->parent_) {
     if (up->child_subreaper.load(std::memory_order_relaxed) && !up->zombie_ && !up->tasks_.empty()) return up;
   }
-  Kernel::State& state = kernel_.state();
-  state.tree_mu.AssertHeld();
-  return state.init.get();
+  return pid_ns_->init_;
+}
+
+// Process 1 of our PID namespace, or of one around it, has ended: it kills whoever is there, and would miss whoever came later.
+bool ThreadGroup::NobodyIsBornTreeLocked() const {
+  for (const PidNamespace* ns = pid_ns_.get(); ns != nullptr; ns = ns->parent().get()) {
+    if (ns->dying_) return true;
+  }
+  return false;
+}
+
+// Whoever would wait for us ends together with a PID namespace that we are in.
+bool ThreadGroup::NobodyWaitsTreeLocked() const {
+  for (const PidNamespace* ns = pid_ns_.get(); ns != nullptr; ns = ns->parent().get()) {
+    if (ns->dying_ && ns->init_ != this && (parent_ == nullptr || parent_->PidIn(*ns) != 0)) return true;
+  }
+  return false;
 }
 
 void ThreadGroup::AbandonChildrenTreeLocked() {
@@ -178,7 +193,12 @@ void ThreadGroup::ReleaseTreeLocked() {
     state.pids.RemoveTask(*leader, pid_);
   }
   if (PidTable::Entry* entry = state.pids.Find(pid_)) entry->group = nullptr;
+  if (pid_ns_->init_ == this) {
+    pid_ns_->init_ = nullptr;
+    pid_ns_->dying_ = true;  // also when it never ran
+  }
   state.pids.EraseIfEmpty(pid_);
+  if (numbers_) state.task_gone.Notify(abi::kPollIn);  // process 1 may wait for us to be gone (KillRemaining)
 }
 
 }  // namespace rampart::kernel

@@ -9,10 +9,19 @@
 
 namespace rampart::kernel {
 
-Result<void> ThreadGroup::SendSignal(const abi::SigInfo& info) {
+Result<void> ThreadGroup::SendSignal(const abi::SigInfo& info, const Task* sender) {
   absl::MutexLock lock(&signal_mu_);
+  return SendFromLocked(sender, info, nullptr);
+}
+
+// Linux: send_signal_locked.
+Result<void> ThreadGroup::SendFromLocked(const Task* sender, const abi::SigInfo& info, Task* target) {
   const bool from_kernel = info.code == abi::kSiKernel || info.code > 0;
-  return SendLocked(info, nullptr, from_kernel);
+  if (sender == nullptr || sender->group().PidIn(*pid_ns_) != 0) return SendLocked(info, target, from_kernel);
+  abi::SigInfo seen = info;
+  const bool names_sender = info.code <= 0 && info.code != abi::kSiTimer && info.code != abi::kSiSigio;
+  if (names_sender) seen.SetSender(0, info.uid());
+  return SendLocked(seen, target, /*force=*/true);
 }
 
 abi::SigAction ThreadGroup::Action(int signo) const {
@@ -56,7 +65,7 @@ size_t ThreadGroup::QueuedSignals() const {
 }
 
 bool ThreadGroup::Unkillable() const {
-  const bool is_protected = protected_.load(std::memory_order_relaxed) || (pid_ == 1 && kernel_.config().protect_init);
+  const bool is_protected = protected_ || (pid_ == 1 && kernel_.config().protect_init);
   return is_protected && !protection_lost_.load(std::memory_order_relaxed);
 }
 
@@ -206,7 +215,7 @@ void ThreadGroup::NotifyParentOfStop(int code) {
   absl::MutexLock lock(&kernel_.state().tree_mu);
   if (parent_ == nullptr || !self) return;
   abi::SigInfo info{.signo = abi::kSigChld, .code = code};
-  info.SetSender(pid_, self->GetCreds()->ruid);
+  info.SetSender(PidIn(*parent_->pid_ns_), self->GetCreds()->ruid);
   info.SetChild(status, usage.user_time / kClockTick, usage.system_time / kClockTick);
   {
     absl::MutexLock parent_lock(&parent_->signal_mu_);

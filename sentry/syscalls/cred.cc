@@ -107,8 +107,8 @@ Result<Word> SysCapget(kernel::Task& task, UserInOut<CapHeader> header, UserOut<
   if (!data) return Word{0};
   if (given.pid < 0) return Errno::kEINVAL;
   Ref<const auth::Credentials> creds = task.CredsRef();
-  if (given.pid != 0 && given.pid != task.tid()) {
-    const RefPtr<kernel::Task> target = task.kernel().FindTask(given.pid);
+  if (given.pid != 0 && given.pid != task.own_tid()) {
+    const RefPtr<kernel::Task> target = task.FindTask(given.pid);
     if (target == nullptr) return Errno::kESRCH;
     creds = target->GetCreds();
   }
@@ -121,7 +121,7 @@ Result<Word> SysCapget(kernel::Task& task, UserInOut<CapHeader> header, UserOut<
 Result<Word> SysCapset(kernel::Task& task, UserInOut<CapHeader> header, UserIn<CapData> data) {
   const CapHeader given = TRY(task.CopyIn(UserIn<CapHeader>(header)));
   const size_t halves = TRY(HalvesOf(task, header, given));
-  if (given.pid != 0 && given.pid != task.tid()) return Errno::kEPERM;
+  if (given.pid != 0 && given.pid != task.own_tid()) return Errno::kEPERM;
   const std::vector<CapData> in = TRY(task.mm().CopyInArray(data, halves, 2));
   abi::CapabilitySet effective = 0;
   abi::CapabilitySet permitted = 0;

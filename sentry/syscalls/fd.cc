@@ -2,6 +2,7 @@
 
 #include "absl/algorithm/container.h"
 #include "sentry/kernel/blocking.h"
+#include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/vfs/inode_extras.h"
@@ -121,18 +122,26 @@ Result<Word> GetLock(Task& task, vfs::FileDescription& file, UserAddr address, b
     user.whence = abi::kSeekSet;
     user.start = static_cast<int64_t>(held->start);
     user.len = held->end == UINT64_MAX ? 0 : static_cast<int64_t>(held->end - held->start);
-    user.pid = held->owner.pid;
+    user.pid = held->owner.ofd ? -1 : task.ToOwn(held->owner.pid);
   }
   TRY(task.CopyOut(UserOut<UserFlock>(address), user));
   return Word{0};
 }
 
-Result<Word> SetOwner(vfs::FileDescription& file, int32_t id) {
+// ESRCH: the task sees nothing of that number.
+Result<abi::Pid> OwnerNumber(Task& task, abi::Pid given) {
+  if (given == 0) return given;
+  const abi::Pid pid = task.FromOwn(given);
+  if (pid <= 0 || !task.kernel().IsTaken(pid)) return Errno::kESRCH;
+  return pid;
+}
+
+Result<Word> SetOwner(Task& task, vfs::FileDescription& file, int32_t id) {
   using Owner = vfs::FileDescription::AsyncOwner;
   Owner owner = file.async_owner();
   if (id == INT32_MIN) return Errno::kEINVAL;
   owner.type = id == 0 ? Owner::kNone : id < 0 ? Owner::kGroup : Owner::kProcess;
-  owner.pid = id < 0 ? -id : id;
+  owner.pid = TRY(OwnerNumber(task, id < 0 ? -id : id));
   file.set_async_owner(owner);
   return Word{0};
 }
@@ -142,9 +151,11 @@ Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t comm
   Owner owner = file.async_owner();
   switch (command) {
     case abi::kFSetOwn:
-      return SetOwner(file, static_cast<int32_t>(argument));
-    case abi::kFGetOwn:
-      return static_cast<Word>(static_cast<int64_t>(owner.type == Owner::kGroup ? -owner.pid : owner.pid));
+      return SetOwner(task, file, static_cast<int32_t>(argument));
+    case abi::kFGetOwn: {
+      const abi::Pid pid = task.kernel().IsTaken(owner.pid) ? task.ToOwn(owner.pid) : 0;
+      return static_cast<Word>(static_cast<int64_t>(owner.type == Owner::kGroup ? -pid : pid));
+    }
     case abi::kFSetSig:
       if (argument > static_cast<uint64_t>(abi::kSigMax)) return Errno::kEINVAL;
       owner.signal = static_cast<uint8_t>(argument);
@@ -156,13 +167,13 @@ Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t comm
       const UserOwnerEx user = TRY(task.CopyIn(UserIn<UserOwnerEx>(argument)));
       if (user.type < 0 || user.type > 2) return Errno::kEINVAL;
       owner.type = user.pid == 0 ? Owner::kNone : user.type == 0 ? Owner::kThread : user.type == 1 ? Owner::kProcess : Owner::kGroup;
-      owner.pid = user.pid;
+      owner.pid = TRY(OwnerNumber(task, user.pid));
       file.set_async_owner(owner);
       return Word{0};
     }
     default: {
       const int32_t type = owner.type == Owner::kThread ? 0 : owner.type == Owner::kGroup ? 2 : 1;
-      TRY(task.CopyOut(UserOut<UserOwnerEx>(argument), UserOwnerEx{type, owner.pid}));
+      TRY(task.CopyOut(UserOut<UserOwnerEx>(argument), UserOwnerEx{type, task.ToOwn(owner.pid)}));
       return Word{0};
     }
   }

@@ -33,10 +33,10 @@ class CallerOf {
       : task_(task),
         sleep_([this](Deadline deadline) { return task_.Sleep(deadline); }),
         alive_([this](abi::Pid tid) {
-          const RefPtr<kernel::Task> owner = task_.kernel().FindTask(tid);
+          const RefPtr<kernel::Task> owner = task_.FindTask(tid);
           return owner != nullptr && owner->alive();
         }),
-        caller_{task.mm(), task.sleeper(), task, task.tid(), sleep_, alive_} {}
+        caller_{task.mm(), task.sleeper(), task, task.own_tid(), sleep_, alive_, &task.pid_namespace()} {}
   kernel::FutexCaller& operator*() { return caller_; }
 
  private:
@@ -141,7 +141,7 @@ Result<Word> SysFutex(kernel::Task& task, uint64_t address, int32_t operation, u
   if ((op == kWaitBitset || op == kWakeBitset) && value3 == 0) return Errno::kEINVAL;
   if (op == kUnlockPi) {
     constexpr uint32_t kThread = 0x3fffffff;  // FUTEX_TID_MASK
-    if ((TRY(task.CopyIn(UserIn<uint32_t>(address))) & kThread) != static_cast<uint32_t>(task.tid())) return Errno::kEPERM;
+    if ((TRY(task.CopyIn(UserIn<uint32_t>(address))) & kThread) != static_cast<uint32_t>(task.own_tid())) return Errno::kEPERM;
   }
   const FutexWord word = TRY(Resolve(task, address, is_private));
   switch (op) {
@@ -226,7 +226,7 @@ Result<Word> SysSetRobustList(kernel::Task& task, uint64_t head, uint64_t size) 
 }
 
 Result<Word> SysGetRobustList(kernel::Task& task, abi::Pid tid, UserOut<uint64_t> head, UserOut<uint64_t> size) {
-  RefPtr<kernel::Task> target = tid == 0 ? RefPtr<kernel::Task>(ShareRef(&task)) : task.kernel().FindTask(tid);
+  RefPtr<kernel::Task> target = tid == 0 ? RefPtr<kernel::Task>(ShareRef(&task)) : task.FindTask(tid);
   if (target == nullptr) return Errno::kESRCH;
   if (!kernel::MayAccess(task, *target, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   TRY(task.CopyOut(size, kernel::kRobustListHeadSize));

@@ -115,7 +115,7 @@ Result<Word> ProcessVm(Task& task, const Request& request, bool write) {
   if (local.empty()) return Word{0};
   Ranges remote = TRY(ReadRanges(task, request.remote, request.remote_count));
   if (remote.empty()) return Word{0};
-  const RefPtr<Task> target = task.kernel().FindTask(request.pid);
+  const RefPtr<Task> target = task.FindTask(request.pid);
   if (!target) return Errno::kESRCH;
   const RefPtr<mm::MemoryManager> theirs = target->GetMm();
   if (!theirs) return Errno::kESRCH;

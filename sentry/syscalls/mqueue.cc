@@ -34,6 +34,8 @@ Result<Deadline> ReadUntil(Task& task, UserIn<abi::Timespec> from) {
   return kernel::DeadlineOf(task.kernel(), clock, at);
 }
 
+abi::Pid Seen(Caller& reader, abi::Pid process) { return reader.task() != nullptr ? reader.task()->ToOwn(process) : process; }
+
 // SIGEV_SIGNAL, and SIGEV_NONE, which only keeps others from registering.
 class SignalNotice final : public ipc::MqNotice {
  public:
@@ -42,11 +44,12 @@ class SignalNotice final : public ipc::MqNotice {
   void Give(const auth::Credentials& sender) override {
     if (kind != Kind::kSignal || !abi::ValidSignal(signo)) return;
     abi::SigInfo info{.signo = signo, .code = abi::kSiMesgq};
-    info.SetSender(ipc::CurrentProcess(), sender.ruid);
+    info.SetSender(group_->kernel().NumberIn(group_->pid_namespace(), ipc::CurrentProcess()), sender.ruid);
     info.SetValue(value_);
     (void)group_->SendSignal(info);
   }
   void Withdraw() override {}
+  abi::Pid ProcessFor(Caller& reader) const override { return Seen(reader, process); }
 
  private:
   const Ref<kernel::ThreadGroup> group_;
@@ -60,6 +63,7 @@ class ThreadNotice final : public ipc::MqNotice {
       : MqNotice(task.group().pid(), Kind::kThread, 0), socket_(std::move(socket)), cookie_(std::move(cookie)) {}
   void Give(const auth::Credentials&) override { Send(abi::kMqNotifyWokenup); }
   void Withdraw() override { Send(abi::kMqNotifyRemoved); }
+  abi::Pid ProcessFor(Caller& reader) const override { return Seen(reader, process); }
 
  private:
   void Send(int32_t code) {

@@ -19,6 +19,7 @@ struct Entering {
   RefPtr<vfs::MountNamespace> mounts;
   RefPtr<kernel::UtsNamespace> uts;
   RefPtr<ipc::Namespace> ipc;
+  RefPtr<kernel::PidNamespace> pid_for_children;
 };
 
 Result<void> Check(Task& task, const NamespaceInode& file, Entering& entering) {
@@ -41,6 +42,13 @@ Result<void> Check(Task& task, const NamespaceInode& file, Entering& entering) {
       if (!admin) return Errno::kEPERM;
       entering.ipc = ShareRef(static_cast<ipc::Namespace*>(file.object().get()));
       return Ok();
+    case NamespaceKind::kPid: {
+      if (!admin) return Errno::kEPERM;
+      auto* const pids = static_cast<kernel::PidNamespace*>(file.object().get());
+      if (!task.pid_namespace().Contains(*pids)) return Errno::kEINVAL;  // outwards there is no way
+      entering.pid_for_children = ShareRef(pids);
+      return Ok();
+    }
     case NamespaceKind::kUser:
       return Errno::kEINVAL;  // one's own is never entered again
     default:
@@ -53,14 +61,15 @@ void Enter(Task& task, const Entering& entering) {
     const vfs::Path root = entering.mounts->top();
     task.fs().SetMounts(entering.mounts.ToRef(), root, root);
   }
-  if (entering.uts == nullptr && entering.ipc == nullptr) return;
+  if (entering.uts == nullptr && entering.ipc == nullptr && entering.pid_for_children == nullptr) return;
   const kernel::Namespaces& now = task.namespaces();
   if (entering.ipc != nullptr) {
     task.DropSemUndo();
     now.ipc->shm().ThreadGone(task.tid());
   }
   task.SetNamespaces(MakeRef<kernel::Namespaces>(entering.uts != nullptr ? entering.uts.ToRef() : now.uts,
-                                                 entering.ipc != nullptr ? entering.ipc.ToRef() : now.ipc));
+                                                 entering.ipc != nullptr ? entering.ipc.ToRef() : now.ipc,
+                                                 entering.pid_for_children != nullptr ? entering.pid_for_children.ToRef() : now.pid_for_children));
 }
 
 // A pidfd: those of its process that `types` names.

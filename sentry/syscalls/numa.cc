@@ -73,7 +73,7 @@ Result<NumaPolicy> MakePolicy(uint32_t mode_and_flags, uint64_t nodes) {
 // Whose memory it is, if the caller may ask. `inspect_mode`: Linux's ptrace_may_access(PTRACE_MODE_READ_REALCREDS).
 Result<Ref<mm::MemoryManager>> MemoryOf(Task& task, abi::Pid pid) {
   if (pid == 0) return ShareRef(&task.mm());
-  const RefPtr<Task> target = task.kernel().FindTask(pid);
+  const RefPtr<Task> target = task.FindTask(pid);
   if (!target) return Errno::kESRCH;
   if (!kernel::MayAccess(task, *target, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   RefPtr<mm::MemoryManager> mm = target->GetMm();
@@ -148,7 +148,7 @@ Result<Word> SysMigratePages(Task& task, abi::Pid pid, uint64_t max_node, UserIn
   TRY(ReadNodes(task, from, max_node));
   const uint64_t target = TRY(ReadNodes(task, to, max_node));
   if (pid != 0) {
-    const RefPtr<Task> other = task.kernel().FindTask(pid);
+    const RefPtr<Task> other = task.FindTask(pid);
     if (!other) return Errno::kESRCH;
     if (!kernel::MayAccess(task, *other, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;
   }

@@ -72,8 +72,7 @@ Result<Word> SysClone3(Task& task, uint64_t from, uint64_t size) {
   if ((args.flags & (abi::kCloneThread | abi::kCloneParent)) != 0 && args.exit_signal != 0) return Errno::kEINVAL;
   if ((args.stack == 0) != (args.stack_size == 0)) return Errno::kEINVAL;
   if (args.stack > abi::kMaxUserAddress || args.stack_size > abi::kMaxUserAddress) return Errno::kEINVAL;
-  if ((args.set_tid == 0) != (args.set_tid_size == 0) || args.set_tid_size > 32) return Errno::kEINVAL;
-  if (args.set_tid_size > 1) return Errno::kEINVAL;  // one PID namespace
+  if ((args.set_tid == 0) != (args.set_tid_size == 0) || args.set_tid_size > kernel::PidNamespace::kMaxLevel) return Errno::kEINVAL;
   kernel::CloneRequest request;
   request.flags = args.flags;
   request.exit_signal = static_cast<int>(args.exit_signal);
@@ -82,7 +81,7 @@ Result<Word> SysClone3(Task& task, uint64_t from, uint64_t size) {
   request.parent_tid = args.parent_tid;
   request.child_tid = args.child_tid;
   request.pidfd = args.pidfd;
-  if (args.set_tid_size == 1) request.set_tid.push_back(TRY(task.CopyIn(UserIn<int32_t>(args.set_tid))));
+  request.set_tid = TRY(task.mm().CopyInArray(UserIn<int32_t>(args.set_tid), args.set_tid_size, kernel::PidNamespace::kMaxLevel));
   return DoClone(task, request);
 }
 
@@ -148,9 +147,9 @@ Result<Word> SysUnshare(Task& task, uint64_t flags) {
 
 Result<Word> SysPidfdOpen(Task& task, abi::Pid pid, uint32_t flags) {
   if ((flags & ~abi::kPidfdNonblock) != 0 || pid <= 0) return Errno::kEINVAL;
-  const RefPtr<kernel::ThreadGroup> group = task.kernel().FindGroup(pid);
+  const RefPtr<kernel::ThreadGroup> group = task.FindGroup(pid);
   if (!group) {
-    if (task.kernel().FindTask(pid)) return Errno::kEINVAL;  // a thread that is not the first of its process
+    if (task.FindTask(pid)) return Errno::kEINVAL;  // a thread that is not the first of its process
     return Errno::kESRCH;
   }
   const Fd fd = TRY(task.fds().Install(kernel::Pidfd::Create(group.ToRef(), flags), true, task.limit(abi::Resource::kNofile)));
@@ -171,7 +170,7 @@ Result<Word> SysPidfdGetfd(Task& task, Fd pidfd, Fd target, uint32_t flags) {
 }
 
 Result<Word> SysKcmp(Task& task, abi::Pid pid1, abi::Pid pid2, int32_t type, uint64_t index1, uint64_t index2) {
-  const RefPtr<Task> a = task.kernel().FindTask(pid1), b = task.kernel().FindTask(pid2);
+  const RefPtr<Task> a = task.FindTask(pid1), b = task.FindTask(pid2);
   if (!a || !b) return Errno::kESRCH;
   for (const RefPtr<Task>& t : {a, b}) {
     if (!kernel::MayAccess(task, *t, kernel::AccessMode::kRealCreds)) return Errno::kEPERM;

@@ -217,7 +217,7 @@ void ArgCodec<abi::PtraceRequest>::Print(std::string& out, uint64_t word, mm::Us
 
 Result<Word> SysPtrace(Task& task, PtraceRequest request, abi::Pid pid, uint64_t address, uint64_t data) {
   if (request == PtraceRequest::kTraceMe) return Done(kernel::Tracing::TraceMe(task));
-  const RefPtr<Task> target = task.kernel().FindTask(pid);
+  const RefPtr<Task> target = task.FindTask(pid);
   if (!target) return Errno::kESRCH;
   switch (request) {
     case PtraceRequest::kAttach:

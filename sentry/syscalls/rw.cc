@@ -275,7 +275,7 @@ void SendOwnSignal(Task& task, int signo) {
   abi::SigInfo info;
   info.signo = signo;
   info.code = abi::kSiUser;
-  info.SetSender(task.tid(), task.creds().ruid);
+  info.SetSender(task.own_tid(), task.creds().ruid);
   (void)task.SendSignal(info);
 }
 

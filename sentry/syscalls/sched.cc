@@ -21,8 +21,8 @@ constexpr uint64_t kMaxOpenFiles = 1048576;  // fs.nr_open
 // ESRCH.
 Result<Ref<Task>> Target(Task& task, abi::Pid pid) {
   if (pid < 0) return Errno::kEINVAL;
-  if (pid == 0 || pid == task.tid()) return ShareRef(&task);
-  RefPtr<Task> found = task.kernel().FindTask(pid);
+  if (pid == 0 || pid == task.own_tid()) return ShareRef(&task);
+  RefPtr<Task> found = task.FindTask(pid);
   if (found == nullptr) return Errno::kESRCH;
   return std::move(found).ToRef();
 }
@@ -43,12 +43,13 @@ Result<std::vector<Ref<Task>>> Selected(Task& task, int32_t which, int32_t who) 
     return out;
   }
   if (which != abi::kPrioPgrp && which != abi::kPrioUser) return Errno::kEINVAL;
-  const abi::Pid group_id = who != 0 ? who : task.group().ProcessGroupId();
+  const abi::Pid group_id = who != 0 ? task.FromOwn(who) : task.group().ProcessGroupId();
+  if (which == abi::kPrioPgrp && group_id == 0) return Errno::kESRCH;
   const auto uid = who != 0 ? static_cast<abi::Uid>(who) : task.creds().ruid;
   for (const Ref<ThreadGroup>& group : task.kernel().Groups()) {
     if (which == abi::kPrioPgrp && group->ProcessGroupId() != group_id) continue;
     for (Ref<Task>& t : group->Tasks()) {
-      if (which == abi::kPrioPgrp || t->GetCreds()->ruid == uid) out.push_back(std::move(t));
+      if (which == abi::kPrioPgrp || (t->GetCreds()->ruid == uid && t->TidIn(task.pid_namespace()) != 0)) out.push_back(std::move(t));
     }
   }
   if (out.empty()) return Errno::kESRCH;

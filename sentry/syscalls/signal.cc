@@ -14,7 +14,7 @@ constexpr uint64_t kSigSetSize = sizeof(abi::SigSet);
 
 abi::SigInfo UserInfo(const Task& task, int signo, int code) {
   abi::SigInfo info{.signo = signo, .code = code};
-  info.SetSender(task.group().pid(), task.creds().ruid);
+  info.SetSender(task.group().own_pid(), task.creds().ruid);
   return info;
 }
 
@@ -24,11 +24,11 @@ Result<void> CheckNumber(int32_t signo) {
 }
 
 Result<Word> SendToThread(Task& task, abi::Pid pid, abi::Pid tid, const abi::SigInfo& info) {
-  const RefPtr<Task> target = task.kernel().FindTask(tid);
-  if (!target || (pid > 0 && target->group().pid() != pid)) return Errno::kESRCH;
+  const RefPtr<Task> target = task.FindTask(tid);
+  if (!target || (pid > 0 && target->group().PidIn(task.pid_namespace()) != pid)) return Errno::kESRCH;
   TRY(target->CheckKillPermission(task, info.signo));
   if (info.signo != 0) {
-    const Result<void> sent = target->SendSignal(info);
+    const Result<void> sent = target->SendSignal(info, &task);
     // A thread that is just going counts as one that got it.
     if (!sent.ok() && sent.error() != Errno::kESRCH) return sent.error();
   }
@@ -39,7 +39,7 @@ Result<Word> SendToProcess(Task& task, kernel::ThreadGroup& group, const abi::Si
   const RefPtr<Task> leader = group.leader();
   if (!leader) return Errno::kESRCH;
   TRY(leader->CheckKillPermission(task, info.signo));
-  if (info.signo != 0) TRY(group.SendSignal(info));
+  if (info.signo != 0) TRY(group.SendSignal(info, &task));
   return Word{0};
 }
 
@@ -57,7 +57,7 @@ Result<Word> SysKill(Task& task, abi::Pid pid, int32_t signo) {
   TRY(CheckNumber(signo));
   const abi::SigInfo info = UserInfo(task, signo, abi::kSiUser);
   if (pid > 0) {
-    const RefPtr<Task> target = task.kernel().FindTask(pid);
+    const RefPtr<Task> target = task.FindTask(pid);
     if (!target) return Errno::kESRCH;
     return SendToProcess(task, target->group(), info);
   }
@@ -66,7 +66,7 @@ Result<Word> SysKill(Task& task, abi::Pid pid, int32_t signo) {
   } else if (pid == INT32_MIN) {
     return Errno::kESRCH;
   } else {
-    TRY(task.kernel().SignalProcessGroup(pid == 0 ? task.group().ProcessGroupId() : -pid, info, &task));
+    TRY(task.kernel().SignalProcessGroup(pid == 0 ? task.group().ProcessGroupId() : task.FromOwn(-pid), info, &task));
   }
   return Word{0};
 }
@@ -85,8 +85,8 @@ Result<Word> SysTgkill(Task& task, abi::Pid pid, abi::Pid tid, int32_t signo) {
 
 Result<Word> SysRtSigqueueinfo(Task& task, abi::Pid pid, int32_t signo, UserIn<abi::SigInfo> from) {
   TRY(CheckNumber(signo));
-  const abi::SigInfo info = TRY(ReadInfo(task, from, signo, pid == task.group().pid()));
-  const RefPtr<Task> target = task.kernel().FindTask(pid);
+  const abi::SigInfo info = TRY(ReadInfo(task, from, signo, pid == task.group().own_pid()));
+  const RefPtr<Task> target = task.FindTask(pid);
   if (!target) return Errno::kESRCH;
   return SendToProcess(task, target->group(), info);
 }
@@ -94,7 +94,7 @@ Result<Word> SysRtSigqueueinfo(Task& task, abi::Pid pid, int32_t signo, UserIn<a
 Result<Word> SysRtTgsigqueueinfo(Task& task, abi::Pid pid, abi::Pid tid, int32_t signo, UserIn<abi::SigInfo> from) {
   TRY(CheckNumber(signo));
   if (pid <= 0 || tid <= 0) return Errno::kEINVAL;
-  const abi::SigInfo info = TRY(ReadInfo(task, from, signo, tid == task.tid()));
+  const abi::SigInfo info = TRY(ReadInfo(task, from, signo, tid == task.own_tid()));
   return SendToThread(task, pid, tid, info);
 }
 
@@ -103,6 +103,7 @@ Result<Word> SysPidfdSendSignal(Task& task, Fd pidfd, int32_t signo, UserIn<abi:
   TRY(CheckNumber(signo));
   const Ref<vfs::FileDescription> file = TRY(task.fds().Get(pidfd));
   const Ref<kernel::ThreadGroup> group = TRY(kernel::GroupToSignal(*file));
+  if (!task.pid_namespace().Contains(group->pid_namespace())) return Errno::kEINVAL;  // one that we cannot see
   abi::SigInfo info = UserInfo(task, signo, abi::kSiUser);
   if (from) {
     const abi::SigInfo given = TRY(task.CopyIn(from));

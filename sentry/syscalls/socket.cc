@@ -76,7 +76,11 @@ Result<Ref<net::Socket>> MakeSocket(kernel::Task& task, int32_t family, int type
     case abi::kAfUnix: return net::NewUnixSocket(task, OwnerOf(task), type, protocol, flags);
     case abi::kAfInet:
     case abi::kAfInet6: return net::NewInetSocket(task, OwnerOf(task), family, type, protocol, flags);
-    case abi::kAfNetlink: return net::NewNetlinkSocket(task, OwnerOf(task), type, protocol, flags);
+    case abi::kAfNetlink: {
+      abi::Ucred owner = OwnerOf(task);
+      owner.pid = task.group().own_pid();  // its port
+      return net::NewNetlinkSocket(task, owner, type, protocol, flags);
+    }
     case abi::kAfPacket: return net::NewPacketSocket(task, type, protocol, flags, net::ReceiveIp);
     default: return Errno::kEAFNOSUPPORT;
   }

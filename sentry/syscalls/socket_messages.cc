@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "sentry/kernel/blocking.h"
+#include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/syscalls/socket.h"
 #include "sentry/syscalls/socket_common.h"
@@ -80,7 +81,7 @@ Result<Word> Send(kernel::Task& task, net::Socket& socket, Outgoing out) {
     abi::SigInfo info;
     info.signo = abi::kSigPipe;
     info.code = abi::kSiUser;
-    info.SetSender(task.group().pid(), own.ruid);
+    info.SetSender(task.group().own_pid(), own.ruid);
     (void)task.SendSignal(info);
   }
   return sent;
@@ -111,7 +112,7 @@ Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const R
 
 Result<void> CheckCredentials(kernel::Task& task, const abi::Ucred& c) {
   const auth::Credentials& own = task.creds();
-  const bool honest = (c.pid == task.group().pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
+  const bool honest = (c.pid == task.group().own_pid() || own.HasCapability(abi::Capability::kSysAdmin)) &&
                       (c.uid == own.ruid || c.uid == own.euid || c.uid == own.suid || own.HasCapability(abi::Capability::kSetuid)) &&
                       (c.gid == own.rgid || c.gid == own.egid || c.gid == own.sgid || own.HasCapability(abi::Capability::kSetgid));
   return honest ? Result<void>(Ok()) : Errno::kEPERM;
@@ -140,6 +141,8 @@ Result<void> ParseControl(kernel::Task& task, std::span<const std::byte> bytes, 
       if (data.size() != sizeof(abi::Ucred)) return Errno::kEINVAL;
       std::memcpy(&out.credentials, data.data(), sizeof(abi::Ucred));
       TRY(CheckCredentials(task, out.credentials));
+      out.credentials.pid = out.credentials.pid > 0 ? task.FromOwn(out.credentials.pid) : 0;
+      if (out.credentials.pid == 0 || !task.kernel().IsTaken(out.credentials.pid)) return Errno::kESRCH;
     } else {
       return Errno::kEINVAL;
     }
@@ -167,7 +170,9 @@ void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std
 std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::RecvResult& got, uint64_t room, uint32_t flags, uint32_t& shown) {
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
-    const std::span<const std::byte> bytes = std::as_bytes(std::span(&got.ancillary.credentials, 1));
+    abi::Ucred sender = got.ancillary.credentials;
+    sender.pid = task.ToOwn(sender.pid);
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(&sender, 1));
     const size_t fit = room < sizeof(abi::Cmsghdr) ? 0 : std::min<size_t>(room - sizeof(abi::Cmsghdr), bytes.size());
     if (fit < bytes.size()) shown |= abi::kMsgCtrunc;
     if (room >= sizeof(abi::Cmsghdr)) AppendControl(out, abi::kSolSocket, abi::kScmCredentials, bytes.first(fit));  // cut, as Linux does

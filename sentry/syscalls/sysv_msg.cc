@@ -16,7 +16,8 @@ using StatBy = ipc::MsgTable::StatBy;
 ipc::MsgTable& Table(Task& task) { return task.namespaces().ipc->msg(); }
 
 Result<Word> Stat(Task& task, int32_t id, StatBy by, UserAddr buffer) {
-  const auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));
+  auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));
+  ds.lspid = task.ToOwn(ds.lspid), ds.lrpid = task.ToOwn(ds.lrpid);
   TRY(task.CopyOut(UserOut<abi::MsqidDs>(buffer), ds));
   return by == StatBy::kId ? Word{0} : static_cast<Word>(real);
 }

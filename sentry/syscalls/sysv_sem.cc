@@ -35,7 +35,7 @@ Result<Word> Info(Task& task, bool usage, UserAddr buffer) {
 Result<Word> Query(Task& task, int32_t id, int32_t index, Ask what) {
   const Ref<ipc::SemSet> set = TRY(Table(task).Find(id));
   const int32_t answer = TRY(set->Query(task.creds(), index, what));
-  return static_cast<Word>(answer);
+  return static_cast<Word>(what == Ask::kProcess ? task.ToOwn(answer) : answer);
 }
 
 Result<Word> GetAll(Task& task, int32_t id, UserAddr buffer) {

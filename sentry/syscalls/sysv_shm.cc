@@ -29,7 +29,8 @@ Result<UserAddr> PlaceFor(UserAddr address, uint32_t flags) {
 }
 
 Result<Word> Stat(Task& task, int32_t id, StatBy by, UserAddr buffer) {
-  const auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));
+  auto [real, ds] = TRY(Table(task).Stat(task.creds(), id, by));
+  ds.cpid = task.ToOwn(ds.cpid), ds.lpid = task.ToOwn(ds.lpid);
   TRY(task.CopyOut(UserOut<abi::ShmidDs>(buffer), ds));
   return by == StatBy::kId ? Word{0} : static_cast<Word>(real);
 }

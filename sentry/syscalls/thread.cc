@@ -10,41 +10,44 @@ namespace {
 // The process that `pid` means for getpgid and getsid: 0 is the caller's.
 Result<Ref<kernel::ThreadGroup>> GroupOf(Task& task, abi::Pid pid) {
   if (pid == 0) return ShareRef(&task.group());
-  const RefPtr<Task> found = task.kernel().FindTask(pid);
+  const RefPtr<Task> found = task.FindTask(pid);
   if (!found) return Errno::kESRCH;
   return ShareRef(&found->group());
 }
 }  // namespace
 
-Result<Word> SysGetpid(Task& task) { return static_cast<Word>(task.group().pid()); }
-Result<Word> SysGettid(Task& task) { return static_cast<Word>(task.tid()); }
-Result<Word> SysGetppid(Task& task) { return static_cast<Word>(task.group().ParentPid()); }
-Result<Word> SysGetpgrp(Task& task) { return static_cast<Word>(task.group().ProcessGroupId()); }
+Result<Word> SysGetpid(Task& task) { return static_cast<Word>(task.group().own_pid()); }
+Result<Word> SysGettid(Task& task) { return static_cast<Word>(task.own_tid()); }
+Result<Word> SysGetppid(Task& task) { return static_cast<Word>(task.group().ParentPidIn(task.pid_namespace())); }
+Result<Word> SysGetpgrp(Task& task) { return static_cast<Word>(task.group().ProcessGroupIdIn(task.pid_namespace())); }
 
 Result<Word> SysGetpgid(Task& task, abi::Pid pid) {
   const Ref<kernel::ThreadGroup> group = TRY(GroupOf(task, pid));
-  return static_cast<Word>(group->ProcessGroupId());
+  return static_cast<Word>(group->ProcessGroupIdIn(task.pid_namespace()));
 }
 
 Result<Word> SysGetsid(Task& task, abi::Pid pid) {
   const Ref<kernel::ThreadGroup> group = TRY(GroupOf(task, pid));
-  return static_cast<Word>(group->SessionId());
+  return static_cast<Word>(group->SessionIdIn(task.pid_namespace()));
 }
 
 Result<Word> SysSetpgid(Task& task, abi::Pid pid, abi::Pid pgid) {
   if (pgid < 0) return Errno::kEINVAL;
   RefPtr<kernel::ThreadGroup> group = ShareRef(&task.group());
-  if (pid != 0) group = task.kernel().FindGroup(pid);
+  if (pid != 0) group = task.FindGroup(pid);
   if (!group) return Errno::kESRCH;
-  TRY(group->SetProcessGroup(task, pgid == 0 ? group->pid() : pgid));
+  TRY(group->SetProcessGroup(task, pgid == 0 ? group->pid() : task.FromOwn(pgid)));
   return Word{0};
 }
 
-Result<Word> SysSetsid(Task& task) { return static_cast<Word>(TRY(task.group().NewSession())); }
+Result<Word> SysSetsid(Task& task) {
+  TRY(task.group().NewSession());
+  return static_cast<Word>(task.group().own_pid());
+}
 
 Result<Word> SysSetTidAddress(Task& task, uint64_t address) {
   task.SetClearChildTid(address);
-  return static_cast<Word>(task.tid());
+  return static_cast<Word>(task.own_tid());
 }
 
 Result<Word> SysArchPrctl(Task& task, int32_t code, uint64_t address) {

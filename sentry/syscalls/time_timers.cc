@@ -47,10 +47,10 @@ Result<TimerNotice> DecodeEvent(kernel::Task& task, UserIn<abi::SigEvent> from) 
     case abi::kSigevSignal:
     case abi::kSigevThread: break;
     case abi::kSigevSignal | abi::kSigevThreadId: {
-      const RefPtr<kernel::Task> target = task.kernel().FindTask(event.tid);
+      const RefPtr<kernel::Task> target = task.FindTask(event.tid);
       if (target == nullptr || &target->group() != &task.group()) return Errno::kEINVAL;
       notice.to = TimerNotice::To::kThread;
-      notice.tid = event.tid;
+      notice.tid = target->tid();
       break;
     }
     default: return Errno::kEINVAL;

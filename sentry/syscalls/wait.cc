@@ -15,10 +15,10 @@ Result<Word> SysWait4(Task& task, abi::Pid pid, UserOut<int32_t> status, uint32_
   request.options = options | abi::kWexited;
   if (pid > 0) {
     request.type = abi::kPPid;
-    request.id = pid;
+    request.id = task.FromOwn(pid);
   } else if (pid != -1) {
     request.type = abi::kPPgid;
-    request.id = pid == 0 ? task.group().ProcessGroupId() : -pid;
+    request.id = pid == 0 ? task.group().ProcessGroupId() : task.FromOwn(-pid);
   }
   const kernel::WaitAnswer answer = TRY(task.Wait(request));
   if (answer.pid == 0) return Word{0};
@@ -33,17 +33,17 @@ Result<Word> SysWaitid(Task& task, int32_t type, int32_t id, UserOut<abi::SigInf
   if ((options & ~kKnown) != 0 || (options & (abi::kWexited | abi::kWstopped | abi::kWcontinued)) == 0) return Errno::kEINVAL;
   kernel::WaitRequest request;
   request.type = type;
-  request.id = id;
   request.options = options;
   switch (type) {
     case abi::kPAll:
       break;
     case abi::kPPid:
       if (id <= 0) return Errno::kEINVAL;
+      request.id = task.FromOwn(id);
       break;
     case abi::kPPgid:
       if (id < 0) return Errno::kEINVAL;
-      if (id == 0) request.id = task.group().ProcessGroupId();
+      request.id = id == 0 ? task.group().ProcessGroupId() : task.FromOwn(id);
       break;
     case abi::kPPidfd: {
       if (id < 0) return Errno::kEINVAL;

@@ -140,7 +140,7 @@ void Fanotify::OnPathEvent(const vfs::Path& path, uint32_t mask) {
 Result<size_t> Fanotify::ReadOne(Caller& caller, mm::IoDst& dst, const Event& event) {
   kernel::Task* const task = caller.task();
   if (task == nullptr) return Errno::kEINVAL;
-  Metadata out{sizeof(Metadata), kVersion, 0, sizeof(Metadata), event.mask, -1, event.pid};
+  Metadata out{sizeof(Metadata), kVersion, 0, sizeof(Metadata), event.mask, -1, task->ToOwn(event.pid)};
   if (event.path) {
     const uint32_t flags = (event_flags_ & ~abi::kOCloexec) | vfs::kONonotify;
     Ref<vfs::FileDescription> file = TRY(vfs::OpenPath(caller, *event.path, flags));

@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/pidfd.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs::proc {
@@ -46,7 +47,7 @@ class FdLink final : public pseudo::PseudoInode {
   const Fd fd_;
 };
 
-Text FdInfoText(kernel::Task& task, Fd fd) {
+Text FdInfoText(kernel::Task& task, Fd fd, const kernel::PidNamespace& ns) {
   const RefPtr<vfs::FdTable> fds = task.GetFds();
   if (!fds) return Errno::kENOENT;
   const vfs::FdTable::Entry entry = TRY(fds->GetEntry(fd));
@@ -54,7 +55,8 @@ Text FdInfoText(kernel::Task& task, Fd fd) {
   Append(out, "pos:\t%llu\nflags:\t0%o\nmnt_id:\t%llu\nino:\t%llu\n", static_cast<unsigned long long>(entry.file->position()),
          entry.file->flags() | (entry.close_on_exec ? abi::kOCloexec : 0), static_cast<unsigned long long>(entry.file->path().mount->id()),
          static_cast<unsigned long long>(entry.file->inode()->ino()));
-  return out + entry.file->FdInfo();
+  const auto* pidfd = dynamic_cast<const kernel::Pidfd*>(entry.file.get());
+  return out + (pidfd != nullptr ? pidfd->FdInfoIn(ns) : entry.file->FdInfo());
 }
 
 class FdDirectory final : public pseudo::PseudoDirectory {
@@ -85,7 +87,7 @@ class FdDirectory final : public pseudo::PseudoDirectory {
     if (!file.ok()) return RefPtr<vfs::Inode>(nullptr);
     if (info_) {
       return RefPtr<vfs::Inode>(MakeRef<pseudo::FunctionFile>(
-          proc_, 0444, [task = task_, number](Caller&) { return FdInfoText(*task, Fd{number}); }));
+          proc_, 0444, [task = task_, number, fs = proc_](Caller&) { return FdInfoText(*task, Fd{number}, fs->pid_namespace()); }));
     }
     const uint32_t permissions = ((*file)->readable() ? 0500u : 0u) | ((*file)->writable() ? 0300u : 0u);
     return RefPtr<vfs::Inode>(MakeRef<FdLink>(proc_, task_, Fd{number}, permissions));

@@ -11,13 +11,16 @@ namespace rampart::fs::proc {
 
 class ProcFilesystem final : public vfs::Filesystem {
  public:
-  explicit ProcFilesystem(kernel::Kernel& kernel) : Filesystem("proc"), kernel_(kernel) {}
+  ProcFilesystem(kernel::Kernel& kernel, Ref<kernel::PidNamespace> ns) : Filesystem("proc"), kernel_(kernel), pid_ns_(std::move(ns)) {}
   kernel::Kernel& kernel() const { return kernel_; }
+  // Whose processes it shows, under their numbers there.
+  const kernel::PidNamespace& pid_namespace() const { return *pid_ns_; }
   Ref<vfs::Inode> root() override;
   Result<vfs::FsStats> StatFs(const Caller& caller) override;
 
  private:
   kernel::Kernel& kernel_;
+  const Ref<kernel::PidNamespace> pid_ns_;
 };
 
 // What a link of proc says to `viewer` (Linux: d_path): from its root, or from the top for what lies outside.
@@ -25,7 +28,11 @@ std::string LinkText(const vfs::FsContext& viewer, const vfs::Path& path);
 
 // Inode numbers that stay the same for the same process and kind of file.
 enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdDirectory, kFdInfoDirectory, kMap, kNs, kNet, kFirstFile = 64 };
+// `pid`: the sandbox's number.
 uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);
+
+// A number of the sandbox as `caller` knows it.
+abi::Pid SeenPid(Caller& caller, abi::Pid pid);
 
 // ptrace_may_access(PTRACE_MODE_READ_FSCREDS).
 bool MayInspect(const Caller& caller, kernel::Task& target);
@@ -61,8 +68,8 @@ Ref<vfs::Inode> NewFdDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, b
 std::string MapsText(mm::MemoryManager& mm, bool smaps);
 std::string NumaMapsText(kernel::Task& task, mm::MemoryManager& mm);
 std::string SmapsRollupText(mm::MemoryManager& mm);
-std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect);
-std::string StatusText(kernel::Task& task);
+std::string StatText(kernel::Task& task, const kernel::PidNamespace& ns, bool whole_process, bool may_inspect);
+std::string StatusText(kernel::Task& task, const kernel::PidNamespace& ns);
 std::string LimitsText(kernel::ThreadGroup& group);
 enum class MountTable { kMounts, kMountInfo, kMountStats };
 std::string MountsText(kernel::Task& task, MountTable format);

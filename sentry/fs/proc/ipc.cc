@@ -125,9 +125,9 @@ Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs) {
 
 Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs) {
   auto d = MakeRef<pseudo::PseudoDirectory>(fs);
-  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).msg().ProcText(); }));
+  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).msg().ProcText([&c](abi::Pid pid) { return SeenPid(c, pid); }); }));
   d->Add("sem", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).sem().ProcText(); }));
-  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).shm().ProcText(); }));
+  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).shm().ProcText([&c](abi::Pid pid) { return SeenPid(c, pid); }); }));
   return d;
 }
 

@@ -1,5 +1,6 @@
 #include "sentry/fs/proc/proc.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdarg>
 #include <cstdio>
@@ -33,7 +34,7 @@ class ProcRoot final : public pseudo::PseudoDirectory {
     if (pid < 0) return child != nullptr;  // fixed files stay; a negative answer about a word stays true, but costs nothing to repeat
     if (child == nullptr) return false;
     const RefPtr<kernel::Task> task = Find(pid);
-    return task && child->ino() == ProcInode(pid, Kind::kProcessDirectory, static_cast<uint64_t>(task->group().start_time()));
+    return task && child->ino() == ProcInode(task->group().pid(), Kind::kProcessDirectory, static_cast<uint64_t>(task->group().start_time()));
   }
 
  protected:
@@ -47,17 +48,25 @@ class ProcRoot final : public pseudo::PseudoDirectory {
 
   Result<void> ListComputed(const Caller& /*caller*/, std::vector<pseudo::PseudoEntry>& out) override {
     for (const Ref<kernel::ThreadGroup>& group : proc_->kernel().Groups()) {
-      out.push_back({std::to_string(group->pid()), vfs::FileType::kDirectory,
+      const abi::Pid pid = group->PidIn(proc_->pid_namespace());
+      if (pid == 0) continue;
+      out.push_back({std::to_string(pid), vfs::FileType::kDirectory,
                      ProcInode(group->pid(), Kind::kProcessDirectory, static_cast<uint64_t>(group->start_time()))});
     }
     return Ok();
   }
 
-  uint64_t LinkCount() const override { return 2 + proc_->kernel().Groups().size(); }
+  uint64_t LinkCount() const override {
+    const std::vector<Ref<kernel::ThreadGroup>> groups = proc_->kernel().Groups();
+    return 2 + static_cast<uint64_t>(std::count_if(groups.begin(), groups.end(), [this](const Ref<kernel::ThreadGroup>& group) {
+             return group->PidIn(proc_->pid_namespace()) != 0;
+           }));
+  }
 
  private:
   // A process by its leader; also any thread id, which is found but not listed (as on Linux).
-  RefPtr<kernel::Task> Find(abi::Pid pid) const {
+  RefPtr<kernel::Task> Find(abi::Pid number) const {
+    const abi::Pid pid = proc_->kernel().NumberOf(proc_->pid_namespace(), number);
     if (RefPtr<kernel::ThreadGroup> group = proc_->kernel().FindGroup(pid)) return group->leader();
     return proc_->kernel().FindTask(pid);
   }
@@ -81,6 +90,8 @@ uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail) {
          ((detail ^ (detail >> 24) ^ (detail >> 48)) & 0xffffff);
 }
 
+abi::Pid SeenPid(Caller& caller, abi::Pid pid) { return caller.task() != nullptr ? caller.task()->ToOwn(pid) : pid; }
+
 bool MayInspect(const Caller& caller, kernel::Task& target) {
   const kernel::Task* self = const_cast<Caller&>(caller).task();
   return self == nullptr || kernel::MayAccess(*self, target, kernel::AccessMode::kFsCreds);
@@ -89,18 +100,20 @@ bool MayInspect(const Caller& caller, kernel::Task& target) {
 Ref<vfs::Inode> ProcFilesystem::root() {
   Ref<ProcFilesystem> self = ShareRef(this);
   auto directory = MakeRef<ProcRoot>(self);
-  const auto current = [](const Caller& caller) -> Result<kernel::Task*> {
+  // Whoever looks in from another namespace has no self here.
+  const auto current = [self](const Caller& caller) -> Result<kernel::Task*> {
     kernel::Task* task = const_cast<Caller&>(caller).task();
-    if (task == nullptr) return Errno::kENOENT;
+    if (task == nullptr || task->group().PidIn(self->pid_namespace()) == 0) return Errno::kENOENT;
     return task;
   };
-  directory->Add("self", MakeRef<pseudo::PseudoSymlink>(self, [current](const Caller& caller) -> Result<std::string> {
+  directory->Add("self", MakeRef<pseudo::PseudoSymlink>(self, [current, self](const Caller& caller) -> Result<std::string> {
                    kernel::Task* task = TRY(current(caller));
-                   return std::to_string(task->group().pid());
+                   return std::to_string(task->group().PidIn(self->pid_namespace()));
                  }));
-  directory->Add("thread-self", MakeRef<pseudo::PseudoSymlink>(self, [current](const Caller& caller) -> Result<std::string> {
+  directory->Add("thread-self", MakeRef<pseudo::PseudoSymlink>(self, [current, self](const Caller& caller) -> Result<std::string> {
                    kernel::Task* task = TRY(current(caller));
-                   return std::to_string(task->group().pid()) + "/task/" + std::to_string(task->tid());
+                   const kernel::PidNamespace& ns = self->pid_namespace();
+                   return std::to_string(task->group().PidIn(ns)) + "/task/" + std::to_string(task->TidIn(ns));
                  }));
   directory->Add("mounts", MakeRef<pseudo::PseudoSymlink>(self, [](const Caller&) -> Result<std::string> { return std::string("self/mounts"); }));
   directory->Add("net", MakeRef<pseudo::PseudoSymlink>(self, [](const Caller&) -> Result<std::string> { return std::string("self/net"); }));
@@ -116,6 +129,6 @@ Result<vfs::FsStats> ProcFilesystem::StatFs(const Caller& /*caller*/) {
   return stats;
 }
 
-Ref<vfs::Filesystem> NewProc(kernel::Kernel& kernel) { return MakeRef<ProcFilesystem>(kernel); }
+Ref<vfs::Filesystem> NewProc(kernel::Kernel& kernel, Ref<kernel::PidNamespace> ns) { return MakeRef<ProcFilesystem>(kernel, std::move(ns)); }
 
 }  // namespace rampart::fs::proc

@@ -22,16 +22,22 @@ namespace {
 
 using Text = Result<std::string>;
 
+// Where a task is shown: in a thread's own directory or its process's, and whose numbers the mount has.
+struct Shown {
+  bool thread;
+  const kernel::PidNamespace& ns;
+};
+
 // Makes the text of one file for one task.
-using Maker = Text (*)(Caller& caller, kernel::Task& task, bool thread_directory);
+using Maker = Text (*)(Caller& caller, kernel::Task& task, const Shown& shown);
 
 // A file of a process: owned by its identity, gone (ESRCH) with it.
 class ProcessFile final : public pseudo::PseudoFile {
  public:
   using Storer = Result<void> (*)(Caller& caller, kernel::Task& task, std::string_view text);
   ProcessFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory, uint32_t mode, uint64_t ino, Maker make, Storer store)
-      : PseudoFile(std::move(fs), mode, ino), task_(std::move(task)), thread_directory_(thread_directory), make_(make), store_(store) {}
-  Text Generate(Caller& caller) override { return make_(caller, *task_, thread_directory_); }
+      : PseudoFile(fs, mode, ino), fs_(std::move(fs)), task_(std::move(task)), thread_directory_(thread_directory), make_(make), store_(store) {}
+  Text Generate(Caller& caller) override { return make_(caller, *task_, {thread_directory_, fs_->pid_namespace()}); }
   Result<void> Store(Caller& caller, std::string_view text) override {
     if (store_ == nullptr) return Errno::kEINVAL;
     return store_(caller, *task_, text);
@@ -44,6 +50,7 @@ class ProcessFile final : public pseudo::PseudoFile {
   }
 
  private:
+  const Ref<ProcFilesystem> fs_;
   const Ref<kernel::Task> task_;
   const bool thread_directory_;
   const Maker make_;
@@ -65,29 +72,29 @@ Text ReadArea(Caller& caller, kernel::Task& task, bool environment) {
   return text;
 }
 
-Text Cmdline(Caller& caller, kernel::Task& task, bool) { return ReadArea(caller, task, false); }
-Text Environ(Caller& caller, kernel::Task& task, bool) { return ReadArea(caller, task, true); }
-Text Comm(Caller&, kernel::Task& task, bool) { return task.name() + "\n"; }
-Text Stat(Caller& caller, kernel::Task& task, bool thread) { return StatText(task, !thread, MayInspect(caller, task)); }
-Text Status(Caller&, kernel::Task& task, bool) { return StatusText(task); }
-Text Limits(Caller&, kernel::Task& task, bool) { return LimitsText(task.group()); }
-Text Mounts(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMounts); }
-Text MountInfoFile(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountInfo); }
-Text MountStats(Caller&, kernel::Task& task, bool) { return MountsText(task, MountTable::kMountStats); }
+Text Cmdline(Caller& caller, kernel::Task& task, const Shown&) { return ReadArea(caller, task, false); }
+Text Environ(Caller& caller, kernel::Task& task, const Shown&) { return ReadArea(caller, task, true); }
+Text Comm(Caller&, kernel::Task& task, const Shown&) { return task.name() + "\n"; }
+Text Stat(Caller& caller, kernel::Task& task, const Shown& shown) { return StatText(task, shown.ns, !shown.thread, MayInspect(caller, task)); }
+Text Status(Caller&, kernel::Task& task, const Shown& shown) { return StatusText(task, shown.ns); }
+Text Limits(Caller&, kernel::Task& task, const Shown&) { return LimitsText(task.group()); }
+Text Mounts(Caller&, kernel::Task& task, const Shown&) { return MountsText(task, MountTable::kMounts); }
+Text MountInfoFile(Caller&, kernel::Task& task, const Shown&) { return MountsText(task, MountTable::kMountInfo); }
+Text MountStats(Caller&, kernel::Task& task, const Shown&) { return MountsText(task, MountTable::kMountStats); }
 
-Text Smaps(Caller& caller, kernel::Task& task, bool) {
+Text Smaps(Caller& caller, kernel::Task& task, const Shown&) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return MapsText(*mm, true);
 }
-Text NumaMaps(Caller& caller, kernel::Task& task, bool) {
+Text NumaMaps(Caller& caller, kernel::Task& task, const Shown&) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return NumaMapsText(task, *mm);
 }
-Text SmapsRollup(Caller& caller, kernel::Task& task, bool) {
+Text SmapsRollup(Caller& caller, kernel::Task& task, const Shown&) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   return SmapsRollupText(*mm);
 }
-Text Auxv(Caller& caller, kernel::Task& task, bool) {
+Text Auxv(Caller& caller, kernel::Task& task, const Shown&) {
   const Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, task));
   const mm::ImageLayout layout = mm->layout();
   std::string text;
@@ -97,7 +104,7 @@ Text Auxv(Caller& caller, kernel::Task& task, bool) {
   }
   return text;
 }
-Text Statm(Caller&, kernel::Task& task, bool) {
+Text Statm(Caller&, kernel::Task& task, const Shown&) {
   const RefPtr<mm::MemoryManager> mm = task.GetMm();
   const mm::MemoryStats m = mm ? mm->stats() : mm::MemoryStats{};
   std::string out;
@@ -106,30 +113,30 @@ Text Statm(Caller&, kernel::Task& task, bool) {
          pages(m.data_bytes + m.stack_bytes));
   return out;
 }
-Text Io(Caller& caller, kernel::Task& task, bool) {
+Text Io(Caller& caller, kernel::Task& task, const Shown&) {
   if (!MayInspect(caller, task)) return Errno::kEACCES;
   return std::string("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
 }
-Text Cgroup(Caller&, kernel::Task&, bool) { return std::string("0::/\n"); }
-Text Zero(Caller&, kernel::Task&, bool) { return std::string("0\n"); }
-Text NoUser(Caller&, kernel::Task&, bool) { return std::string("4294967295"); }
-Text Personality(Caller&, kernel::Task& task, bool) {
+Text Cgroup(Caller&, kernel::Task&, const Shown&) { return std::string("0::/\n"); }
+Text Zero(Caller&, kernel::Task&, const Shown&) { return std::string("0\n"); }
+Text NoUser(Caller&, kernel::Task&, const Shown&) { return std::string("4294967295"); }
+Text Personality(Caller&, kernel::Task& task, const Shown&) {
   char text[16];
   std::snprintf(text, sizeof(text), "%08x\n", task.group().personality.load());
   return std::string(text);
 }
-Text Wchan(Caller&, kernel::Task&, bool) { return std::string("0"); }
-Text IdMap(Caller&, kernel::Task&, bool) { return std::string("         0          0 4294967295\n"); }
-Text SetGroups(Caller&, kernel::Task&, bool) { return std::string("allow\n"); }
-Text Schedstat(Caller&, kernel::Task& task, bool) {
+Text Wchan(Caller&, kernel::Task&, const Shown&) { return std::string("0"); }
+Text IdMap(Caller&, kernel::Task&, const Shown&) { return std::string("         0          0 4294967295\n"); }
+Text SetGroups(Caller&, kernel::Task&, const Shown&) { return std::string("allow\n"); }
+Text Schedstat(Caller&, kernel::Task& task, const Shown&) {
   std::string out;
   Append(out, "%lld 0 0\n", static_cast<long long>(task.user_time() + task.system_time()));
   return out;
 }
-Text Children(Caller&, kernel::Task& task, bool) {
+Text Children(Caller&, kernel::Task& task, const Shown& shown) {
   std::string out;
   for (const Ref<kernel::ThreadGroup>& group : task.kernel().Groups()) {
-    if (group->ParentPid() == task.group().pid()) Append(out, "%d ", group->pid());
+    if (group->ParentPid() == task.group().pid()) Append(out, "%d ", group->PidIn(shown.ns));
   }
   return out;
 }
@@ -157,12 +164,12 @@ Result<int> ParseBounded(std::string_view text, int least, int most) {
   return value;
 }
 constexpr int kOomScoreMost = 1000, kOomAdjLeast = -17, kOomAdjMost = 15;
-Text OomScoreAdj(Caller&, kernel::Task& task, bool) { return std::to_string(task.group().oom_score_adj.load()) + "\n"; }
+Text OomScoreAdj(Caller&, kernel::Task& task, const Shown&) { return std::to_string(task.group().oom_score_adj.load()) + "\n"; }
 Result<void> StoreOomScoreAdj(Caller& caller, kernel::Task& task, std::string_view text) {
   return SetOomScore(caller, task, TRY(ParseBounded(text, -kOomScoreMost, kOomScoreMost)));
 }
 // The older scale of the same.
-Text OomAdj(Caller&, kernel::Task& task, bool) {
+Text OomAdj(Caller&, kernel::Task& task, const Shown&) {
   const int value = task.group().oom_score_adj.load();
   return std::to_string(value == kOomScoreMost ? kOomAdjMost : value * -kOomAdjLeast / kOomScoreMost) + "\n";
 }
@@ -187,7 +194,7 @@ Result<uint64_t> ParseNumber(std::string_view text) {
   return value;
 }
 constexpr uint32_t kCoreFilterBits = 0x1ff;
-Text CoreFilter(Caller&, kernel::Task& task, bool) {
+Text CoreFilter(Caller&, kernel::Task& task, const Shown&) {
   std::string out;
   Append(out, "%08x\n", task.group().core_filter.load());
   return out;
@@ -201,7 +208,7 @@ Result<void> MayTouchSlack(const Caller& caller, const kernel::Task& task) {
   const bool own = const_cast<Caller&>(caller).task() == &task;
   return own || caller.creds().HasCapability(abi::Capability::kSysNice) ? Result<void>(Ok()) : Errno::kEPERM;
 }
-Text TimerSlack(Caller& caller, kernel::Task& task, bool) {
+Text TimerSlack(Caller& caller, kernel::Task& task, const Shown&) {
   TRY(MayTouchSlack(caller, task));
   return std::to_string(task.timer_slack.load()) + "\n";
 }
@@ -336,7 +343,8 @@ class TasksDirectory final : public pseudo::PseudoDirectory {
   }
   Result<void> ListComputed(const Caller&, std::vector<pseudo::PseudoEntry>& out) override {
     for (const Ref<kernel::Task>& task : task_->group().Tasks()) {
-      out.push_back({std::to_string(task->tid()), vfs::FileType::kDirectory, ProcInode(task->tid(), Kind::kTaskDirectory)});
+      const abi::Pid tid = task->TidIn(proc_->pid_namespace());
+      out.push_back({std::to_string(tid), vfs::FileType::kDirectory, ProcInode(task->tid(), Kind::kTaskDirectory)});
     }
     return Ok();
   }
@@ -345,7 +353,7 @@ class TasksDirectory final : public pseudo::PseudoDirectory {
  private:
   RefPtr<kernel::Task> Find(std::string_view name) const {
     for (const Ref<kernel::Task>& task : task_->group().Tasks()) {
-      if (std::to_string(task->tid()) == name) return task;
+      if (std::to_string(task->TidIn(proc_->pid_namespace())) == name) return task;
     }
     return nullptr;
   }
@@ -377,21 +385,23 @@ class WholeProcessDirectory final : public ProcessDirectory, public kernel::Proc
 // ns/mnt and its like: links to the files that mean namespaces.
 class NamespaceLink final : public pseudo::PseudoInode {
  public:
-  NamespaceLink(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, kernel::NamespaceKind kind)
-      : PseudoInode(std::move(fs), vfs::FileType::kSymlink, 0777), task_(std::move(task)), kind_(kind) {}
+  using Find = Result<vfs::Path> (*)(const kernel::Task& task, kernel::NamespaceKind kind);
+  NamespaceLink(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, kernel::NamespaceKind kind, Find find)
+      : PseudoInode(std::move(fs), vfs::FileType::kSymlink, 0777), task_(std::move(task)), kind_(kind), find_(find) {}
   bool IsMagicLink() const override { return true; }
   Result<vfs::Path> FollowMagic(Caller& caller) override {
     if (!MayInspect(caller, *task_)) return Errno::kEACCES;
-    return kernel::NamespaceFile(*task_, kind_);
+    return find_(*task_, kind_);
   }
   Text ReadLink(const Caller& caller) override {
     if (!MayInspect(caller, *task_)) return Errno::kEACCES;
-    return TRY(kernel::NamespaceFile(*task_, kind_)).dentry->name();
+    return TRY(find_(*task_, kind_)).dentry->name();
   }
 
  private:
   const Ref<kernel::Task> task_;
   const kernel::NamespaceKind kind_;
+  const Find find_;
 };
 
 Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const Ref<kernel::Task>& task) {
@@ -399,10 +409,12 @@ Ref<vfs::Inode> NewNamespaceDirectory(const Ref<ProcFilesystem>& fs, const Ref<k
   auto directory = MakeRef<pseudo::PseudoDirectory>(fs, 0511, ProcInode(task->tid(), Kind::kNs));
   static constexpr std::pair<const char*, NamespaceKind> kLinks[] = {
       {"cgroup", NamespaceKind::kCgroup}, {"ipc", NamespaceKind::kIpc},   {"mnt", NamespaceKind::kMnt},
-      {"net", NamespaceKind::kNet},       {"pid", NamespaceKind::kPid},   {"pid_for_children", NamespaceKind::kPid},
+      {"net", NamespaceKind::kNet},       {"pid", NamespaceKind::kPid},
       {"time", NamespaceKind::kTime},     {"time_for_children", NamespaceKind::kTime},
       {"user", NamespaceKind::kUser},     {"uts", NamespaceKind::kUts}};
-  for (const auto& [name, kind] : kLinks) directory->Add(name, MakeRef<NamespaceLink>(fs, task, kind));
+  for (const auto& [name, kind] : kLinks) directory->Add(name, MakeRef<NamespaceLink>(fs, task, kind, kernel::NamespaceFile));
+  const auto for_children = [](const kernel::Task& of, NamespaceKind) { return kernel::ChildrenNamespaceFile(of); };
+  directory->Add("pid_for_children", MakeRef<NamespaceLink>(fs, task, NamespaceKind::kPid, for_children));
   return directory;
 }
 

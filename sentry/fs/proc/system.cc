@@ -211,11 +211,11 @@ Text StatFile(kernel::Kernel& kernel) {
   return out;
 }
 
-Text LoadAvg(kernel::Kernel& kernel, LoadAverage& load) {
+Text LoadAvg(Caller& caller, kernel::Kernel& kernel, LoadAverage& load) {
   size_t tasks = 0;
   const size_t running = Running(kernel, &tasks);
   abi::Pid last = 0;
-  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) last = std::max(last, group->pid());
+  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) last = std::max(last, SeenPid(caller, group->pid()));
   Nanos system = 0;
   const Nanos user = BusyTime(kernel, &system);
   const std::array<double, 3> averages = load.At(Uptime(kernel), user + system);
@@ -249,7 +249,7 @@ void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs) {
   add("meminfo", MemInfo);
   add("stat", StatFile);
   auto load = std::make_shared<LoadAverage>();
-  root.Add("loadavg", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel, load](Caller&) { return LoadAvg(kernel, *load); }));
+  root.Add("loadavg", MakeRef<pseudo::FunctionFile>(fs, 0444, [&kernel, load](Caller& caller) { return LoadAvg(caller, kernel, *load); }));
   add("uptime", UptimeFile);
   fixed("version", "Linux version 6.12.0-rampart (rampart@rampart) (c++) #1 SMP PREEMPT_DYNAMIC\n");
   std::string types;

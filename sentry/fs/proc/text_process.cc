@@ -1,4 +1,5 @@
 // The texts of a process's files: stat, status, maps, limits, mounts.
+#include <algorithm>
 #include <array>
 
 #include "base/safe_math.h"
@@ -149,7 +150,7 @@ std::string SmapsRollupText(mm::MemoryManager& mm) {
   return out;
 }
 
-std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect) {
+std::string StatText(kernel::Task& task, const kernel::PidNamespace& ns, bool whole_process, bool may_inspect) {
   kernel::ThreadGroup& group = task.group();
   const kernel::TaskView v = kernel::ViewOf(task);
   const RefPtr<mm::MemoryManager> mm = task.GetMm();
@@ -158,8 +159,9 @@ std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect) {
   const Nanos user = whole_process ? v.group_user_time : v.user_time;
   const Nanos system = whole_process ? v.group_system_time : v.system_time;
   std::string out;
-  Append(out, "%d (%s) %c %d %d %d %llu %d %u", whole_process ? group.pid() : task.tid(), task.name().c_str(), v.state, group.ParentPid(),
-         group.ProcessGroupId(), group.SessionId(), static_cast<ULL>(v.tty_device), v.tty_foreground, 0x400000u);
+  const abi::Pid foreground = v.tty_foreground > 0 ? task.kernel().NumberIn(ns, v.tty_foreground) : v.tty_foreground;
+  Append(out, "%d (%s) %c %d %d %d %llu %d %u", whole_process ? group.PidIn(ns) : task.TidIn(ns), task.name().c_str(), v.state, group.ParentPidIn(ns),
+         group.ProcessGroupIdIn(ns), group.SessionIdIn(ns), static_cast<ULL>(v.tty_device), foreground, 0x400000u);
   Append(out, " 0 0 0 0 %lld %lld %lld %lld", static_cast<LL>(user / kTick), static_cast<LL>(system / kTick),
          static_cast<LL>(v.children_user_time / kTick), static_cast<LL>(v.children_system_time / kTick));
   Append(out, " %d %d %d 0 %lld %llu %llu %llu", 20 + v.nice, v.nice, v.threads, static_cast<LL>((v.start_time - task.kernel().boot_time()) / kTick),
@@ -173,7 +175,28 @@ std::string StatText(kernel::Task& task, bool whole_process, bool may_inspect) {
   return out;
 }
 
-std::string StatusText(kernel::Task& task) {
+namespace {
+
+// NStgid and its like: the numbers in the mount's namespace and in each further one down to the task's own.
+std::string NestedNumbers(kernel::Task& task, const kernel::PidNamespace& ns) {
+  std::vector<const kernel::PidNamespace*> inwards;
+  for (const kernel::PidNamespace* at = &task.pid_namespace(); at != nullptr && at->level() >= ns.level(); at = at->parent().get()) inwards.push_back(at);
+  std::reverse(inwards.begin(), inwards.end());
+  const kernel::ThreadGroup& group = task.group();
+  std::string out = "\nNStgid:";
+  for (const kernel::PidNamespace* at : inwards) Append(out, "\t%d", group.PidIn(*at));
+  out += "\nNSpid:";
+  for (const kernel::PidNamespace* at : inwards) Append(out, "\t%d", task.TidIn(*at));
+  out += "\nNSpgid:";
+  for (const kernel::PidNamespace* at : inwards) Append(out, "\t%d", group.ProcessGroupIdIn(*at));
+  out += "\nNSsid:";
+  for (const kernel::PidNamespace* at : inwards) Append(out, "\t%d", group.SessionIdIn(*at));
+  return out;
+}
+
+}  // namespace
+
+std::string StatusText(kernel::Task& task, const kernel::PidNamespace& ns) {
   kernel::ThreadGroup& group = task.group();
   const kernel::TaskView v = kernel::ViewOf(task);
   const Ref<const auth::Credentials> creds = task.GetCreds();
@@ -181,7 +204,7 @@ std::string StatusText(kernel::Task& task) {
   out += "Name:\t" + task.name() + "\n";
   const RefPtr<vfs::FsContext> fs = task.GetFs();
   Append(out, "Umask:\t%04o\nState:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", fs ? fs->umask() : 022, StateName(v.state),
-         group.pid(), task.tid(), group.ParentPid(), kernel::Tracing::TracerTid(task));
+         group.PidIn(ns), task.TidIn(ns), group.ParentPidIn(ns), kernel::Tracing::TracerTidIn(task, ns));
   Append(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", creds->ruid, creds->euid, creds->suid, creds->fsuid, creds->rgid, creds->egid, creds->sgid,
          creds->fsgid);
   const RefPtr<vfs::FdTable> fds = task.GetFds();
@@ -192,7 +215,7 @@ std::string StatusText(kernel::Task& task) {
   }
   Append(out, "FDSize:\t%zu\nGroups:\t", fds ? fd_size : 0);
   for (const abi::Gid gid : creds->groups) Append(out, "%u ", gid);
-  Append(out, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\nKthread:\t0\n", group.pid(), task.tid(), group.ProcessGroupId(), group.SessionId());
+  out += NestedNumbers(task, ns) + "\nKthread:\t0\n";
   if (const RefPtr<mm::MemoryManager> mm = task.GetMm()) {
     const mm::MemoryStats m = mm->stats();
     const auto line = [&](const char* name, uint64_t bytes) { Append(out, "%s:\t%8llu kB\n", name, static_cast<ULL>(bytes / 1024)); };

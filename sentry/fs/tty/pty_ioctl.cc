@@ -189,8 +189,8 @@ Result<uint64_t> Pty::SessionIoctl(Caller& caller, mm::UserMemory& memory, uint3
   kernel::Task* task = TRY(TaskOf(caller));
   if (master) {  // whoever holds it asks of the session on the other side
     if (command == abi::kTiocSctty) return Errno::kENOTTY;
-    if (command == abi::kTiocGpgrp) return PutInt(memory, argument, kernel::ForegroundOfTerminal(kernel_, *this));
-    if (command == abi::kTiocGsid) return PutInt(memory, argument, TRY(kernel::SessionOfTerminal(kernel_, *this)));
+    if (command == abi::kTiocGpgrp) return PutInt(memory, argument, task->ToOwn(kernel::ForegroundOfTerminal(kernel_, *this)));
+    if (command == abi::kTiocGsid) return PutInt(memory, argument, task->ToOwn(TRY(kernel::SessionOfTerminal(kernel_, *this))));
   }
   return kernel::TerminalSessionIoctl(*task, *this, memory, command, argument);
 }
