@@ -241,9 +241,7 @@ Result<FutexKey> MemoryManager::GetFutexKey(UserAddr address, bool process_priva
   {
     absl::ReaderMutexLock lock(&impl_->mu);
     const auto v = impl_->FindVma(address);
-    // Linux pins the page for writing, or else for reading.
-    const bool may = v != impl_->vmas.end() && platform::Any(v->second.prot & (Prot::kRead | Prot::kWrite));
-    if (!may) return Errno::kEFAULT;
+    if (v == impl_->vmas.end() || !platform::Any(v->second.prot)) return Errno::kEFAULT;
     // What is private, of no file and not to be written never changes: nobody can wait for it.
     if (!v->second.file && !platform::Allows(v->second.prot, Prot::kWrite)) return Errno::kEFAULT;
     // An address is a multiple of four: the lowest bit keeps private memory apart that is waited on as if it were shared, as Linux does.

@@ -281,7 +281,7 @@ void MemoryManager::Impl::Prefault(VmaMap::iterator v, AddrRange r) {
   }
   if (vma.shared) return;
   const AddrRange first{r.start, r.start + kPageSize};
-  if (platform::Allows(vma.prot, Prot::kWrite) && r.length() <= kEagerPrivateFile) {
+  if (platform::Allows(vma.prot, Prot::kWrite) && r.length() <= kEagerPrivateFile && !vma.noreserve) {
     (void)BringIn(v, r, r, Prot::kWrite);
   } else {
     (void)BringIn(v, first, first, Prot::kRead);

@@ -57,7 +57,7 @@ Result<UserAddr> MemoryManager::Impl::Move(const Caller& caller, const RemapArgs
   Vma vma = source->second;
   if (old.end > vma.end) return Errno::kEFAULT;
   if (duplicate && !vma.shared) return Errno::kEINVAL;
-  if (args.keep_old && (vma.locked || (vma.file && !vma.shared))) return Errno::kEINVAL;
+  const bool unlock_old = args.keep_old && vma.locked;
   vma.offset += old.start - source->first;
   if (vma.file && vma.offset > INT64_MAX - args.new_length) return Errno::kEINVAL;
   const uint64_t more = args.keep_old || duplicate ? args.new_length : args.new_length - std::min(args.new_length, old.length());
@@ -80,6 +80,7 @@ Result<UserAddr> MemoryManager::Impl::Move(const Caller& caller, const RemapArgs
   const uint64_t kept = std::min(old.length(), args.new_length);
   if (kept != 0) MovePmas(AddrRange{old.start, old.start + kept}, to);
   if (!args.keep_old && !duplicate) RemoveVmas(old, Unmap::kYes);
+  if (unlock_old) TRY(MarkLocked(old, false, false));
   if (populate) (void)PopulateRange(AddrRange{to, to + args.new_length}, Prot::kNone);
   MergeVmas(AddrRange{to, to + args.new_length});
   return to;

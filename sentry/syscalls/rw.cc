@@ -393,6 +393,7 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
     SendOwnSignal(task, abi::kSigXfsz);
     return Errno::kEFBIG;
   }
+  if (b >= static_cast<uint64_t>(INT64_MAX)) return Errno::kEFBIG;
   if (length == 0) return Word{0};
   if (&from_inode == &to_inode) {
     if (a < b + length && b < a + length) return Errno::kEINVAL;

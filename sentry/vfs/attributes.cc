@@ -14,10 +14,11 @@ Result<void> CheckWritableMount(const Path& path) {
   return Ok();
 }
 
-// What is left of the mode after a change of contents or owner by somebody who may not keep set-id bits.
-uint32_t WithoutSetId(uint32_t permissions) {
-  permissions &= ~abi::kIsUid;
-  if ((permissions & 0010) != 0) permissions &= ~abi::kIsGid;
+// What is left of the mode after a change of contents or owner by somebody who may not keep set-id bits (Linux: setattr_should_drop_sgid).
+uint32_t WithoutSetId(const Caller& caller, const Attr& attr) {
+  uint32_t permissions = attr.permissions & ~abi::kIsUid;
+  const bool keeps_group = caller.creds().InGroup(attr.gid) || caller.creds().HasCapability(Capability::kFsetid);
+  if ((permissions & 0010) != 0 || !keeps_group) permissions &= ~abi::kIsGid;
   return permissions;
 }
 
@@ -95,7 +96,7 @@ Result<void> ChangeOwner(Caller& caller, const Path& path, std::optional<abi::Ui
   change.uid = uid;
   change.gid = gid;
   if (!inode.IsDirectory() && inode.type() != FileType::kSymlink) {
-    const uint32_t kept = WithoutSetId(attr.permissions);
+    const uint32_t kept = WithoutSetId(caller, attr);
     if (kept != attr.permissions) change.permissions = kept;
   }
   return Apply(caller, path, change);
@@ -120,7 +121,7 @@ Result<void> ChangeTimes(Caller& caller, const Path& path, TimeChange atime, Tim
 Result<void> DropPrivilegeBits(Caller& caller, Inode& inode) {
   if (caller.creds().HasCapability(Capability::kFsetid)) return Ok();
   const Attr attr = TRY(inode.GetAttr(caller));
-  const uint32_t kept = WithoutSetId(attr.permissions);
+  const uint32_t kept = WithoutSetId(caller, attr);
   if (inode.type() != FileType::kRegular || kept == attr.permissions) return Ok();
   AttrChange change;
   change.permissions = kept;

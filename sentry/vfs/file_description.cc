@@ -96,7 +96,7 @@ Result<uint64_t> FileDescription::Seek(Caller& caller, int64_t offset, int whenc
     }
   }
   int64_t target = 0;
-  if (__builtin_add_overflow(static_cast<int64_t>(base), offset, &target)) return Errno::kEOVERFLOW;
+  if (__builtin_add_overflow(static_cast<int64_t>(base), offset, &target)) return Errno::kEINVAL;
   if (target < 0) return Errno::kEINVAL;
   position_.store(static_cast<uint64_t>(target), std::memory_order_relaxed);
   return static_cast<uint64_t>(target);

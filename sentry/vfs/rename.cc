@@ -172,7 +172,9 @@ Result<void> Rename(const Walk& from, std::string_view old_path, const Walk& to,
   if (source->IsNegative()) return Errno::kENOENT;
   target = TRY(Walker::LookupChildLocked(caller, new_dir, names.new_at.last, ""));
   TRY(CheckObjects(names, *source, *target));
-  if (source->inode() == target->inode()) return Ok();  // two names of one object: nothing happens
+  // Two names of one object, or one name of what is made anew by each lookup: nothing happens.
+  const bool same_name = &old_dir == &new_dir && names.old_at.last == names.new_at.last;
+  if (same_name || source->inode() == target->inode()) return Ok();
   TRY(CheckRights(caller, from.mounts, names, *source, *target));
   const RefPtr<Inode> replaced = target->inode();
   TRY(Perform(caller, names, *source, *target));

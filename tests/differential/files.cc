@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -232,8 +233,11 @@ void Fadvise(World& w, Rng& r) {
 }
 
 void Sendfile(World& w, Rng& r) {
-  const int out = w.Fd(r, kFile | kPipe | kSocket), in = w.Fd(r, kFile);
-  if (in == out || (w.KindOf(in) & (kFile | kPipe | kSocket)) == 0) return;  // how a file runs after its own end is a matter of the pieces
+  const int out = w.Fd(r, kFile | kPipe | kSocket), chosen = w.Fd(r, kFile);
+  const int in = (w.KindOf(out) & (kPipe | kSocket)) != 0 && (w.KindOf(chosen) & kFile) != 0 ? World::kLentFd : chosen;
+  if (in == out || (w.KindOf(chosen) & (kFile | kPipe | kSocket)) == 0) return;  // how a file runs after its own end is a matter of the pieces
+  struct stat from {}, to {};
+  if (fstat(in, &from) == 0 && fstat(out, &to) == 0 && from.st_ino == to.st_ino && from.st_dev == to.st_dev) return;
   off_t offset = Offset(r);
   const size_t length = w.Length(r);
   if (r.OneIn(2)) {

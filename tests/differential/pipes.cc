@@ -23,9 +23,10 @@ void Pipe(World& w, Rng& r) {
 
 void Splice(World& w, Rng& r) {
   const bool into = r.OneIn(2);
-  const int in = w.Fd(r, into ? kFile | kSocket : kPipe), out = w.Fd(r, into ? kPipe : kFile | kPipe | kSocket);
+  const int chosen = w.Fd(r, into ? kFile | kSocket : kPipe), out = w.Fd(r, into ? kPipe : kFile | kPipe | kSocket);
+  const int in = (w.KindOf(chosen) & kFile) != 0 ? World::kLentFd : chosen;
   off64_t in_offset = r.Pick<long>({0, 1, 4096, 5000, -1}), out_offset = r.Pick<long>({0, 1, 4096, 5000, -1});
-  off64_t* const in_at = (w.KindOf(in) & kFile) != 0 && r.OneIn(2) ? &in_offset : r.OneIn(20) ? &in_offset : nullptr;
+  off64_t* const in_at = (w.KindOf(chosen) & kFile) != 0 && r.OneIn(2) ? &in_offset : r.OneIn(20) ? &in_offset : nullptr;
   off64_t* const out_at = (w.KindOf(out) & kFile) != 0 && r.OneIn(2) ? &out_offset : r.OneIn(20) ? &out_offset : nullptr;
   const size_t length = w.Length(r);
   const unsigned flags = SPLICE_F_NONBLOCK | r.Pick({0U, static_cast<unsigned>(SPLICE_F_MOVE), static_cast<unsigned>(SPLICE_F_MORE), r.OneIn(10) ? 64U : 0U});

@@ -25,7 +25,7 @@ void Pair(World& w, Rng& r) {
   int fds[2] = {-1, -1};
   const int domain = r.OneIn(30) ? AF_INET : AF_UNIX;
   const int type = r.Pick({SOCK_STREAM, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_SEQPACKET}), flags = Flags(r);
-  const int result = socketpair(domain, type | flags, r.OneIn(20) ? 1 : 0, fds);
+  const int result = socketpair(domain, type | flags, domain == AF_UNIX && r.OneIn(20) ? 1 : 0, fds);
   w.Say(result, "socketpair(%d, %#x)", domain, static_cast<unsigned>(type | flags));
   if (result != 0) return;  // Linux leaves numbers behind when it fails
   w.Note("%d %d", fds[0], fds[1]);

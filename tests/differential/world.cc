@@ -96,12 +96,16 @@ void World::Enter(uint64_t seed, int keys_of_program, const std::string& top) {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int signal : {SIGSEGV, SIGBUS, SIGUSR1, SIGUSR2, SIGRTMIN + 1, SIGRTMIN + 2, SIGCHLD, SIGPIPE, SIGXFSZ, SIGURG, SIGIO, SIGALRM})
     InstallHandler(signal, signal == SIGCHLD ? SA_RESTART : 0, none);
+  syscall(SYS_close_range, kFirstFd, ~0U, 0);
+  const auto lent = static_cast<int>(syscall(SYS_memfd_create, "lent", MFD_CLOEXEC));
+  for (size_t i = 0; i < sizeof(g_source); ++i) g_source[i] = static_cast<uint8_t>(i * 7 + i / 256);
+  if (write(lent, g_source, sizeof(g_source)) != sizeof(g_source) || dup3(lent, kLentFd, O_CLOEXEC) != kLentFd || close(lent) != 0) _exit(98);
+  lseek(kLentFd, 0, SEEK_SET);
   const rlimit no_core{0, 0}, few_files{static_cast<rlim_t>(kLastFd + 1), 256}, memlock{1 << 16, 1 << 20};
   if (setrlimit(RLIMIT_CORE, &no_core) != 0 || setrlimit(RLIMIT_NOFILE, &few_files) != 0) _exit(98);
   (void)setrlimit(RLIMIT_MEMLOCK, &memlock);
   prctl(PR_SET_NAME, "differential");
   umask(022);
-  syscall(SYS_close_range, kFirstFd, ~0U, 0);
   char real[4096];
   if (chdir(top.c_str()) != 0 || getcwd(real, sizeof(real)) == nullptr) _exit(98);
   top_ = real;

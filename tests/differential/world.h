@@ -49,6 +49,8 @@ class World {
   static constexpr size_t kPage = 4096;
   static constexpr size_t kAreaPages = 48;
   static constexpr int kFirstFd = 3, kLastFd = 47;
+  // A file that nobody writes: a pipe or socket that is sent a file's pages shows what is written to these before they are read.
+  static constexpr int kLentFd = 60;
 
   // `keys` tells this program's System V keys and queue names from those of others on the machine; `top` is its directory. Never fails: exits instead.
   void Enter(uint64_t seed, int keys, const std::string& top);

@@ -432,6 +432,20 @@ TEST_F(FoundMemory, WhatLiesBeforeAHoleIsLocked) {
   munmap(pages, 4096);
 }
 
+TEST_F(FoundMemory, AMoveMayLeaveAnyMappingBehind) {
+  const Owned file = File("f", 4096);
+  auto* const from = static_cast<char*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0));
+  ASSERT_WORKS(mlock(from, 4096));
+  void* const to = mremap(from, 4096, 4096, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  ASSERT_NE(to, MAP_FAILED);
+  EXPECT_EQ(*static_cast<char*>(to), 'x');
+  EXPECT_EQ(*from, 'x');
+  EXPECT_WORKS(madvise(from, 4096, MADV_DONTNEED));
+  EXPECT_FAILS(madvise(to, 4096, MADV_DONTNEED), EINVAL);
+  munmap(from, 4096);
+  munmap(to, 4096);
+}
+
 TEST_F(FoundMemory, NobodyWaitsForWhatNeverChanges) {
   auto* const page = static_cast<char*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   EXPECT_FAILS(syscall(SYS_futex, page, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
@@ -536,6 +550,7 @@ TEST_F(FoundKind, LinksToDescriptors) {
   EXPECT_WORKS(utimensat(AT_FDCWD, link(file.get()).c_str(), nullptr, AT_SYMLINK_NOFOLLOW));
   EXPECT_FAILS(unlink(link(file.get()).c_str()), EPERM);
   EXPECT_FAILS(rmdir(link(file.get()).c_str()), ENOTDIR);
+  EXPECT_WORKS(rename(link(file.get()).c_str(), link(file.get()).c_str()));
 }
 
 TEST_F(FoundKind, FlagsOfAnUnnamedFile) {
@@ -610,6 +625,8 @@ TEST_F(FoundKind, LimitsOfFilesThatCannotGrowSo) {
   from = 100;
   EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 10, 0), EFBIG);
   EXPECT_EQ(pwrite(other.get(), "", 0, 20000), 0);
+  to = INT64_MAX;
+  EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 0, 0), EFBIG);
   ASSERT_WORKS(setrlimit(RLIMIT_FSIZE, &old));
   signal(SIGXFSZ, handler);
 }

@@ -137,9 +137,9 @@ Result<uint64_t> TmpfsFile::CheckWriteSeals(uint64_t offset, uint64_t length) co
 
 Result<size_t> TmpfsFile::WriteAt(mm::IoSrc& src, uint64_t offset, bool append, uint64_t& end) {
   absl::MutexLock io_lock(&io_mu_);
-  if (append) offset = size();
   end = offset;
   if (src.remaining() == 0) return size_t{0};
+  if (append) offset = size();
   if (offset >= kMaxSize) return Errno::kEFBIG;
   const uint64_t max = TRY(CheckWriteSeals(offset, std::min<uint64_t>(src.remaining(), kMaxSize - offset)));
   const Result<size_t> moved = src.Drain(max, [&](std::span<const iovec> segments) -> Result<size_t> {
