@@ -100,6 +100,7 @@ Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const R
     return kernel::BlockOn<net::RecvResult>(task, socket, abi::kPollIn, deadline, attempt);
   };
   net::RecvResult got = TRY(NoRestart(once(), timeout));
+  got.ancillary.credentials.pid = task.ToOwn(got.ancillary.credentials.pid);
   while (all && got.full_length > 0 && dst->remaining() > 0 && got.ancillary.files.empty()) {
     Result<net::RecvResult> more = once();
     if (!more.ok() || more.value().full_length == 0) break;
@@ -170,9 +171,7 @@ void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std
 std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::RecvResult& got, uint64_t room, uint32_t flags, uint32_t& shown) {
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
-    abi::Ucred sender = got.ancillary.credentials;
-    sender.pid = task.ToOwn(sender.pid);
-    const std::span<const std::byte> bytes = std::as_bytes(std::span(&sender, 1));
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(&got.ancillary.credentials, 1));
     const size_t fit = room < sizeof(abi::Cmsghdr) ? 0 : std::min<size_t>(room - sizeof(abi::Cmsghdr), bytes.size());
     if (fit < bytes.size()) shown |= abi::kMsgCtrunc;
     if (room >= sizeof(abi::Cmsghdr)) AppendControl(out, abi::kSolSocket, abi::kScmCredentials, bytes.first(fit));  // cut, as Linux does

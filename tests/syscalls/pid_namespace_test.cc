@@ -421,6 +421,18 @@ TEST(PidNamespaceSetTid, RefusesWhatCannotBe) {
   }));
 }
 
+TEST(PidNamespaceSetTid, TheHighestIsBelowPidMax) {
+  NEEDS_NAMESPACES();
+  const pid_t most = std::stoi(Field("/proc/sys/kernel/pid_max", ""));
+  Passes(InNew([most] {
+    IN_CHILD_FAILS(CloneAs(0, {most}), EINVAL);
+    const pid_t last = CloneAs(0, {most - 1});
+    if (last == 0) _exit(getpid() == most - 1 ? 0 : 1);
+    IN_CHILD(last == most - 1 && Ended(last) == 0);
+    return 0;
+  }));
+}
+
 // --- pidfds
 
 TEST(PidNamespacePidfd, ASignalGoesInwardsOnly) {

@@ -53,7 +53,7 @@ Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   d->Add("tainted", Fixed(fs, "0"));
   d->Add("hostname", UtsFile(fs, &kernel::UtsNamespace::hostname, &kernel::UtsNamespace::SetHostname));
   d->Add("domainname", UtsFile(fs, &kernel::UtsNamespace::domainname, &kernel::UtsNamespace::SetDomainname));
-  d->Add("pid_max", Fixed(fs, "4194304"));
+  d->Add("pid_max", Fixed(fs, "32768"));  // kernel::PidTable::kMaxPid
   d->Add("threads-max", Fixed(fs, "127519"));
   d->Add("cap_last_cap", Fixed(fs, "40"));
   d->Add("ngroups_max", Fixed(fs, "65536"));
