@@ -117,7 +117,8 @@ void AuditConfinement(const Processes& processes, Layers& out) {
       (!theirs.empty() && theirs != LinkOf(absl::StrCat("/proc/self/ns/", ns)) ? own : shared).emplace_back(ns);
     }
     add("namespaces of its own", shared.empty(), absl::StrCat("own: ", absl::StrJoin(own, " "), shared.empty() ? "" : "; the host's: " + absl::StrJoin(shared, " ")));
-    const std::string label = ReadOf(who.pid, "attr/current");
+    std::string label = ReadOf(who.pid, "attr/apparmor/current");
+    if (label.empty()) label = ReadOf(who.pid, "attr/current");
     const std::string profile(label.substr(0, label.find_first_of(std::string("\n\0", 2))));
     add("AppArmor or SELinux", !profile.empty() && !absl::StartsWith(profile, "unconfined"), profile.empty() ? "none on this host" : profile);
   }

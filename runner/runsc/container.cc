@@ -223,7 +223,7 @@ static absl::Status PlanLabels(const oci::Process& process, Plan& plan) {
 }
 
 // Who the users and groups of the container are on the host: linux.uidMappings and gidMappings, or what the user namespace has that is named.
-static absl::StatusOr<IdMaps> PlanUsers(const oci::LinuxConfig& config) {
+static absl::StatusOr<IdMaps> PlanUsers(const oci::LinuxConfig& config, bool in_pod) {
   const IdMaps asked = MapsOf(config);
   for (size_t i = 0; i < config.namespaces.size(); ++i) {
     const oci::Namespace& ns = config.namespaces[i];
@@ -232,6 +232,8 @@ static absl::StatusOr<IdMaps> PlanUsers(const oci::LinuxConfig& config) {
     const auto opened = OpenNamespace(ns.type, ns.path);
     if (!opened.ok()) return fault(opened.status());
     const auto maps = MapsOfNamespace(*opened);
+    // An ordinary user's engine names its own, which all of a pod is in.
+    if (in_pod && absl::IsInvalidArgument(maps.status())) return asked;
     if (!maps.ok()) return fault(maps.status());
     if (!asked.uids.empty() && (asked.uids != maps->uids || asked.gids != maps->gids)) return fault(UsageError("has other maps than $.linux.uidMappings and gidMappings: leave those out"));
     return *maps;
@@ -300,7 +302,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   // Hooks may bring it.
   out.plan.boot.program_must_exist = spec->hooks.prestart.empty() && spec->hooks.create_runtime.empty() && spec->hooks.create_container.empty() &&
                                      spec->hooks.start_container.empty();
-  auto users = PlanUsers(spec->linux_config);
+  auto users = PlanUsers(spec->linux_config, !out.sandbox.empty());
   if (!users.ok()) return in_file(users.status());
   out.id_maps = *std::move(users);
   if (const absl::Status owners = CheckOwners(out.plan, out.id_maps, caller); !owners.ok()) return in_file(owners);
