@@ -100,6 +100,7 @@ Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const R
     return kernel::BlockOn<net::RecvResult>(task, socket, abi::kPollIn, deadline, attempt);
   };
   net::RecvResult got = TRY(NoRestart(once(), timeout));
+  got.ancillary.credentials.pid = task.ToOwn(got.ancillary.credentials.pid);
   while (all && got.full_length > 0 && dst->remaining() > 0 && got.ancillary.files.empty()) {
     Result<net::RecvResult> more = once();
     if (!more.ok() || more.value().full_length == 0) break;
@@ -171,9 +172,7 @@ std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net:
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
     if (room >= sizeof(abi::Cmsghdr) + sizeof(abi::Ucred)) {
-      abi::Ucred sender = got.ancillary.credentials;
-      sender.pid = task.ToOwn(sender.pid);
-      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&sender, 1)));
+      AppendControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&got.ancillary.credentials, 1)));
     } else {
       shown |= abi::kMsgCtrunc;
     }
