@@ -421,10 +421,11 @@ TEST(PidNamespaceSetTid, RefusesWhatCannotBe) {
   }));
 }
 
+// In the namespace that we are in: those made by newer kernels have limits of their own.
 TEST(PidNamespaceSetTid, TheHighestIsBelowPidMax) {
   NEEDS_NAMESPACES();
   const pid_t most = std::stoi(Field("/proc/sys/kernel/pid_max", ""));
-  Passes(InNew([most] {
+  Passes(InChild([most] {
     IN_CHILD_FAILS(CloneAs(0, {most}), EINVAL);
     const pid_t last = CloneAs(0, {most - 1});
     if (last == 0) _exit(getpid() == most - 1 ? 0 : 1);
