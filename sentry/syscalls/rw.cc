@@ -351,13 +351,13 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
   if (count > static_cast<uint64_t>(INT64_MAX) || from.offset + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
   if (!out->writable()) return Errno::kEBADF;
-  if (!in->seekable() || (out->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
+  const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
+  if (!in->seekable() || (!to_pipe && (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
   count = std::min(count, abi::kMaxRwCount);
   // Both ends go on from where they were at the start, which matters where they are one description.
   CopyEnd to{*out, std::nullopt};
   const bool moves_out = out->inode()->type() == vfs::FileType::kRegular && out->seekable();
   if (moves_out) to.offset = out->position();
-  const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
   const uint64_t n = TRY(to_pipe ? SendToPipe(task, *in, from.offset, *out, count) : CopyBytes(task, from, to, count));
   if (n > 0) {
     NotifyCopied(*in, *out);

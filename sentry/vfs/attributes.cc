@@ -48,7 +48,10 @@ Result<void> CheckXattr(Caller& caller, const Path& path, std::string_view name,
   }
   TRY(inode.CheckAccess(caller, write ? Access::kWrite : Access::kRead));
   if (!HasPrefix(name, "user.")) return Errno::kEOPNOTSUPP;
-  return name == "user." ? Result<void>(Errno::kEINVAL) : Ok();  // a prefix alone is no name
+  if (name != "user.") return Ok();
+  // A prefix alone is no name, where there are names.
+  const Result<std::string> other = inode.GetXattr(caller, "user.-");
+  return !other.ok() && other.error() == Errno::kEOPNOTSUPP ? Errno::kEOPNOTSUPP : Errno::kEINVAL;
 }
 
 Result<void> CheckSecurityXattr(Caller& caller, std::string_view name) {

@@ -164,6 +164,19 @@ TEST_F(FoundSocket, StreamsTellTheirPeersName) {
   }
 }
 
+TEST_F(FoundSocket, ADatagramHasTheNameThatItsSenderHasWhenItIsRead) {
+  Ends ends = Pair(SOCK_DGRAM);
+  ASSERT_EQ(send(ends.a.get(), "x", 1, 0), 1);
+  socklen_t s = 0;
+  const sockaddr_un at_s = Local("s", &s);
+  ASSERT_WORKS(bind(ends.a.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
+  sockaddr_un from{};
+  socklen_t length = sizeof(from);
+  char byte = 0;
+  ASSERT_EQ(recvfrom(ends.b.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&from), &length), 1);
+  EXPECT_STREQ(from.sun_path, "s");
+}
+
 TEST_F(FoundSocket, SeqpacketsThatPassCredentialsNameThemselves) {
   Ends ends = Pair(SOCK_SEQPACKET);
   const int on = 1;
@@ -340,6 +353,15 @@ TEST_F(FoundPipe, SendfileWithinOneDescription) {
   const Owned same(dup(file.get()));
   ASSERT_EQ(sendfile(file.get(), same.get(), nullptr, 1000), 1000);
   EXPECT_EQ(lseek(file.get(), 0, SEEK_CUR), 1000);
+}
+
+TEST_F(FoundPipe, SendfileIntoAPipeThatAppends) {
+  Ends pipe = Pipe();
+  const Owned file = File("f", 10), other = File("g");
+  ASSERT_WORKS(fcntl(pipe.b.get(), F_SETFL, O_APPEND | O_NONBLOCK));
+  EXPECT_EQ(sendfile(pipe.b.get(), file.get(), nullptr, 10), 10);
+  ASSERT_WORKS(fcntl(other.get(), F_SETFL, O_APPEND));
+  EXPECT_FAILS(sendfile(other.get(), file.get(), nullptr, 10), EINVAL);
 }
 
 TEST_F(FoundPipe, PacketsBreakWithoutASignal) {

@@ -22,6 +22,7 @@ struct Packet {
   std::string bytes;
   std::string from;  // of the sender, and where it was sent to: in the family's own form
   std::string to;
+  RefPtr<RefCounted> sender;    // of families whose senders may get their name later; else null
   int32_t hops = 0;             // IP: time to live, traffic class
   int32_t traffic_class = 0;
   Nanos time = 0;               // when it came into the queue

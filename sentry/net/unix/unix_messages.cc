@@ -55,7 +55,7 @@ Result<size_t> UnixSocket::SendDatagram(const SendRequest& request) {
     const RefPtr<UnixNode> its_peer = target->Peer();
     if (its_peer && its_peer.get() != node_.get()) return Errno::kEPERM;
   }
-  packet.from = node_->Name();
+  packet.sender = node_;
   packet.ancillary = request.ancillary;
   const Result<void> sent = target->datagrams->Put(packet, MaximumFor(*target, *node_), shared_side(), request.file_limit);
   if (sent.ok()) return size;
@@ -88,7 +88,7 @@ Result<RecvResult> UnixSocket::ReceivePacket(PacketQueue& queue, mm::IoDst& dst,
   // Only who waits is told the end of a datagram socket (Linux: __skb_wait_for_more_packets).
   if (end && is_datagram() && (nonblocking() || (flags & abi::kMsgDontwait) != 0)) return Errno::kEAGAIN;
   if (end) return result;
-  if (is_datagram()) result.from = packet.from;
+  if (auto* const node = dynamic_cast<UnixNode*>(packet.sender.get())) result.from = node->Name();  // as it is now
   result.is_message = true;
   TRY(GivePacket(std::move(packet), dst, result));
   return result;
