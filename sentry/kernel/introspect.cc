@@ -7,6 +7,8 @@
 
 namespace rampart::kernel {
 
+abi::Pid SeenPid(Caller& reader, abi::Pid pid) { return reader.task() != nullptr ? reader.task()->ToOwn(pid) : pid; }
+
 ResourceTotals UsageOfTheGone(Kernel& kernel) {
   absl::MutexLock lock(&kernel.state().gone_mu);
   return kernel.state().gone;

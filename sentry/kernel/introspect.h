@@ -26,6 +26,9 @@ struct TaskView {
 
 TaskView ViewOf(const Task& task);
 
+// A number of the sandbox as `reader` knows it (pid_namespace.h); who is no task knows the sandbox's.
+abi::Pid SeenPid(Caller& reader, abi::Pid pid);
+
 // Of all threads of the sandbox that have ended, waited for or not.
 ResourceTotals UsageOfTheGone(Kernel& kernel);
 

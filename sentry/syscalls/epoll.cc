@@ -9,7 +9,7 @@ namespace {
 constexpr int32_t kMaxEvents = INT32_MAX / static_cast<int32_t>(sizeof(abi::EpollEvent));
 
 Result<Word> Create(kernel::Task& task, bool close_on_exec) {
-  const Fd fd = TRY(task.fds().Install(fs::Epoll::Create(task), close_on_exec, task.limit(abi::Resource::kNofile)));
+  const Fd fd = TRY(task.fds().Install(fs::Epoll::Create(), close_on_exec, task.limit(abi::Resource::kNofile)));
   return static_cast<Word>(fd);
 }
 

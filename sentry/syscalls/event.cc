@@ -10,7 +10,7 @@ Result<Word> SysEventfd(kernel::Task& task, uint32_t initial) { return SysEventf
 
 Result<Word> SysEventfd2(kernel::Task& task, uint32_t initial, uint32_t flags) {
   if ((flags & ~(abi::kEfdSemaphore | abi::kEfdNonblock | abi::kEfdCloexec)) != 0) return Errno::kEINVAL;
-  const Ref<fs::EventFd> file = fs::EventFd::Create(task, initial, (flags & abi::kEfdSemaphore) != 0, flags & abi::kEfdNonblock);
+  const Ref<fs::EventFd> file = fs::EventFd::Create(initial, (flags & abi::kEfdSemaphore) != 0, flags & abi::kEfdNonblock);
   const Fd fd = TRY(task.fds().Install(file, (flags & abi::kEfdCloexec) != 0, task.limit(abi::Resource::kNofile)));
   return static_cast<Word>(fd);
 }

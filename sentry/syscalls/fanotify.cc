@@ -44,7 +44,7 @@ Result<Word> SysFanotifyInit(Task& task, uint32_t flags, uint32_t event_flags) {
   constexpr uint32_t kClasses = fs::kFanClassContent | fs::kFanClassPreContent;
   if ((flags & kClasses) == kClasses) return Errno::kEINVAL;
   if ((event_flags & ~kEventFlags) != 0 || (event_flags & abi::kOAccMode) == abi::kOAccMode) return Errno::kEINVAL;
-  Ref<vfs::FileDescription> file = fs::Fanotify::Create(task, flags, event_flags);
+  Ref<vfs::FileDescription> file = fs::Fanotify::Create(flags, event_flags);
   return static_cast<Word>(TRY(task.fds().Install(std::move(file), (flags & fs::kFanCloexec) != 0, task.limit(abi::Resource::kNofile))));
 }
 

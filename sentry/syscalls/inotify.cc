@@ -16,7 +16,7 @@ Result<Word> SysInotifyInit(kernel::Task& task) { return SysInotifyInit1(task, 0
 
 Result<Word> SysInotifyInit1(kernel::Task& task, uint32_t flags) {
   if ((flags & ~(abi::kInCloexec | abi::kInNonblock)) != 0) return Errno::kEINVAL;
-  const Fd fd = TRY(task.fds().Install(fs::Inotify::Create(task, flags), (flags & abi::kInCloexec) != 0, task.limit(abi::Resource::kNofile)));
+  const Fd fd = TRY(task.fds().Install(fs::Inotify::Create(flags), (flags & abi::kInCloexec) != 0, task.limit(abi::Resource::kNofile)));
   return static_cast<Word>(fd);
 }
 

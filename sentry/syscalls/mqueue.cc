@@ -4,6 +4,7 @@
 
 #include "sentry/ipc/namespace.h"
 #include "sentry/kernel/cpu_clock.h"
+#include "sentry/kernel/introspect.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/thread_group.h"
@@ -34,8 +35,6 @@ Result<Deadline> ReadUntil(Task& task, UserIn<abi::Timespec> from) {
   return kernel::DeadlineOf(task.kernel(), clock, at);
 }
 
-abi::Pid Seen(Caller& reader, abi::Pid process) { return reader.task() != nullptr ? reader.task()->ToOwn(process) : process; }
-
 // SIGEV_SIGNAL, and SIGEV_NONE, which only keeps others from registering.
 class SignalNotice final : public ipc::MqNotice {
  public:
@@ -49,7 +48,7 @@ class SignalNotice final : public ipc::MqNotice {
     (void)group_->SendSignal(info);
   }
   void Withdraw() override {}
-  abi::Pid ProcessFor(Caller& reader) const override { return Seen(reader, process); }
+  abi::Pid ProcessFor(Caller& reader) const override { return kernel::SeenPid(reader, process); }
 
  private:
   const Ref<kernel::ThreadGroup> group_;
@@ -63,7 +62,7 @@ class ThreadNotice final : public ipc::MqNotice {
       : MqNotice(task.group().pid(), Kind::kThread, 0), socket_(std::move(socket)), cookie_(std::move(cookie)) {}
   void Give(const auth::Credentials&) override { Send(abi::kMqNotifyWokenup); }
   void Withdraw() override { Send(abi::kMqNotifyRemoved); }
-  abi::Pid ProcessFor(Caller& reader) const override { return Seen(reader, process); }
+  abi::Pid ProcessFor(Caller& reader) const override { return kernel::SeenPid(reader, process); }
 
  private:
   void Send(int32_t code) {

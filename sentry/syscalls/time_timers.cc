@@ -148,7 +148,7 @@ Result<Word> SysTimerfdCreate(kernel::Task& task, int32_t id, int32_t flags) {
   if (clock.alarm && !task.creds().HasCapability(abi::Capability::kWakeAlarm)) return Errno::kEPERM;
   kernel::Kernel& kernel = task.kernel();
   const Ref<fs::TimerFd> file = fs::TimerFd::Create(
-      task, kernel.timers(), [&kernel, clock] { return kernel::ReadWallClock(kernel, clock); }, id, static_cast<uint32_t>(flags));
+      kernel.timers(), [&kernel, clock] { return kernel::ReadWallClock(kernel, clock); }, id, static_cast<uint32_t>(flags));
   const Fd fd = TRY(task.fds().Install(file, (flags & abi::kTfdCloexec) != 0, task.limit(abi::Resource::kNofile)));
   return static_cast<Word>(fd);
 }

@@ -144,43 +144,32 @@ TEST(PidNamespace, NamespacesWithinEndAsWell) {
   EXPECT_FALSE(held.Wait());
 }
 
+// Of process 1: its child's child, an orphan, becomes its own.
+int AdoptsAnOrphan() {
+  const pid_t middle = fork();
+  if (middle == 0) {
+    if (fork() == 0) {
+      while (getppid() == 2) usleep(1000);
+      _exit(getppid() == 1 ? 9 : 10);
+    }
+    _exit(0);
+  }
+  IN_CHILD(Ended(middle) == 0);
+  int status = 0;
+  IN_CHILD(waitpid(-1, &status, 0) == 3 && WEXITSTATUS(status) == 9);
+  return 0;
+}
+
 TEST(PidNamespace, OrphansGoToItsFirstProcess) {
   NEEDS_NAMESPACES();
-  Passes(InNew([] {
-    const pid_t middle = fork();
-    if (middle == 0) {
-      const pid_t last = fork();
-      if (last == 0) {
-        while (getppid() == 2) usleep(1000);
-        _exit(getppid() == 1 ? 9 : 10);
-      }
-      _exit(0);
-    }
-    IN_CHILD(Ended(middle) == 0);
-    int status = 0;
-    IN_CHILD(waitpid(-1, &status, 0) == 3 && WEXITSTATUS(status) == 9);
-    return 0;
-  }));
+  Passes(InNew(AdoptsAnOrphan));
 }
 
 TEST(PidNamespace, AReaperOutsideIsNotAsked) {
   NEEDS_NAMESPACES();
   Passes(InChild([] {
     IN_CHILD(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-    return InNew([] {
-      const pid_t middle = fork();
-      if (middle == 0) {
-        if (fork() == 0) {
-          while (getppid() == 2) usleep(1000);
-          _exit(getppid() == 1 ? 9 : 10);
-        }
-        _exit(0);
-      }
-      IN_CHILD(Ended(middle) == 0);
-      int status = 0;
-      IN_CHILD(waitpid(-1, &status, 0) == 3 && WEXITSTATUS(status) == 9);
-      return 0;
-    });
+    return InNew(AdoptsAnOrphan);
   }));
 }
 

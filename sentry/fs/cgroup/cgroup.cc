@@ -36,9 +36,6 @@ std::string LineOrMax(uint64_t limit) { return limit == 0 ? "max\n" : Line(limit
 
 uint32_t ContainerOf(Caller& caller) { return caller.task() != nullptr ? caller.task()->group().container() : 0; }
 
-// In the reader's PID namespace.
-abi::Pid Seen(Caller& caller, abi::Pid pid) { return caller.task() != nullptr ? caller.task()->ToOwn(pid) : pid; }
-
 std::string Controllers(kernel::Kernel&, const CpuMax&, Caller&) { return "cpuset cpu memory pids\n"; }
 std::string Type(kernel::Kernel&, const CpuMax&, Caller&) { return "domain\n"; }
 std::string None(kernel::Kernel&, const CpuMax&, Caller&) { return ""; }
@@ -50,7 +47,7 @@ std::string Stat(kernel::Kernel&, const CpuMax&, Caller&) { return "nr_descendan
 std::string Procs(kernel::Kernel& kernel, const CpuMax&, Caller& caller) {
   std::string text;
   for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
-    if (group->container() == ContainerOf(caller) && !group->exited()) text += Line(static_cast<uint64_t>(Seen(caller, group->pid())));
+    if (group->container() == ContainerOf(caller) && !group->exited()) text += Line(static_cast<uint64_t>(kernel::SeenPid(caller, group->pid())));
   }
   return text;
 }
@@ -59,7 +56,7 @@ std::string Threads(kernel::Kernel& kernel, const CpuMax&, Caller& caller) {
   std::string text;
   for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) {
     if (group->container() != ContainerOf(caller)) continue;
-    for (const Ref<kernel::Task>& task : group->Tasks()) text += Line(static_cast<uint64_t>(Seen(caller, task->tid())));
+    for (const Ref<kernel::Task>& task : group->Tasks()) text += Line(static_cast<uint64_t>(kernel::SeenPid(caller, task->tid())));
   }
   return text;
 }

@@ -59,7 +59,7 @@ class Epoll::Item final : public wait::WaitEntry, public vfs::LastCloseObserver 
   bool linked_ = false;
 };
 
-Ref<Epoll> Epoll::Create(const Caller& /*caller*/) {
+Ref<Epoll> Epoll::Create() {
   Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<Epoll>(vfs::NewAnonymousPath(inode, "anon_inode:[eventpoll]"));
 }

@@ -27,7 +27,7 @@ namespace rampart::fs {
 
 class Epoll final : public vfs::FileDescription {
  public:
-  static Ref<Epoll> Create(const Caller& caller);
+  static Ref<Epoll> Create();
 
   // epoll_ctl(2). EEXIST, ENOENT, EPERM (not pollable), ELOOP, EINVAL (itself; exclusive where it may not be).
   Result<void> Add(vfs::FileDescription& file, Fd fd, abi::EpollEvent event);

@@ -41,7 +41,7 @@ using Data = std::vector<uint64_t>;
 
 struct EpollTest : testing::Test {
   KernelCaller caller;
-  Ref<Epoll> epoll = Epoll::Create(caller);
+  Ref<Epoll> epoll = Epoll::Create();
   Ref<FakeFile> file = MakeRef<FakeFile>();
 };
 
@@ -96,7 +96,7 @@ TEST_F(EpollTest, TheEndOfTheFileEndsTheInterest) {
 
 TEST_F(EpollTest, TheEndOfTheEpollLeavesTheFile) {
   ASSERT_TRUE(epoll->Add(*file, Fd{3}, Event(abi::kPollIn, 3)).ok());
-  epoll = Epoll::Create(caller);
+  epoll = Epoll::Create();
   EXPECT_TRUE(file->queue.empty());
   file->Set(abi::kPollIn);
 }
@@ -114,7 +114,7 @@ TEST_F(EpollTest, ReadyFilesTakeTurns) {
 
 TEST_F(EpollTest, NestingIsBoundedAndNotCircular) {
   std::vector<Ref<Epoll>> chain;
-  for (int i = 0; i < 6; ++i) chain.push_back(Epoll::Create(caller));
+  for (int i = 0; i < 6; ++i) chain.push_back(Epoll::Create());
   for (size_t i = 0; i + 1 < 5; ++i) ASSERT_TRUE(chain[i]->Add(*chain[i + 1], Fd{3}, Event(abi::kPollIn, 1)).ok()) << i;
   EXPECT_EQ(chain[4]->Add(*chain[5], Fd{3}, Event(abi::kPollIn)).error(), Errno::kELOOP);
   EXPECT_EQ(chain[4]->Add(*chain[0], Fd{3}, Event(abi::kPollIn)).error(), Errno::kELOOP);
@@ -126,7 +126,7 @@ TEST_F(EpollTest, NestingIsBoundedAndNotCircular) {
 
 TEST_F(EpollTest, ExclusiveHasItsRules) {
   EXPECT_EQ(epoll->Add(*file, Fd{3}, Event(abi::kPollIn | abi::kEpollExclusive | abi::kEpollOneshot)).error(), Errno::kEINVAL);
-  Ref<Epoll> other = Epoll::Create(caller);
+  Ref<Epoll> other = Epoll::Create();
   EXPECT_EQ(epoll->Add(*other, Fd{3}, Event(abi::kPollIn | abi::kEpollExclusive)).error(), Errno::kEINVAL);
   ASSERT_TRUE(epoll->Add(*file, Fd{3}, Event(abi::kPollIn | abi::kEpollExclusive, 1)).ok());
   ASSERT_TRUE(other->Add(*file, Fd{3}, Event(abi::kPollIn | abi::kEpollExclusive, 2)).ok());

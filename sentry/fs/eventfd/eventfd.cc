@@ -10,7 +10,7 @@
 
 namespace rampart::fs {
 
-Ref<EventFd> EventFd::Create(const Caller& /*caller*/, uint64_t initial, bool semaphore, uint32_t flags) {
+Ref<EventFd> EventFd::Create(uint64_t initial, bool semaphore, uint32_t flags) {
   Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<EventFd>(vfs::NewAnonymousPath(inode, "anon_inode:[eventfd]"), abi::kORdWr | (flags & abi::kONonblock), initial, semaphore);
 }

@@ -13,7 +13,7 @@ namespace rampart::fs {
 class EventFd final : public vfs::FileDescription {
  public:
   // `flags`: O_NONBLOCK.
-  static Ref<EventFd> Create(const Caller& caller, uint64_t initial, bool semaphore, uint32_t flags);
+  static Ref<EventFd> Create(uint64_t initial, bool semaphore, uint32_t flags);
 
   bool seekable() const override { return false; }
   bool pollable() const override { return true; }

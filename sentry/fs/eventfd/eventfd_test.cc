@@ -21,7 +21,7 @@ class EventFdTest : public testing::Test {
 };
 
 TEST_F(EventFdTest, ReadTakesEverything) {
-  Ref<EventFd> file = EventFd::Create(caller_, 3, false, 0);
+  Ref<EventFd> file = EventFd::Create(3, false, 0);
   EXPECT_EQ(*Write(*file, 4), 8u);
   EXPECT_EQ(*Read(*file), 7u);
   EXPECT_EQ(Read(*file).error(), Errno::kEAGAIN);
@@ -29,14 +29,14 @@ TEST_F(EventFdTest, ReadTakesEverything) {
 }
 
 TEST_F(EventFdTest, SemaphoreTakesOne) {
-  Ref<EventFd> file = EventFd::Create(caller_, 2, true, 0);
+  Ref<EventFd> file = EventFd::Create(2, true, 0);
   EXPECT_EQ(*Read(*file), 1u);
   EXPECT_EQ(*Read(*file), 1u);
   EXPECT_EQ(Read(*file).error(), Errno::kEAGAIN);
 }
 
 TEST_F(EventFdTest, WriteOfMaxValueIsInvalid) {
-  Ref<EventFd> file = EventFd::Create(caller_, 0, false, 0);
+  Ref<EventFd> file = EventFd::Create(0, false, 0);
   EXPECT_EQ(Write(*file, UINT64_MAX).error(), Errno::kEINVAL);
   EXPECT_EQ(*Write(*file, UINT64_MAX - 1), 8u);
   EXPECT_EQ(file->Readiness(~0u), abi::kPollIn);
@@ -44,13 +44,13 @@ TEST_F(EventFdTest, WriteOfMaxValueIsInvalid) {
 }
 
 TEST_F(EventFdTest, ShortBuffersAreInvalid) {
-  Ref<EventFd> file = EventFd::Create(caller_, 1, false, 0);
+  Ref<EventFd> file = EventFd::Create(1, false, 0);
   EXPECT_EQ(Read(*file, 7).error(), Errno::kEINVAL);
   EXPECT_EQ(Write(*file, 1, 7).error(), Errno::kEINVAL);
 }
 
 TEST_F(EventFdTest, InfoShowsTheCount) {
-  Ref<EventFd> file = EventFd::Create(caller_, 0x2a, true, 0);
+  Ref<EventFd> file = EventFd::Create(0x2a, true, 0);
   EXPECT_NE(file->FdInfo().find("eventfd-count:               2a\n"), std::string::npos);
 }
 

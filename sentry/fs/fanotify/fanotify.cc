@@ -38,7 +38,7 @@ const void* ObjectOf(const vfs::Path& path, uint32_t kind) {
 
 }  // namespace
 
-Ref<Fanotify> Fanotify::Create(const Caller& /*caller*/, uint32_t flags, uint32_t event_flags) {
+Ref<Fanotify> Fanotify::Create(uint32_t flags, uint32_t event_flags) {
   Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   const uint32_t open_flags = abi::kORdWr | ((flags & kFanNonblock) != 0 ? abi::kONonblock : 0);
   return MakeRef<Fanotify>(vfs::NewAnonymousPath(inode, "anon_inode:[fanotify]"), open_flags, flags, event_flags);

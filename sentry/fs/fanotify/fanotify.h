@@ -30,7 +30,7 @@ inline constexpr uint32_t kFanEvents = kFanAccess | kFanModify | kFanCloseWrite 
 class Fanotify final : public vfs::FileDescription, private vfs::PathObserver {
  public:
   // `flags`: fanotify_init's. `event_flags`: what the descriptors of events are opened with.
-  static Ref<Fanotify> Create(const Caller& caller, uint32_t flags, uint32_t event_flags);
+  static Ref<Fanotify> Create(uint32_t flags, uint32_t event_flags);
 
   // fanotify_mark(2), checked. `kind`: 0 (inode), kFanMarkMount or kFanMarkFilesystem. ENOSPC; Remove: ENOENT.
   Result<void> Mark(const vfs::Path& path, uint32_t kind, uint32_t flags, uint32_t mask);

@@ -47,7 +47,7 @@ size_t Inotify::Event::size() const {
   return sizeof(abi::InotifyEvent) + padded;
 }
 
-Ref<Inotify> Inotify::Create(const Caller& /*caller*/, uint32_t flags) {
+Ref<Inotify> Inotify::Create(uint32_t flags) {
   Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<Inotify>(vfs::NewAnonymousPath(inode, "anon_inode:inotify"), abi::kORdOnly | (flags & abi::kONonblock));
 }

@@ -23,7 +23,7 @@ class InotifyWatch;
 class Inotify final : public vfs::FileDescription {
  public:
   // `flags`: O_NONBLOCK.
-  static Ref<Inotify> Create(const Caller& caller, uint32_t flags);
+  static Ref<Inotify> Create(uint32_t flags);
 
   // inotify_add_watch(2) on what `path` names; access was checked. EINVAL, EEXIST (IN_MASK_CREATE), ENOSPC.
   Result<int32_t> AddWatch(const vfs::Path& path, uint32_t mask);

@@ -40,7 +40,7 @@ class InotifyTest : public testing::Test {
   void Tell(uint32_t mask, std::string_view name = "", bool unlinked = false) { inode_->extras().watches.Notify(mask, 0, name, unlinked); }
 
   KernelCaller caller_;
-  Ref<Inotify> inotify_ = Inotify::Create(caller_, 0);
+  Ref<Inotify> inotify_ = Inotify::Create(0);
   Ref<vfs::Inode> inode_ = vfs::NewAnonymousInode(vfs::FileType::kDirectory, 0700, 0, 0);
   vfs::Path path_ = vfs::NewAnonymousPath(inode_, "dir");
 };

@@ -31,9 +31,6 @@ enum class Kind : uint64_t { kProcessDirectory = 1, kTaskDirectory, kTasks, kFdD
 // `pid`: the sandbox's number.
 uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail = 0);
 
-// A number of the sandbox as `caller` knows it.
-abi::Pid SeenPid(Caller& caller, abi::Pid pid);
-
 // ptrace_may_access(PTRACE_MODE_READ_FSCREDS).
 bool MayInspect(const Caller& caller, kernel::Task& target);
 
@@ -55,6 +52,47 @@ Ref<vfs::Inode> NewKeySettings(const Ref<ProcFilesystem>& fs);
 Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, bool thread_directory);
 // Its address space, for those who may look. EACCES; ESRCH: it has none any longer.
 Result<Ref<mm::MemoryManager>> InspectableMm(Caller& caller, kernel::Task& task);
+
+// An open file about the address space that the process had when it was opened; positions are numbers of 64 bits (Linux: mem_lseek).
+class AddressSpaceDescription : public vfs::FileDescription {
+ public:
+  AddressSpaceDescription(vfs::Path path, uint32_t flags, Ref<mm::MemoryManager> mm) : FileDescription(std::move(path), flags), mm_(std::move(mm)) {}
+  Result<uint64_t> Seek(Caller&, int64_t offset, int whence) override {
+    absl::MutexLock lock(&position_mu_);
+    if (whence != abi::kSeekSet && whence != abi::kSeekCur) return Errno::kEINVAL;
+    const uint64_t base = whence == abi::kSeekCur ? position_.load() : 0;
+    position_.store(base + static_cast<uint64_t>(offset));  // addresses wrap
+    return position_.load();
+  }
+
+ protected:
+  mm::MemoryManager& mm() { return *mm_; }
+
+ private:
+  const Ref<mm::MemoryManager> mm_;
+};
+
+// The file of which `Description`, an AddressSpaceDescription, is what opening it gives.
+template <typename Description>
+class AddressSpaceFile final : public pseudo::PseudoInode {
+ public:
+  AddressSpaceFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino, uint32_t mode)
+      : PseudoInode(std::move(fs), vfs::FileType::kRegular, mode, ino), task_(std::move(task)) {}
+  Result<Ref<vfs::FileDescription>> Open(Caller& caller, const vfs::Path& path, uint32_t flags) override {
+    Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, *task_));
+    return Ref<vfs::FileDescription>(MakeRef<Description>(path, flags, std::move(mm)));
+  }
+
+ protected:
+  std::pair<abi::Uid, abi::Gid> Owner() const override {
+    const Ref<const auth::Credentials> creds = task_->GetCreds();
+    return {creds->euid, creds->egid};
+  }
+
+ private:
+  const Ref<kernel::Task> task_;
+};
+
 // maps, which also answers PROCMAP_QUERY (maps_file.cc).
 Ref<vfs::Inode> NewMapsFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino);
 // pagemap (pagemap.cc).

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sentry/fs/proc/internal.h"
+#include "sentry/kernel/introspect.h"
 #include "sentry/kernel/namespaces.h"
 
 namespace rampart::fs::proc {
@@ -125,9 +126,9 @@ Ref<vfs::Inode> NewMqueueSettings(const Ref<ProcFilesystem>& fs) {
 
 Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs) {
   auto d = MakeRef<pseudo::PseudoDirectory>(fs);
-  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).msg().ProcText([&c](abi::Pid pid) { return SeenPid(c, pid); }); }));
+  d->Add("msg", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).msg().ProcText([&c](abi::Pid pid) { return kernel::SeenPid(c, pid); }); }));
   d->Add("sem", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).sem().ProcText(); }));
-  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).shm().ProcText([&c](abi::Pid pid) { return SeenPid(c, pid); }); }));
+  d->Add("shm", MakeRef<pseudo::FunctionFile>(fs, 0444, [fs](Caller& c) -> Text { return Current(*fs, c).shm().ProcText([&c](abi::Pid pid) { return kernel::SeenPid(c, pid); }); }));
   return d;
 }
 

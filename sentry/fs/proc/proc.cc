@@ -90,8 +90,6 @@ uint64_t ProcInode(abi::Pid pid, Kind kind, uint64_t detail) {
          ((detail ^ (detail >> 24) ^ (detail >> 48)) & 0xffffff);
 }
 
-abi::Pid SeenPid(Caller& caller, abi::Pid pid) { return caller.task() != nullptr ? caller.task()->ToOwn(pid) : pid; }
-
 bool MayInspect(const Caller& caller, kernel::Task& target) {
   const kernel::Task* self = const_cast<Caller&>(caller).task();
   return self == nullptr || kernel::MayAccess(*self, target, kernel::AccessMode::kFsCreds);

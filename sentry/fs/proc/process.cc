@@ -272,13 +272,13 @@ class MagicLink final : public pseudo::PseudoInode {
 };
 
 // mem: the process's memory at its addresses.
-class MemDescription final : public vfs::FileDescription {
+class MemDescription final : public AddressSpaceDescription {
  public:
-  MemDescription(vfs::Path path, uint32_t flags, Ref<mm::MemoryManager> mm) : FileDescription(std::move(path), flags), mm_(std::move(mm)) {}
+  using AddressSpaceDescription::AddressSpaceDescription;
   Result<size_t> PRead(Caller&, mm::IoDst& dst, uint64_t offset, uint32_t) override {
     std::vector<std::byte> buffer(std::min<size_t>(dst.remaining(), size_t{1} << 20));
     if (buffer.empty()) return size_t{0};
-    const Result<size_t> n = mm_->ForceCopyIn(offset, buffer);
+    const Result<size_t> n = mm().ForceCopyIn(offset, buffer);
     if (!n.ok()) return Errno::kEIO;
     return dst.Write(std::span(buffer).first(*n));
   }
@@ -286,40 +286,11 @@ class MemDescription final : public vfs::FileDescription {
     std::vector<std::byte> buffer(std::min<size_t>(src.remaining(), size_t{1} << 20));
     if (buffer.empty()) return size_t{0};
     buffer.resize(TRY(src.Read(buffer)));
-    const Result<size_t> n = mm_->ForceCopyOut(offset, buffer);
+    const Result<size_t> n = mm().ForceCopyOut(offset, buffer);
     if (!n.ok()) return Errno::kEIO;
     if (end != nullptr) *end = offset + *n;
     return *n;
   }
-  Result<uint64_t> Seek(Caller&, int64_t offset, int whence) override {
-    absl::MutexLock lock(&position_mu_);
-    if (whence != abi::kSeekSet && whence != abi::kSeekCur) return Errno::kEINVAL;
-    const uint64_t base = whence == abi::kSeekCur ? position_.load() : 0;
-    position_.store(base + static_cast<uint64_t>(offset));  // addresses wrap: mem_lseek
-    return position_.load();
-  }
-
- private:
-  const Ref<mm::MemoryManager> mm_;
-};
-
-class MemFile final : public pseudo::PseudoInode {
- public:
-  MemFile(Ref<ProcFilesystem> fs, Ref<kernel::Task> task, uint64_t ino)
-      : PseudoInode(std::move(fs), vfs::FileType::kRegular, 0600, ino), task_(std::move(task)) {}
-  Result<Ref<vfs::FileDescription>> Open(Caller& caller, const vfs::Path& path, uint32_t flags) override {
-    Ref<mm::MemoryManager> mm = TRY(InspectableMm(caller, *task_));
-    return Ref<vfs::FileDescription>(MakeRef<MemDescription>(path, flags, std::move(mm)));
-  }
-
- protected:
-  std::pair<abi::Uid, abi::Gid> Owner() const override {
-    const Ref<const auth::Credentials> creds = task_->GetCreds();
-    return {creds->euid, creds->egid};
-  }
-
- private:
-  const Ref<kernel::Task> task_;
 };
 
 // task/: the process's threads.
@@ -436,7 +407,7 @@ Ref<vfs::Inode> NewProcessDirectory(Ref<ProcFilesystem> fs, Ref<kernel::Task> ta
   directory->Add("cwd", MakeRef<MagicLink>(fs, task, MagicLink::What::kCwd, next()));
   directory->Add("root", MakeRef<MagicLink>(fs, task, MagicLink::What::kRoot, next()));
   directory->Add("exe", MakeRef<MagicLink>(fs, task, MagicLink::What::kExe, next()));
-  directory->Add("mem", MakeRef<MemFile>(fs, task, next()));
+  directory->Add("mem", MakeRef<AddressSpaceFile<MemDescription>>(fs, task, next(), 0600));
   directory->Add("fd", NewFdDirectory(fs, task, false));
   directory->Add("fdinfo", NewFdDirectory(fs, task, true));
   directory->Add("ns", NewNamespaceDirectory(fs, task));

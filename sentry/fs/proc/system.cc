@@ -215,7 +215,7 @@ Text LoadAvg(Caller& caller, kernel::Kernel& kernel, LoadAverage& load) {
   size_t tasks = 0;
   const size_t running = Running(kernel, &tasks);
   abi::Pid last = 0;
-  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) last = std::max(last, SeenPid(caller, group->pid()));
+  for (const Ref<kernel::ThreadGroup>& group : kernel.Groups()) last = std::max(last, kernel::SeenPid(caller, group->pid()));
   Nanos system = 0;
   const Nanos user = BusyTime(kernel, &system);
   const std::array<double, 3> averages = load.At(Uptime(kernel), user + system);

@@ -8,7 +8,7 @@
 
 namespace rampart::fs {
 
-Ref<TimerFd> TimerFd::Create(const Caller& /*caller*/, time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags) {
+Ref<TimerFd> TimerFd::Create(time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags) {
   Ref<vfs::Inode> inode = vfs::NewAnonymousInode(vfs::FileType{0}, 0600, 0, 0);
   return MakeRef<TimerFd>(vfs::NewAnonymousPath(inode, "anon_inode:[timerfd]"), abi::kORdWr | (flags & abi::kONonblock), queue,
                           std::move(clock), clock_id);

@@ -20,7 +20,7 @@ class TimerFd final : public vfs::FileDescription {
   // The clock that it counts by, in ns.
   using Clock = std::function<Nanos()>;
   // `flags`: O_NONBLOCK. `clock_id`: for fdinfo.
-  static Ref<TimerFd> Create(const Caller& caller, time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags);
+  static Ref<TimerFd> Create(time::TimerQueue& queue, Clock clock, int32_t clock_id, uint32_t flags);
 
   // What is left (0: not armed) and how it repeats, in ns.
   struct Setting {
