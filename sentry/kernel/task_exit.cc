@@ -37,6 +37,7 @@ void Task::Exit() {
   DropSemUndo();
   namespaces_->ipc->shm().ThreadGone(tid());
   ReleaseFds();
+  const uint64_t root_device = fs_->root().dentry->inode()->device();
   RefPtr<vfs::FsContext> fs;
   RefPtr<const Namespaces> namespaces;
   {
@@ -54,15 +55,15 @@ void Task::Exit() {
   }();
   if (last_of_init) KillRemaining();
   clock_.Enter(TaskClock::State::kIdle);
-  // The parent may go on while we take a small address space down: nothing of it can be seen any more. The memory of a large one may be wanted by whoever
-  // hears of our end, and the program's file may be written from then on.
+  // The parent may go on while we take a small address space down of which nothing can be seen. The memory of a large one may be wanted by whoever hears of
+  // our end, who may also count who maps a file, unmount it, or write the program's.
   constexpr uint64_t kLarge = uint64_t{16} << 20;
   const RefPtr<mm::MemoryManager> mm = mm_;
   platform::Context* context = context_;
   // Decided here and once: of threads that end together one is the last, and what it does comes before the end of the process is told.
   const bool last_user = mm && std::exchange(mm_users_, nullptr)->Leave();
   const mm::MemoryStats memory = last_user ? mm->stats() : mm::MemoryStats{};
-  const bool first = memory.resident_bytes > kLarge;
+  const bool first = last_user && (memory.resident_bytes > kLarge || mm->SeenFromOutside(root_device));
   if (last_user) {
     absl::MutexLock lock(&group_->signal_mu_);
     group_->dead_usage_.peak_resident_bytes = std::max(group_->dead_usage_.peak_resident_bytes, memory.peak_resident_bytes);

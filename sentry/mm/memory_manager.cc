@@ -5,6 +5,7 @@
 
 #include "sentry/mm/memory_manager_impl.h"
 #include "sentry/mm/safe_copy.h"
+#include "sentry/mm/shared_memory.h"
 
 namespace rampart::mm {
 
@@ -167,6 +168,16 @@ MemoryStats MemoryManager::stats() const {
   }
   for (const auto& [start, pma] : m.pmas) (pma.owned ? s.anon_bytes : s.shared_bytes) += pma.end - start;
   return s;
+}
+
+bool MemoryManager::SeenFromOutside(uint64_t device) const {
+  const Impl& m = *impl_;
+  absl::ReaderMutexLock lock(&m.mu);
+  return std::any_of(m.vmas.begin(), m.vmas.end(), [device](const auto& entry) {
+    const Vma& vma = entry.second;
+    if (!vma.file || !vma.identity) return false;
+    return vma.shared ? dynamic_cast<const SharedMemory*>(vma.file.get()) == nullptr : vma.identity->device() != device;
+  });
 }
 
 void MemoryManager::Invalidate(Mappable& file, FileRange range, bool private_too) {

@@ -189,6 +189,9 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   std::vector<VmaInfo> Vmas() const;
   std::optional<VmaInfo> FindVma(UserAddr address) const;   // the one that contains address
   MemoryStats stats() const;
+  // Whether somebody outside can tell that the space is still there: a file mapped shared (seals, leases, a segment's attachments), or one that is not
+  // on `device` (umount's EBUSY).
+  bool SeenFromOutside(uint64_t device) const;
   ImageLayout layout() const;
   void SetLayout(ImageLayout layout);
   // exec: where the heap begins. Layout randomisation is the loader's.

@@ -1,5 +1,6 @@
 // mount(2), umount2(2), pivot_root(2), chroot(2) and mount namespaces.
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
@@ -128,6 +129,21 @@ TEST_F(Mount, BusyWhileUsed) {
   EXPECT_FAILS(umount("d"), EBUSY);
   ASSERT_WORKS(umount("d/e"));
   EXPECT_WORKS(umount("d"));
+}
+
+// Whoever has waited for a process finds nothing of it in use.
+TEST_F(Mount, NotBusyOnceItsUserHasEnded) {
+  for (int i = 0; i < 30; ++i) {
+    Tmpfs("d");
+    ASSERT_EQ(InChild([] {
+                const int fd = open("d/f", O_CREAT | O_RDWR, 0644);
+                if (ftruncate(fd, 4096) != 0) return 1;
+                return mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED ? 2 : 0;
+              }),
+              0);
+    ASSERT_WORKS(umount("d")) << i;
+    ASSERT_WORKS(rmdir("d"));
+  }
 }
 
 TEST_F(Mount, DetachedLivesWhileUsed) {

@@ -290,6 +290,15 @@ TEST(Shmat, GrowsInPlaceAsOneAndEndsWithTheSegment) {
   EXPECT_EQ(s.attached(), 0u);
 }
 
+// Whoever has waited for a process finds its memory taken down.
+TEST(Shmat, AProcessThatHasEndedIsNotCounted) {
+  const Segment s;
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_EQ(InChild([&] { return s.Attach() == Failed() ? 1 : 0; }), 0);
+    ASSERT_EQ(s.attached(), 0u) << i;
+  }
+}
+
 TEST(Shmat, FutexesWorkAcrossAttachments) {
   const Segment s;
   auto* const a = reinterpret_cast<std::atomic<int>*>(s.Attach());
