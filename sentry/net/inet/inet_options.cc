@@ -48,7 +48,7 @@ constexpr Kept kIpv6[] = {
     {62, 0, INT_MIN, INT_MAX, false},  // IPV6_DONTFRAG
     {66, 0, INT_MIN, INT_MAX, false},  // IPV6_RECVTCLASS
     {67, 0, 0, 255, true},        // IPV6_TCLASS
-    {70, 0, INT_MIN, INT_MAX, false}, {72, 0, INT_MIN, INT_MAX, false}, {78, 0, INT_MIN, INT_MAX, false},  // AUTOFLOWLABEL, ADDR_PREFERENCES, FREEBIND
+    {70, 0, INT_MIN, INT_MAX, false}, {72, 0, INT_MIN, INT_MAX, false}, {74, 0, INT_MIN, INT_MAX, false}, {78, 0, INT_MIN, INT_MAX, false},  // AUTOFLOWLABEL, ADDR_PREFERENCES, RECVORIGDSTADDR, FREEBIND
 };
 const Kept* KeptOf(int level, int name) {
   const auto find = [&](const auto& all) -> const Kept* {

@@ -280,6 +280,7 @@ Result<size_t> TcpSocket::Send(const SendRequest& request) {
 }
 
 Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
+  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;  // there is never anything in it
   View now = Now();
   if (now.phase == Phase::kConnecting) {
     absl::MutexLock lock(&mu_);
@@ -301,7 +302,6 @@ Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
     result.full_length = result.copied;
     return result;
   }
-  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;
   StreamQueue::ReadOptions options;
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.discard = (flags & abi::kMsgTrunc) != 0;

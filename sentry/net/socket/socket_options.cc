@@ -40,6 +40,7 @@ constexpr Idle kIdle[] = {
     {40, 0, true},           // SO_RXQ_OVFL
     {41, 0, true},           // SO_WIFI_STATUS
     {43, 0, true},           // SO_NOFCS
+    {45, 0, true},           // SO_SELECT_ERR_QUEUE
     {46, 0, false},          // SO_BUSY_POLL
 };
 const Idle* IdleOf(int name) {
