@@ -8,6 +8,7 @@
 #include "sentry/ipc/mqueue_fs.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/pidfd.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/rw.h"
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/write_limit.h"
@@ -165,8 +166,7 @@ Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd ou
                        uint32_t flags) {
   if (length == 0) return Word{0};
   if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
-  const Ref<FileDescription> in_file = TRY(task.fds().Get(in_fd)), out_file = TRY(task.fds().Get(out_fd));
-  if (((in_file->flags() | out_file->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<FileDescription> in_file = TRY(OpenedFile(task, in_fd)), out_file = TRY(OpenedFile(task, out_fd));
   End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
   if ((in.pipe != nullptr && in_offset) || (out.pipe != nullptr && out_offset)) return Errno::kESPIPE;
   if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;

@@ -5,6 +5,7 @@
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -651,6 +652,26 @@ TEST_F(FoundKind, LimitsOfFilesThatCannotGrowSo) {
   EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 0, 0), EFBIG);
   ASSERT_WORKS(setrlimit(RLIMIT_FSIZE, &old));
   signal(SIGXFSZ, handler);
+}
+
+TEST_F(FoundKind, PathDescriptorsAreNothingElse) {
+  const Owned path(open("/", O_PATH)), epoll(epoll_create1(0));
+  epoll_event event{};
+  EXPECT_FAILS(epoll_wait(path.get(), &event, 1, 0), EBADF);
+  EXPECT_FAILS(epoll_ctl(path.get(), EPOLL_CTL_ADD, epoll.get(), &event), EBADF);
+  EXPECT_FAILS(epoll_ctl(epoll.get(), EPOLL_CTL_ADD, path.get(), &event), EBADF);
+  EXPECT_FAILS(inotify_add_watch(path.get(), "/", IN_ACCESS), EBADF);
+  EXPECT_FAILS(inotify_rm_watch(path.get(), 1), EBADF);
+  itimerspec setting{};
+  EXPECT_FAILS(timerfd_settime(path.get(), 0, &setting, nullptr), EBADF);
+  EXPECT_FAILS(timerfd_gettime(path.get(), &setting), EBADF);
+  sigset_t set;
+  sigemptyset(&set);
+  EXPECT_FAILS(signalfd(path.get(), &set, 0), EBADF);
+  char byte = 0;
+  EXPECT_FAILS(pread(path.get(), &byte, 1, 0), EBADF);
+  EXPECT_FAILS(preadv(path.get(), nullptr, 0, -5), EINVAL);
+  EXPECT_FAILS(splice(path.get(), nullptr, path.get(), nullptr, 1, 0), EBADF);
 }
 
 }  // namespace
