@@ -356,6 +356,11 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
   const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
   if (!in->seekable() || (!to_pipe && (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
   count = std::min(count, abi::kMaxRwCount);
+  if (const Result<void> takes = CheckSplices(*out); !takes.ok()) {  // noticed when there is something to give it
+    std::byte first[1];
+    mm::BufferDst peek{std::span(first, std::min<size_t>(count, 1))};
+    return TRY(in->PRead(task, peek, from.offset, 0)) == 0 ? Result<Word>(Word{0}) : takes.error();
+  }
   // Both ends go on from where they were at the start, which matters where they are one description.
   CopyEnd to{*out, std::nullopt};
   const bool moves_out = out->inode()->type() == vfs::FileType::kRegular && out->seekable();

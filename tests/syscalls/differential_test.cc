@@ -396,6 +396,17 @@ TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
   EXPECT_EQ(events(), "af mg ");
   EXPECT_EQ(readv(file.get(), nullptr, 0), 0);
   EXPECT_EQ(events(), "af ");
+TEST_F(FoundPipe, SendfileGivesToFilesAndTheirLikeOnly) {
+  const Owned file = File("f", 16), event(eventfd(1, EFD_NONBLOCK));
+  off_t at = 0;
+  EXPECT_FAILS(sendfile(event.get(), file.get(), &at, 8), EINVAL);
+  EXPECT_EQ(at, 0);
+  EXPECT_EQ(sendfile(event.get(), file.get(), &at, 0), 0);
+  at = 16;
+  EXPECT_EQ(sendfile(event.get(), file.get(), &at, 8), 0);  // there is nothing to give
+  uint64_t value = 0;
+  ASSERT_EQ(read(event.get(), &value, sizeof(value)), 8);
+  EXPECT_EQ(value, 1u);
 }
 
 // ---- memory
