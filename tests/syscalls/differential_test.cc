@@ -685,4 +685,23 @@ TEST_F(FoundKind, PathDescriptorsAreNothingElse) {
   EXPECT_FAILS(splice(path.get(), nullptr, path.get(), nullptr, 1, 0), EBADF);
 }
 
+TEST_F(FoundKind, APidfdIsOpenedAnewThroughItsLink) {
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  const Owned fd(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+  const Owned again(open(link.c_str(), O_RDONLY | O_CREAT, 0644));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(fcntl(again.get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_FAILS(open(link.c_str(), O_RDWR | O_TRUNC), EOPNOTSUPP);
+  EXPECT_FAILS(open(link.c_str(), O_RDONLY | O_DIRECTORY), ENOTDIR);
+  EXPECT_WORKS(syscall(SYS_pidfd_send_signal, again.get(), SIGKILL, nullptr, 0));
+  pollfd asked{again.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&asked, 1, 10000), 1);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+}
+
 }  // namespace
