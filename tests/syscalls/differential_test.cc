@@ -704,4 +704,46 @@ TEST_F(FoundKind, APidfdIsOpenedAnewThroughItsLink) {
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
 }
 
+TEST_F(FoundKind, ASignalfdShowsTheSignalsOfWhoAsks) {
+  sigset_t set, old;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &set, &old);
+  const Owned fd(signalfd(-1, &set, SFD_NONBLOCK)), epoll(epoll_create1(0));
+  epoll_event event{EPOLLIN, {}};
+  ASSERT_WORKS(epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event));
+  ASSERT_WORKS(kill(getpid(), SIGUSR1));
+  const pid_t child = fork();  // inherits no pending signals
+  if (child == 0) {
+    int wrong = 0;
+    pollfd asked{fd.get(), POLLIN, 0};
+    if (poll(&asked, 1, 0) != 0) wrong |= 1;
+    kill(getpid(), SIGUSR1);
+    if (poll(&asked, 1, 0) != 1 || asked.revents != POLLIN) wrong |= 2;
+    fd_set in;
+    FD_ZERO(&in);
+    FD_SET(fd.get(), &in);
+    timeval none{0, 0};
+    if (select(fd.get() + 1, &in, nullptr, nullptr, &none) != 1) wrong |= 4;
+    signalfd_siginfo got{};
+    if (read(fd.get(), &got, sizeof(got)) != sizeof(got) || got.ssi_pid != static_cast<unsigned>(getpid())) wrong |= 8;
+    // One that sleeps is woken by its own signals, too.
+    const pid_t waker = fork();
+    if (waker == 0) {
+      usleep(20000);
+      _exit(kill(getppid(), SIGUSR1) == 0 ? 0 : 1);
+    }
+    if (poll(&asked, 1, 10000) != 1) wrong |= 16;
+    waitpid(waker, nullptr, 0);
+    _exit(wrong);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << WEXITSTATUS(status);
+  EXPECT_EQ(epoll_wait(epoll.get(), &event, 1, 0), 1);
+  signalfd_siginfo got{};
+  EXPECT_EQ(read(fd.get(), &got, sizeof(got)), static_cast<ssize_t>(sizeof(got)));
+  sigprocmask(SIG_SETMASK, &old, nullptr);
+}
+
 }  // namespace
