@@ -501,6 +501,22 @@ TEST_F(FoundMemory, SealsOfMemoryFiles) {
   EXPECT_EQ(fcntl(program.get(), F_GET_SEALS), kSealExec | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
   EXPECT_FAILS(fchmod(program.get(), 0644), EPERM);
   EXPECT_WORKS(fchmod(program.get(), 0755 | 022));
+TEST_F(FoundMemory, AMoveThatUnmapsNothingCutsNothing) {
+  auto* const area = static_cast<char*>(mmap(nullptr, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* const to = static_cast<char*>(mmap(nullptr, 4 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  area[2 * 4096] = 'a';
+  area[4 * 4096] = 'b';
+  ASSERT_WORKS(mlock(area, 8 * 4096));
+  void* const moved = mremap(area + 2 * 4096, 4096, 4096, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  ASSERT_NE(moved, MAP_FAILED);
+  EXPECT_WORKS(madvise(area, 4096, MADV_DONTNEED));  // none of it is locked now
+  // From the moved page on over its end, and then shorter: of one area only.
+  ASSERT_EQ(mremap(area + 2 * 4096, 4 * 4096, 3 * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+  EXPECT_EQ(to[0], 0);
+  EXPECT_EQ(to[2 * 4096], 'b');
+  munmap(moved, 4096);
+  munmap(area, 8 * 4096);
+  munmap(to, 4 * 4096);
 }
 
 // ---- kinds of descriptors
