@@ -306,6 +306,26 @@ TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
   EXPECT_EQ(who.pid, getpid());
 }
 
+TEST_F(FoundSocket, HowMuchADatagramHoldsIsKnownByWhereItGoes) {
+  static const std::string bytes(70000, 'x');
+  for (const int family : {AF_INET, AF_INET6}) {
+    const Owned to(socket(family, SOCK_DGRAM, 0)), from(socket(family, SOCK_DGRAM, 0));
+    sockaddr_storage at{};
+    at.ss_family = static_cast<sa_family_t>(family);
+    socklen_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    if (family == AF_INET) reinterpret_cast<sockaddr_in&>(at).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else reinterpret_cast<sockaddr_in6&>(at).sin6_addr = in6addr_loopback;
+    ASSERT_WORKS(bind(to.get(), reinterpret_cast<sockaddr*>(&at), length));
+    ASSERT_WORKS(getsockname(to.get(), reinterpret_cast<sockaddr*>(&at), &length));
+    EXPECT_FAILS(send(from.get(), bytes.data(), 65535, 0), EDESTADDRREQ);
+    EXPECT_FAILS(send(from.get(), bytes.data(), 65536, 0), family == AF_INET ? EMSGSIZE : EDESTADDRREQ);
+    ASSERT_WORKS(connect(from.get(), reinterpret_cast<sockaddr*>(&at), length));
+    const size_t most = family == AF_INET ? 65507 : 65527;
+    EXPECT_FAILS(send(from.get(), bytes.data(), most + 1, 0), EMSGSIZE);
+    EXPECT_EQ(send(from.get(), bytes.data(), most, 0), static_cast<ssize_t>(most));
+  }
+}
+
 // ---- pipes, and what moves bytes
 
 TEST_F(FoundPipe, AFilesPagesTakeABufferEach) {
