@@ -306,6 +306,47 @@ TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
   EXPECT_EQ(who.pid, getpid());
 }
 
+TEST_F(FoundSocket, DescriptorsComeBeforeTheirBytes) {
+  Ends ends = Pair(SOCK_STREAM);
+  iovec piece{const_cast<char*>("x"), 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int passed = 0;
+  memcpy(CMSG_DATA(header), &passed, sizeof(passed));
+  ASSERT_EQ(sendmsg(ends.a.get(), &message, 0), 1);
+  const auto receive = [&](size_t length, int flags) {
+    char byte = 0;
+    piece = {&byte, length};
+    message.msg_controllen = sizeof(control);
+    EXPECT_EQ(recvmsg(ends.b.get(), &message, flags), static_cast<ssize_t>(length));
+    if (message.msg_controllen == 0) return false;
+    int got = -1;
+    memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(got));
+    return Owned(got).ok();
+  };
+  EXPECT_TRUE(receive(0, MSG_PEEK));
+  EXPECT_TRUE(receive(0, 0));
+  EXPECT_FALSE(receive(0, 0));
+  EXPECT_FALSE(receive(1, 0));
+  ASSERT_EQ(send(ends.a.get(), "abc", 3, 0), 3);
+  message.msg_controllen = sizeof(control);
+  memcpy(CMSG_DATA(header), &passed, sizeof(passed));
+  piece = {const_cast<char*>("x"), 1};
+  ASSERT_EQ(sendmsg(ends.a.get(), &message, 0), 1);
+  EXPECT_TRUE(receive(0, MSG_PEEK));  // looks beyond
+  EXPECT_TRUE(receive(1, MSG_PEEK));
+  EXPECT_FALSE(receive(0, 0));
+  EXPECT_FALSE(receive(1, 0));
+}
+
 TEST_F(FoundSocket, HowMuchADatagramHoldsIsKnownByWhereItGoes) {
   static const std::string bytes(70000, 'x');
   for (const int family : {AF_INET, AF_INET6}) {
