@@ -274,6 +274,85 @@ TEST_F(FoundSocket, DescriptorsComeBeforeTheirBytes) {
   EXPECT_FALSE(receive(1, 0));
 }
 
+struct Connection {
+  Owned client, accepted;
+};
+// `port`: of the client, 0 for none in particular.
+Connection Connected(in_port_t port = 0) {
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  sockaddr_in own = at;
+  own.sin_port = port;
+  socklen_t length = sizeof(at);
+  const Owned listener(socket(AF_INET, SOCK_STREAM, 0));
+  Owned client(socket(AF_INET, SOCK_STREAM, 0));
+  EXPECT_WORKS(bind(listener.get(), reinterpret_cast<sockaddr*>(&at), length));
+  EXPECT_WORKS(listen(listener.get(), 1));
+  EXPECT_WORKS(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&at), &length));
+  if (port != 0) EXPECT_WORKS(bind(client.get(), reinterpret_cast<sockaddr*>(&own), length));
+  EXPECT_WORKS(connect(client.get(), reinterpret_cast<sockaddr*>(&at), length));
+  Owned accepted(accept(listener.get(), nullptr, nullptr));
+  return {std::move(client), std::move(accepted)};
+}
+
+TEST_F(FoundSocket, APortThatNobodyAskedForIsGivenBack) {
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const auto port_of = [](const Owned& fd) {
+    sockaddr_in own{};
+    socklen_t length = sizeof(own);
+    EXPECT_WORKS(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own), &length));
+    return own.sin_port;
+  };
+  const auto bind_again = [&](const Owned& fd) { return bind(fd.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)); };
+  Connection ended = Connected();
+  ASSERT_WORKS(shutdown(ended.client.get(), SHUT_WR));
+  EXPECT_FAILS(bind_again(ended.client), EINVAL);  // one direction is open
+  ASSERT_WORKS(shutdown(ended.accepted.get(), SHUT_WR));
+  usleep(10000);
+  for (const Owned* one : {&ended.client, &ended.accepted}) {
+    const in_port_t old = port_of(*one);
+    EXPECT_NE(old, 0);
+    EXPECT_WORKS(bind_again(*one));
+    EXPECT_NE(port_of(*one), old);
+    EXPECT_FAILS(bind_again(*one), EINVAL);
+    EXPECT_FAILS(connect(one->get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), EISCONN);
+  }
+  const Owned shut(socket(AF_INET, SOCK_STREAM, 0)), refused(socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_WORKS(listen(shut.get(), 1));
+  ASSERT_WORKS(shutdown(shut.get(), SHUT_RD));
+  EXPECT_WORKS(bind_again(shut));
+  EXPECT_WORKS(listen(shut.get(), 1));
+  sockaddr_in nobody = any;
+  nobody.sin_port = htons(9);
+  EXPECT_FAILS(connect(refused.get(), reinterpret_cast<sockaddr*>(&nobody), sizeof(nobody)), ECONNREFUSED);
+  EXPECT_NE(port_of(refused), 0);
+  EXPECT_WORKS(bind_again(refused));
+}
+
+TEST_F(FoundSocket, APortThatWasAskedForIsKept) {
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  sockaddr_in free = any;
+  socklen_t length = sizeof(free);
+  {
+    const Owned probe(socket(AF_INET, SOCK_STREAM, 0));
+    ASSERT_WORKS(bind(probe.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)));
+    ASSERT_WORKS(getsockname(probe.get(), reinterpret_cast<sockaddr*>(&free), &length));
+  }
+  Connection ended = Connected(free.sin_port);
+  ended.accepted.Close();
+  ASSERT_WORKS(shutdown(ended.client.get(), SHUT_WR));
+  usleep(10000);
+  EXPECT_FAILS(bind(ended.client.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), EINVAL);
+  free = any;
+  ASSERT_WORKS(getsockname(ended.client.get(), reinterpret_cast<sockaddr*>(&free), &length));
+  EXPECT_EQ(free.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+}
+
 TEST_F(FoundSocket, HowMuchADatagramHoldsIsKnownByWhereItGoes) {
   static const std::string bytes(70000, 'x');
   for (const int family : {AF_INET, AF_INET6}) {
