@@ -5,6 +5,7 @@
 #include "base/heap_meter.h"
 #include "base/log.h"
 #include "sentry/ipc/object.h"
+#include "sentry/kernel/current_task.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
@@ -27,6 +28,8 @@ constexpr uint64_t kPatience = uint64_t{8} << 20;
 // What the host spends on a thread of ours and one of the application's (stacks, task structures): measured.
 constexpr int64_t kHostThreads = int64_t{48} << 10;
 
+constinit thread_local Task* t_current = nullptr;
+
 bool IsRestart(Errno e) { return static_cast<int>(e) >= static_cast<int>(Errno::kERESTARTSYS); }
 uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int64_t>(e)); }
 bool MeansRestart(const abi::UserRegs& regs) {
@@ -36,7 +39,10 @@ bool MeansRestart(const abi::UserRegs& regs) {
 
 }  // namespace
 
+Task* CurrentTask() { return t_current; }
+
 void Task::Run(platform::Context& context) {
+  t_current = this;
   context_ = &context;
   clock_.Enter(TaskClock::State::kSentry);
   StartThreadHeap();
@@ -52,6 +58,7 @@ void Task::Run(platform::Context& context) {
   CountBeside(-kHostThreads);
   clock_.Enter(TaskClock::State::kIdle);
   context_ = nullptr;
+  t_current = nullptr;
 }
 
 void Task::RunWithoutContext() {

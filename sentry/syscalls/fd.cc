@@ -220,6 +220,12 @@ Result<Word> SysCloseRange(Task& task, uint32_t first, uint32_t last, uint32_t f
   return Word{0};
 }
 
+Result<Ref<vfs::FileDescription>> OpenedFile(Task& task, Fd fd) {
+  Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  return file;
+}
+
 Result<Word> SysDup(Task& task, Fd fd) {
   Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
   return static_cast<Word>(TRY(task.fds().Install(std::move(file), false, FdLimit(task))));
@@ -291,8 +297,7 @@ Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
   constexpr uint32_t kShared = 1, kExclusive = 2, kNonblock = 4, kUnlock = 8;
   const uint32_t kind = operation & ~kNonblock;
   if (kind != kShared && kind != kExclusive && kind != kUnlock) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   vfs::FileLocks& locks = file->path().dentry->inode()->extras().locks;
   if (kind == kUnlock) {
     locks.Unflock(file.get());
@@ -309,8 +314,7 @@ Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
 
 Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
   constexpr uint32_t kFionread = 0x541B, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   const auto set_flag = [&](uint32_t flag) -> Result<Word> {
     const int32_t on = TRY(task.CopyIn(UserIn<int32_t>(argument)));
     return ChangeFlags(task, fd, *file, on != 0 ? file->flags() | flag : file->flags() & ~flag);

@@ -35,6 +35,8 @@ class InetSocket : public Socket {
   PortHolder port_;  // guarded by the table's lock
   // The local address once a connection has fixed it (getsockname); guarded by the table's lock.
   std::optional<InetAddress> fixed_local_;
+  // Which getsockname shows when the socket has given its port back; guarded by the table's lock.
+  std::optional<InetAddress> given_back_;
 
  private:
   Result<void> SetIpOption(const Caller& caller, int level, int name, std::string_view value);

@@ -23,6 +23,7 @@ class TcpSocket final : public InetSocket {
     receive_buffer.store(kInitialReceiveBuffer);
   }
 
+  Result<void> Bind(const vfs::Walk& walk, std::string_view address) override;
   Result<void> Listen(Caller& caller, int backlog) override;
   Result<void> Connect(const vfs::Walk& walk, std::string_view address) override;
   Result<void> FinishConnect() override;
@@ -75,6 +76,8 @@ class TcpSocket final : public InetSocket {
   void AdoptEnd(TcpEnd end, bool reuse);
   void CloseLink(const View& view, bool reset);
   Result<void> Disconnect();
+  // The port that was not asked for by number, when the connection has ended or failed (Linux: tcp_set_state to TCP_CLOSE): bind(2) may name another.
+  void GiveBackPort(bool keeps_address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   TcpInfo Info() const;
 
   mutable absl::Mutex mu_;
@@ -85,6 +88,32 @@ size_t TcpSocket::CapacityFor(bool sending) const {
   const bool set = sending ? send_buffer_set.load() : receive_buffer_set.load();
   if (!set) return kDefaultCapacity / 2;
   return static_cast<size_t>(sending ? send_buffer.load() : receive_buffer.load()) / 2;
+}
+
+void TcpSocket::GiveBackPort(bool keeps_address) {
+  PortTable& table = PortTable::Get();
+  absl::MutexLock ports(&table.mu());
+  const bool asked = port_.bound && port_.asked;
+  if (keeps_address && (asked || !fixed_local_)) return;
+  const std::optional<InetAddress> local = std::exchange(fixed_local_, std::nullopt);
+  if (asked) return;
+  if (port_.bound) {
+    given_back_ = keeps_address && local ? *local : port_.address;
+    table.Unbind(port_);
+  } else if (local) {
+    given_back_ = *local;
+    if (!keeps_address) given_back_->ip = AnyAddress(family()).ip;
+  }
+  if (view_.accepted_port != 0) table.RemoveConnection(static_cast<uint16_t>(view_.accepted_port), view_.accepted_reuse);
+  view_.accepted_port = 0;
+}
+
+Result<void> TcpSocket::Bind(const vfs::Walk& walk, std::string_view address) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (view_.phase == Phase::kConnected && Ended(view_.rx->state(), view_.tx->state())) GiveBackPort(true);
+  }
+  return InetSocket::Bind(walk, address);
 }
 
 Result<void> TcpSocket::Listen(Caller&, int backlog) {
@@ -146,8 +175,7 @@ Result<void> TcpSocket::ResolveHandshake() {
   }
   view_ = View{};
   view_.was_refused = true;
-  absl::MutexLock ports(&PortTable::Get().mu());
-  fixed_local_.reset();
+  GiveBackPort(false);
   const Errno error = side().TakeError();
   return error != Errno{} ? error : Errno::kECONNABORTED;
 }
@@ -157,9 +185,11 @@ Result<void> TcpSocket::Disconnect() {
   {
     absl::MutexLock lock(&mu_);
     std::swap(old, view_);
-    absl::MutexLock ports(&PortTable::Get().mu());
-    fixed_local_.reset();
-    port_.listener = nullptr;
+    {
+      absl::MutexLock ports(&PortTable::Get().mu());
+      port_.listener = nullptr;
+    }
+    GiveBackPort(false);
   }
   CloseLink(old, true);
   return Ok();

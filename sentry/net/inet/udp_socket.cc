@@ -12,13 +12,16 @@
 namespace rampart::net {
 namespace {
 
-constexpr size_t kMaxDatagram = 65507;
+constexpr size_t kMaxLength = 65535;  // of IP's field
 constexpr int kUdpCork = 1;
 constexpr uint32_t kMsgMore = 0x8000;
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 constexpr int32_t kInternetControl = 0xc0;  // the precedence that ICMP's messages have
 constexpr int kIpRecverr = 11, kIpv6Recverr = 25, kSoSelectErrQueue = 45, kIpOrigdstaddr = 20, kIpv6Origdstaddr = 74;
 constexpr int kIpMulticastIf = 32, kIpMulticastLoop = 34, kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19;
+
+// What a datagram holds: its own header counts, and IPv4's, which IPv6's does not.
+size_t MaximumTo(const InetAddress& to) { return to.IsV4() ? kMaxLength - 28 : kMaxLength - 8; }
 
 class UdpSocket final : public InetSocket {
  public:
@@ -208,7 +211,7 @@ Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
 Result<size_t> UdpSocket::Send(const SendRequest& request) {
   TRY(EnsureBound());  // before anything can be wrong with the message
   const size_t size = request.src.remaining();
-  if (size > kMaxDatagram) return Errno::kEMSGSIZE;
+  if (size > kMaxLength && family() == abi::kAfInet) return Errno::kEMSGSIZE;  // the rest is known by the address
   if ((request.flags & abi::kMsgOob) != 0 && family() == abi::kAfInet) return Errno::kEOPNOTSUPP;
   const bool hold = cork_.load() || (request.flags & kMsgMore) != 0;
   bool adds = false;
@@ -218,11 +221,12 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
   }
   std::optional<Outgoing> out;
   if (!adds) out = TRY(Address(request));
+  if (out && size > MaximumTo(out->to)) return Errno::kEMSGSIZE;
   std::string bytes = TRY(GatherPacket(request.src));
   {
     absl::MutexLock lock(&cork_mu_);
     if (held_) {
-      if (held_->packet.bytes.size() + bytes.size() > kMaxDatagram) {
+      if (held_->packet.bytes.size() + bytes.size() > MaximumTo(held_->to)) {
         held_.reset();
         return Errno::kEMSGSIZE;
       }

@@ -264,6 +264,28 @@ Result<size_t> StreamQueue::Take(std::span<const iovec> segments, size_t room, T
   }
 }
 
+// After the last byte that is wanted, which may be none. A read of none is told that nothing is there too, and takes the descriptions that the next
+// byte came with; a peek goes on to the next descriptions, however far away they are (Linux: unix_stream_read_generic).
+Result<void> StreamQueue::TakeBeyond(Taking& taking) {
+  bool with_lock = marks_count_.load(std::memory_order_acquire) != 0;
+  while (true) {
+    const MaybeInFlightLock in_flight(with_lock);
+    absl::MutexLock lock(&mu_);
+    if (head_ == tail_) return NothingThere();
+    const uint64_t at = head_ + taking.peeked;
+    if (style_ != Style::kUnix || at >= tail_) return Ok();
+    taking.has_in_flight_lock = with_lock;
+    taking.again_with_lock = false;
+    (void)LimitByMarks(at, taking.options.peek ? static_cast<size_t>(tail_ - at) : 1, taking);
+    if (!taking.again_with_lock) {
+      if (taking.peeked == 0 && !runs_.empty()) taking.result.ancillary.credentials = runs_.front().credentials;
+      taking.result.is_message = true;
+      return Ok();
+    }
+    with_lock = true;
+  }
+}
+
 Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& result) {
   Taking taking{options, result};
   Result<void> outcome = Ok();
@@ -271,8 +293,7 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
     const bool wants_none = dst.remaining() == 0;
     const Result<size_t> n = wants_none ? Result<size_t>(size_t{0}) : Take({}, dst.remaining(), taking);
     if (wants_none) {
-      absl::MutexLock lock(&mu_);
-      if (head_ == tail_) outcome = NothingThere();
+      outcome = TakeBeyond(taking);
     } else if (n.ok()) {
       dst.Skip(*n);
       result.full_length += *n;
@@ -288,8 +309,9 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
       return n;
     });
     if (!moved.ok()) outcome = moved.error();
-    // That nothing is there comes before what is wrong with the buffer, and is told to those who want no bytes too.
-    if (wants_none || (!moved.ok() && moved.error() == Errno::kEFAULT)) {
+    if (wants_none || (moved.ok() && options.peek && taking.peeked > 0 && !taking.stop)) outcome = TakeBeyond(taking);
+    // That nothing is there comes before what is wrong with the buffer.
+    if (!moved.ok() && moved.error() == Errno::kEFAULT) {
       absl::MutexLock lock(&mu_);
       if (head_ == tail_) outcome = NothingThere();
     }

@@ -98,6 +98,7 @@ class StreamQueue final : public RefCounted {
   void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<size_t> Take(std::span<const iovec> segments, size_t room, Taking& taking);
   Result<size_t> TakeLocked(std::span<const iovec> segments, size_t room, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<void> TakeBeyond(Taking& taking);
   size_t LimitByMarks(uint64_t at, size_t n, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> NothingThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Advance(uint64_t to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -109,7 +109,7 @@ Result<RecvResult> UnixSocket::Receive(mm::IoDst& dst, uint32_t flags) {
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.split_writers = pass_credentials.load();
   TRY(own.stream_rx->Read(dst, options, result));
-  if (result.full_length > 0) result.from = own.PeerName();
+  if (result.full_length > 0 || result.is_message) result.from = own.PeerName();
   return result;
 }
 
