@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kMaxDatagram = 65507;
 constexpr int kUdpCork = 1;
-constexpr uint32_t kMsgMore = 0x8000;
+
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 constexpr int kIpMulticastIf = 32, kIpMulticastLoop = 34, kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19;
 
