@@ -1,7 +1,9 @@
-// What TCP holds back: TCP_CORK, MSG_MORE.
+// What TCP holds back (TCP_CORK, MSG_MORE), and what it tells at once (SIGURG).
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -125,6 +127,70 @@ TEST_P(TcpHold, UrgentDataPushes) {
   ASSERT_EQ(send(p.client.get(), "U", 1, MSG_OOB), 1);
   EXPECT_EQ(PollOne(p.server.get(), POLLPRI, 1000), POLLPRI);
   EXPECT_EQ(ReadSome(p.server.get()), "ab");
+}
+
+volatile sig_atomic_t g_urgent = 0;
+void CountUrgent(int) { g_urgent = g_urgent + 1; }
+
+class Urgent : public testing::Test {
+ protected:
+  Urgent() {
+    g_urgent = 0;
+    old_ = signal(SIGURG, CountUrgent);
+  }
+  ~Urgent() override { signal(SIGURG, old_); }
+  static int Counted(int wanted) {
+    for (int i = 0; i < 200 && g_urgent < wanted; ++i) SleepMs(5);
+    return g_urgent;
+  }
+  sighandler_t old_;
+};
+
+TEST_F(Urgent, IsSignalledToTheOwner) {
+  const TcpPair p = Connected(AF_INET);
+  ASSERT_EQ(send(p.client.get(), "1", 1, MSG_OOB), 1);
+  SleepMs(20);
+  EXPECT_EQ(g_urgent, 0);  // it has none yet
+  ASSERT_EQ(fcntl(p.server.get(), F_SETOWN, getpid()), 0);
+  ASSERT_EQ(send(p.client.get(), "2", 1, MSG_OOB), 1);
+  EXPECT_EQ(Counted(1), 1);
+  ASSERT_EQ(send(p.client.get(), "3", 1, 0), 1);
+  SleepMs(20);
+  EXPECT_EQ(g_urgent, 1);  // of urgent data only
+  ASSERT_EQ(fcntl(p.server.get(), F_SETOWN, 0), 0);
+  ASSERT_EQ(send(p.client.get(), "4", 1, MSG_OOB), 1);
+  SleepMs(20);
+  EXPECT_EQ(g_urgent, 1);
+}
+
+TEST_F(Urgent, TheSignalOfInputIsAnother) {
+  const TcpPair p = Connected(AF_INET);
+  ASSERT_EQ(fcntl(p.server.get(), F_SETOWN, getpid()), 0);
+  ASSERT_EQ(fcntl(p.server.get(), F_SETSIG, SIGUSR1), 0);  // without O_ASYNC it is not sent
+  ASSERT_EQ(send(p.client.get(), "1", 1, MSG_OOB), 1);
+  EXPECT_EQ(Counted(1), 1);
+}
+
+TEST_F(Urgent, TheOwnerIsNamedByIoctlToo) {
+  const TcpPair p = Connected(AF_INET);
+  int pid = getpid(), told = -1;
+  ASSERT_EQ(ioctl(p.server.get(), FIOSETOWN, &pid), 0);
+  ASSERT_EQ(ioctl(p.server.get(), FIOGETOWN, &told), 0);
+  EXPECT_EQ(told, pid);
+  EXPECT_EQ(fcntl(p.server.get(), F_GETOWN), pid);
+  ASSERT_EQ(send(p.client.get(), "1", 1, MSG_OOB), 1);
+  EXPECT_EQ(Counted(1), 1);
+  pid = -getpgrp();
+  ASSERT_EQ(ioctl(p.server.get(), SIOCSPGRP, &pid), 0);
+  ASSERT_EQ(ioctl(p.server.get(), SIOCGPGRP, &told), 0);
+  EXPECT_EQ(told, pid);
+  pid = 0x7ffffffe;
+  EXPECT_FAILS(ioctl(p.server.get(), FIOSETOWN, &pid), ESRCH);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_FAILS(ioctl(ends[0], FIOGETOWN, &told), ENOTTY);  // sockets only
+  close(ends[0]);
+  close(ends[1]);
 }
 
 }  // namespace
