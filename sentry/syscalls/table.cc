@@ -297,7 +297,7 @@ constexpr SyscallTable kAmd64({
     Partial<SysSchedRrGetInterval>(Sysno::sched_rr_get_interval, "A constant."),
     Partial<SysSchedSetaffinity>(Sysno::sched_setaffinity, "Remembered, inherited and reported; tasks run on all processors of the sandbox."),
     Full<SysSchedGetaffinity>(Sysno::sched_getaffinity),
-    Partial<SysSchedSetattr>(Sysno::sched_setattr, "Remembered and reported; the host does not hear of it. Real-time and deadline policies are EPERM or EINVAL."),
+    Partial<SysSchedSetattr>(Sysno::sched_setattr, "Remembered and reported; the host does not hear of it. Real-time and deadline policies are EPERM."),
     Full<SysSchedGetattr>(Sysno::sched_getattr),
     Partial<SysIoprioSet>(Sysno::ioprio_set, "Remembered and reported; the host does not hear of it."),
     Full<SysIoprioGet>(Sysno::ioprio_get),
