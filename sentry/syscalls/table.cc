@@ -409,7 +409,7 @@ constexpr SyscallTable kAmd64({
     Stub<Errno::kEPERM>(Sysno::ioperm, "The machine is the host's."),
     Stub<Errno::kEPERM>(Sysno::swapon, "The machine is the host's."),
     Stub<Errno::kEPERM>(Sysno::swapoff, "The machine is the host's."),
-    Stub<Errno::kEPERM>(Sysno::reboot, "The machine is the host's."),
+    Partial<SysReboot>(Sysno::reboot, "Of a PID namespace made inside; otherwise EPERM: the machine is the host's."),
     Stub<Errno::kEPERM>(Sysno::kexec_load, "The machine is the host's."),
     Stub<Errno::kEPERM>(Sysno::kexec_file_load, "The machine is the host's."),
     Stub<Errno::kEPERM>(Sysno::init_module, "The machine is the host's."),
