@@ -1,6 +1,7 @@
 #include "sentry/syscalls/fd.h"
 
 #include "absl/algorithm/container.h"
+#include "abi/ioctl.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
@@ -143,6 +144,7 @@ Result<Word> SetOwner(Task& task, vfs::FileDescription& file, int32_t id) {
   owner.type = id == 0 ? Owner::kNone : id < 0 ? Owner::kGroup : Owner::kProcess;
   owner.pid = TRY(OwnerNumber(task, id < 0 ? -id : id));
   file.set_async_owner(owner);
+  FollowOwner(task, file);
   return Word{0};
 }
 
@@ -169,6 +171,7 @@ Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t comm
       owner.type = user.pid == 0 ? Owner::kNone : user.type == 0 ? Owner::kThread : user.type == 1 ? Owner::kProcess : Owner::kGroup;
       owner.pid = TRY(OwnerNumber(task, user.pid));
       file.set_async_owner(owner);
+      FollowOwner(task, file);
       return Word{0};
     }
     default: {
@@ -337,6 +340,17 @@ Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
         return Word{0};
       }
       break;
+    case abi::kFioSetown:
+    case abi::kSiocSpgrp:
+      if (file->inode()->type() != vfs::FileType::kSocket) break;
+      return SetOwner(task, *file, TRY(task.CopyIn(UserIn<int32_t>(argument))));
+    case abi::kFioGetown:
+    case abi::kSiocGpgrp: {
+      if (file->inode()->type() != vfs::FileType::kSocket) break;
+      const Word owner = TRY(OwnerCommands(task, *file, abi::kFGetOwn, 0));
+      TRY(task.CopyOut(UserOut<int32_t>(argument), static_cast<int32_t>(owner)));
+      return Word{0};
+    }
     default:
       break;
   }

@@ -1,10 +1,13 @@
 // UDP over loopback, and what the one interface tells of itself: netlink, SIOCGIF….
 #include <ifaddrs.h>
 #include <linux/errqueue.h>
+#include <linux/ethtool.h>
 #include <linux/in6.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/ioctl.h>
 
 #include <array>
@@ -481,6 +484,51 @@ TEST(Interface, IoctlsTellOfLo) {
   ASSERT_EQ(ioctl(s.get(), SIOCGIFCONF, &conf), 0);
   ASSERT_GE(conf.ifc_len, static_cast<int>(sizeof(ifreq)));
   EXPECT_STREQ(all[0].ifr_name, "lo");
+}
+
+TEST(Interface, AddressesAreToldByInternetSocketsOnly) {
+  ifreq r{};
+  memcpy(r.ifr_name, "lo", 3);
+  for (const int family : {AF_UNIX, AF_INET6}) {
+    const Owned s(socket(family, SOCK_STREAM, 0));
+    EXPECT_EQ(ioctl(s.get(), SIOCGIFFLAGS, &r), 0);
+    for (const unsigned long command : {SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR}) EXPECT_FAILS(ioctl(s.get(), command, &r), ENOTTY);
+  }
+  const Owned s(socket(AF_INET, SOCK_STREAM, 0));
+  for (const unsigned long command : {SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR}) EXPECT_EQ(ioctl(s.get(), command, &r), 0);
+  // No hardware there, and no neighbours.
+  for (const unsigned long command : {SIOCGMIIPHY, SIOCGMIIREG}) EXPECT_FAILS(ioctl(s.get(), command, &r), EOPNOTSUPP);
+  arpreq neighbour{};
+  EXPECT_FAILS(ioctl(s.get(), SIOCGARP, &neighbour), EPFNOSUPPORT);
+  neighbour.arp_pa.sa_family = AF_INET;
+  reinterpret_cast<sockaddr_in*>(&neighbour.arp_pa)->sin_addr.s_addr = htonl(0x7f000005);
+  memcpy(neighbour.arp_dev, "lo", 3);
+  EXPECT_FAILS(ioctl(s.get(), SIOCGARP, &neighbour), ENXIO);
+}
+
+TEST(Interface, EthtoolKnowsThatTheLinkIsThere) {
+  const Owned s(socket(AF_INET, SOCK_DGRAM, 0));
+  ifreq r{};
+  memcpy(r.ifr_name, "lo", 3);
+  const auto ask = [&](uint32_t command) {
+    ethtool_value value{command, 77};
+    r.ifr_data = reinterpret_cast<char*>(&value);
+    return ioctl(s.get(), SIOCETHTOOL, &r) == 0 ? static_cast<int>(value.data) : -errno;
+  };
+  EXPECT_EQ(ask(ETHTOOL_GLINK), 1);
+  for (const uint32_t feature : {ETHTOOL_GRXCSUM, ETHTOOL_GTXCSUM, ETHTOOL_GSG, ETHTOOL_GTSO, ETHTOOL_GGSO, ETHTOOL_GGRO}) EXPECT_EQ(ask(feature), 1) << feature;
+  EXPECT_EQ(ask(ETHTOOL_GFLAGS), 0);
+  EXPECT_EQ(ask(ETHTOOL_GMSGLVL), -EOPNOTSUPP);
+  EXPECT_EQ(ask(ETHTOOL_GWOL), -EOPNOTSUPP);
+  EXPECT_EQ(ask(0x7777), -EOPNOTSUPP);
+  ethtool_ts_info stamps{};
+  stamps.cmd = ETHTOOL_GET_TS_INFO;
+  r.ifr_data = reinterpret_cast<char*>(&stamps);
+  ASSERT_EQ(ioctl(s.get(), SIOCETHTOOL, &r), 0);
+  EXPECT_EQ(stamps.so_timestamping & 0x18u, 0x18u);  // by software: received, and told
+  EXPECT_EQ(stamps.phc_index, -1);
+  r.ifr_data = nullptr;
+  EXPECT_FAILS(ioctl(s.get(), SIOCETHTOOL, &r), EFAULT);
 }
 
 TEST(Interface, NamesAndAddresses) {

@@ -7,6 +7,8 @@
 
 namespace rampart::net {
 
+inline constexpr uint32_t kMsgMore = 0x8000;  // MSG_MORE
+
 class InetSocket : public Socket {
  public:
   InetSocket(const Caller& caller, int family, int type, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side);

@@ -10,7 +10,7 @@ namespace {
 constexpr TcpOption kOptions[] = {
     {abi::kTcpNodelay, 0, INT_MIN, INT_MAX, true},
     {kTcpMaxseg, 536, 88, 32767, false},
-    {3, 0, INT_MIN, INT_MAX, true},    // TCP_CORK
+    {kTcpCork, 0, INT_MIN, INT_MAX, true},
     {4, 7200, 1, 32767, false},        // TCP_KEEPIDLE
     {5, 75, 1, 32767, false},          // TCP_KEEPINTVL
     {6, 9, 1, 127, false},             // TCP_KEEPCNT

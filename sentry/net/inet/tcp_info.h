@@ -33,7 +33,7 @@ struct TcpOption {
   static const TcpOption* Find(int name);
 };
 
-inline constexpr int kTcpMaxseg = 2, kTcpInfo = 11, kTcpCongestion = 13;
+inline constexpr int kTcpMaxseg = 2, kTcpCork = 3, kTcpInfo = 11, kTcpCongestion = 13;
 inline constexpr char kCongestion[16] = "cubic";
 // ENOENT: another algorithm.
 Result<void> CheckCongestion(std::string_view name);

@@ -80,6 +80,7 @@ class TcpSocket final : public InetSocket {
   void GiveBackPort(bool keeps_address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   TcpInfo Info() const;
 
+  std::atomic<bool> corked_{false};
   mutable absl::Mutex mu_;
   View view_ ABSL_GUARDED_BY(mu_);
 };
@@ -255,6 +256,7 @@ Result<Ref<Socket>> TcpSocket::Accept(const Caller& caller, uint32_t flags) {
   accepted->reuse_port.store(reuse_port.load());
   accepted->urgent_inline.store(urgent_inline.load());
   accepted->linger.store(linger.load());
+  accepted->corked_.store(corked_.load());
   for (const auto& [level, name] : {std::pair{abi::kIpprotoTcp, abi::kTcpNodelay}, std::pair{abi::kSolSocket, abi::kSoKeepalive}}) {
     accepted->Remember(level, name, Remembered(level, name, 0));
   }
@@ -306,7 +308,8 @@ Result<size_t> TcpSocket::Send(const SendRequest& request) {
   if (now.phase != Phase::kConnected) return Errno::kEPIPE;
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
   const bool urgent = (request.flags & abi::kMsgOob) != 0;
-  return now.tx->Write(request.src, request.ancillary, urgent, request.file_limit);
+  const bool hold = !urgent && (corked_.load() || (request.flags & kMsgMore) != 0);
+  return now.tx->Write(request.src, request.ancillary, {.urgent = urgent, .hold = hold, .file_limit = request.file_limit});
 }
 
 Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
@@ -383,7 +386,9 @@ Result<size_t> TcpSocket::Readable() const {
 
 size_t TcpSocket::Unsent() const {
   const View now = Now();
-  return now.tx ? now.tx->state().bytes : 0;
+  if (!now.tx) return 0;
+  const StreamQueue::State tx = now.tx->state();
+  return tx.bytes + tx.held;
 }
 
 Result<bool> TcpSocket::AtMark() const {
@@ -448,10 +453,10 @@ TcpInfo TcpSocket::Info() const {
   } else {
     info.state = rx.writer_done ? TcpInfo::kCloseWait : TcpInfo::kEstablished;
   }
-  info.bytes_acked = tx.written + 1;
-  info.bytes_sent = tx.written;
-  info.bytes_received = rx.written;
-  info.notsent_bytes = 0;
+  info.bytes_acked = tx.written - tx.held + 1;
+  info.bytes_sent = tx.written - tx.held;
+  info.bytes_received = rx.written - rx.held;
+  info.notsent_bytes = static_cast<uint32_t>(tx.held);
   return info;
 }
 
@@ -470,7 +475,7 @@ void TcpSocket::Report(SocketReport& report) const {
     // What the peer has room for it has got, as far as Linux can tell.
     constexpr uint64_t kWindow = kDefaultCapacity / 2;
     report.receive_queue = std::min<uint64_t>(rx.bytes, kWindow);
-    report.send_queue = tx.bytes > kWindow ? tx.bytes - kWindow : 0;
+    report.send_queue = tx.held + (tx.bytes > kWindow ? tx.bytes - kWindow : 0);
     report.shutdown = static_cast<uint8_t>((rx.writer_done || rx.reader_shut ? 1 : 0) | (tx.writer_done ? 2 : 0));
   }
 }
@@ -499,6 +504,10 @@ Result<void> TcpSocket::SetOption(const Caller& caller, int level, int name, std
   if (option == nullptr) return Errno::kENOPROTOOPT;
   if (number < option->smallest || number > option->largest) return Errno::kEINVAL;
   Remember(level, name, option->is_flag ? (number != 0 ? 1 : 0) : number);
+  if (name == kTcpCork) corked_.store(number != 0);
+  if (name == (number != 0 ? abi::kTcpNodelay : kTcpCork)) {
+    if (const View now = Now(); now.tx) now.tx->Push();
+  }
   return Ok();
 }
 

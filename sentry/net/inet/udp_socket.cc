@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMaxLength = 65535;  // of IP's field
 constexpr int kUdpCork = 1;
-constexpr uint32_t kMsgMore = 0x8000;
+
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
 constexpr int32_t kInternetControl = 0xc0;  // the precedence that ICMP's messages have
 constexpr int kIpRecverr = 11, kIpv6Recverr = 25, kSoSelectErrQueue = 45, kIpOrigdstaddr = 20, kIpv6Origdstaddr = 74;

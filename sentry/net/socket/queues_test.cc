@@ -15,7 +15,7 @@ struct Stream {
     mm::BufferSrc src(std::as_bytes(std::span(text)));
     Ancillary ancillary;
     ancillary.credentials = from;
-    return queue->Write(src, ancillary, urgent, UINT64_MAX);
+    return queue->Write(src, ancillary, {.urgent = urgent, .file_limit = UINT64_MAX});
   }
   Result<std::string> Read(size_t room, StreamQueue::ReadOptions options = {}) {
     std::string text(room, '\0');

@@ -139,7 +139,7 @@ Result<uint64_t> Socket::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t 
     default: break;
   }
   if (command >= 0x8900 && command <= 0x89ff) {
-    Result<uint64_t> answer = InterfaceIoctl(caller, memory, command, argument);
+    Result<uint64_t> answer = InterfaceIoctl(family_, memory, command, argument);
     if (answer.ok() || answer.error() != Errno::kENOTTY) return answer;
   }
   return FileDescription::Ioctl(caller, memory, command, argument);

@@ -11,6 +11,10 @@ namespace rampart::net {
 namespace {
 
 constexpr size_t kSmallestRing = 4096, kKeptRing = 65536;
+constexpr uint64_t kSegment = 65483;  // lo's, of TCP
+constexpr Nanos kHoldTime = 200'000'000;
+
+time::TimerQueue* g_timers = nullptr;  // set once, before there are sockets
 
 size_t TotalOf(std::span<const iovec> segments) {
   size_t total = 0;
@@ -19,6 +23,8 @@ size_t TotalOf(std::span<const iovec> segments) {
 }
 
 }  // namespace
+
+void SetStreamTimers(time::TimerQueue& timers) { g_timers = &timers; }
 
 // One Read, over the pieces that its destination comes in.
 struct StreamQueue::Taking {
@@ -88,7 +94,7 @@ void StreamQueue::CopyOut(uint64_t at, std::span<const iovec> segments, size_t n
   }
 }
 
-Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit) {
+Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& ancillary, const WriteOptions& options) {
   const bool with_files = !ancillary.files.empty();
   const MaybeInFlightLock in_flight(with_files);
   absl::MutexLock lock(&mu_);
@@ -105,7 +111,7 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
   if (n == 0) return Errno::kEAGAIN;
   if (with_files) {
     InFlightMutex().AssertHeld();
-    TRY(CheckInFlight(ancillary, file_limit));
+    TRY(CheckInFlight(ancillary, options.file_limit));
   }
   EnsureRing(used() + n);
   CopyIn(segments, n);
@@ -123,10 +129,30 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
     marks_count_.store(marks_.size(), std::memory_order_release);
   }
   tail_ += n;
+  // As tcp_push: a sender that must wait for space has sent all that it could.
+  Hold(options.hold && n == total ? n : 0);
   return n;
 }
 
-Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit) {
+void StreamQueue::Hold(size_t n) {
+  const uint64_t whole = held_ + n, held = n == 0 ? 0 : whole % kSegment;
+  const bool anew = held_ == 0 || whole >= kSegment;
+  held_ = held;
+  if (held == 0 || !anew || g_timers == nullptr) return;
+  if (push_timer_ == nullptr) push_timer_ = std::make_unique<time::Timer>(*g_timers, [this] { Push(); });
+  push_timer_->Arm(Deadline::After(kHoldTime));
+}
+
+void StreamQueue::Push() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (held_ == 0) return;
+    held_ = 0;
+  }
+  reader_->Notify(kIn);
+}
+
+Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, const WriteOptions& options) {
   {
     // Before the bytes are looked at, as Linux does: a fault in them is told only where they would be taken.
     absl::MutexLock lock(&mu_);
@@ -138,18 +164,16 @@ Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, bool urg
     }
   }
   const Result<size_t> moved =
-      src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, file_limit); });
+      src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, options); });
   if (!moved.ok() || *moved == 0) return moved;
-  if (urgent && src.remaining() == 0) {
-    absl::MutexLock lock(&mu_);
-    if (tail_ > head_) urgent_ = tail_ - 1, urgent_taken_ = false;
-  }
-  reader_->Notify(urgent ? kIn | abi::kPollPri : kIn);
-  bool dead = false;
+  bool dead = false, silent = false;
   {
     absl::MutexLock lock(&mu_);
+    if (options.urgent && src.remaining() == 0 && tail_ > head_) urgent_ = tail_ - 1, urgent_taken_ = false;
+    silent = held_ >= *moved;
     dead = broken_;
   }
+  if (!silent) reader_->Notify(options.urgent ? kIn | abi::kPollPri : kIn);
   if (dead) writer_->Notify(kIn | kOut | abi::kPollErr | abi::kPollHup | abi::kPollRdHup);
   return moved;
 }
@@ -223,7 +247,7 @@ Result<size_t> StreamQueue::TakeLocked(std::span<const iovec> segments, size_t r
       }
     }
   }
-  size_t n = std::min(room, static_cast<size_t>(tail_ - at));
+  size_t n = std::min(room, static_cast<size_t>(shown() - at));
   if (urgent_ && *urgent_ > at && *urgent_ - at < n) {
     n = static_cast<size_t>(*urgent_ - at);
     taking.stop = true;
@@ -271,12 +295,12 @@ Result<void> StreamQueue::TakeBeyond(Taking& taking) {
   while (true) {
     const MaybeInFlightLock in_flight(with_lock);
     absl::MutexLock lock(&mu_);
-    if (head_ == tail_) return NothingThere();
+    if (head_ == shown()) return NothingThere();
     const uint64_t at = head_ + taking.peeked;
-    if (style_ != Style::kUnix || at >= tail_) return Ok();
+    if (style_ != Style::kUnix || at >= shown()) return Ok();
     taking.has_in_flight_lock = with_lock;
     taking.again_with_lock = false;
-    (void)LimitByMarks(at, taking.options.peek ? static_cast<size_t>(tail_ - at) : 1, taking);
+    (void)LimitByMarks(at, taking.options.peek ? static_cast<size_t>(shown() - at) : 1, taking);
     if (!taking.again_with_lock) {
       if (taking.peeked == 0 && !runs_.empty()) taking.result.ancillary.credentials = runs_.front().credentials;
       taking.result.is_message = true;
@@ -313,7 +337,7 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
     // That nothing is there comes before what is wrong with the buffer.
     if (!moved.ok() && moved.error() == Errno::kEFAULT) {
       absl::MutexLock lock(&mu_);
-      if (head_ == tail_) outcome = NothingThere();
+      if (head_ == shown()) outcome = NothingThere();
     }
   }
   if (taking.tell_writer) writer_->Notify(kOut);
@@ -347,6 +371,7 @@ void StreamQueue::CloseWriter() {
   {
     absl::MutexLock lock(&mu_);
     writer_done_ = true;
+    held_ = 0;
   }
   reader_->Notify(kIn | abi::kPollRdHup | abi::kPollHup);
   writer_->Notify(kOut | abi::kPollHup);
@@ -371,7 +396,8 @@ bool StreamQueue::CloseReader() {
   bool unread = false;
   {
     absl::MutexLock lock(&mu_);
-    unread = used() > 0;
+    unread = shown() > head_;
+    held_ = 0;
     reader_gone_ = true;
     runs_.clear();
     Advance(tail_);
@@ -390,6 +416,8 @@ bool StreamQueue::CloseReader() {
 void StreamQueue::Reset() {
   absl::MutexLock lock(&mu_);
   writer_done_ = reset_ = true;
+  tail_ = shown();  // never sent
+  held_ = 0;
 }
 
 void StreamQueue::Break() {
@@ -401,7 +429,7 @@ StreamQueue::State StreamQueue::state() const {
   absl::MutexLock lock(&mu_);
   const bool writable = WritableLocked();
   if (!writable) no_space_ = true;  // whoever asked will want to be told
-  return {used(), writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_, urgent_.has_value() && !urgent_taken_, tail_, head_};
+  return {static_cast<size_t>(shown() - head_), held_, writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_, urgent_.has_value() && !urgent_taken_, tail_, head_};
 }
 
 void StreamQueue::ForEachFile(absl::FunctionRef<void(vfs::FileDescription&)> f) const {

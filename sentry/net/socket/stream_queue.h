@@ -18,8 +18,12 @@
 #include "sentry/net/socket/in_flight.h"
 #include "sentry/net/socket/message.h"
 #include "sentry/net/socket/side.h"
+#include "sentry/time/timer_queue.h"
 
 namespace rampart::net {
+
+// The queue whose thread shows what has been held back for too long. Set once, before there are sockets; without it nothing does.
+void SetStreamTimers(time::TimerQueue& timers);
 
 class StreamQueue final : public RefCounted {
  public:
@@ -29,9 +33,15 @@ class StreamQueue final : public RefCounted {
   StreamQueue(Style style, Ref<Side> reader, Ref<Side> writer, size_t writer_part, size_t reader_part)
       : style_(style), reader_(std::move(reader)), writer_(std::move(writer)), writer_part_(writer_part), reader_part_(reader_part) {}
 
-  // Adds what fits, and `ancillary` with the first byte (its files are then gone from it). `urgent`: the last byte is TCP's urgent one.
-  // EAGAIN, EPIPE, ETOOMANYREFS (`file_limit`).
-  Result<size_t> Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit);
+  struct WriteOptions {
+    bool urgent = false;      // the last byte is TCP's urgent one
+    bool hold = false;        // TCP_CORK, MSG_MORE: what does not fill a segment waits for more, or for Push, at most kHoldTime
+    uint64_t file_limit = 0;  // RLIMIT_NOFILE, for descriptions in flight
+  };
+  // Adds what fits, and `ancillary` with the first byte (its files are then gone from it). EAGAIN, EPIPE, ETOOMANYREFS.
+  Result<size_t> Write(mm::IoSrc& src, Ancillary& ancillary, const WriteOptions& options);
+  // Shows the reader what is held back.
+  void Push();
   struct ReadOptions {
     bool peek = false;
     bool discard = false;           // take without copying: TCP's MSG_TRUNC
@@ -59,6 +69,7 @@ class StreamQueue final : public RefCounted {
 
   struct State {
     size_t bytes;          // to read
+    uint64_t held;         // beyond those, not to be read yet
     bool writable;         // as poll(2) shows it
     bool writer_done;      // closed or reset by the writer
     bool reset;
@@ -88,11 +99,14 @@ class StreamQueue final : public RefCounted {
   };
   struct Taking;
   size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<size_t>(tail_ - head_); }
+  uint64_t shown() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return tail_ - held_; }  // how far the reader sees
+  // Of n bytes that have just come, holds back what does not fill a segment. 0: everything is shown.
+  void Hold(size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t capacity() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return writer_part_ + reader_part_; }
   void SetPart(size_t StreamQueue::* part, size_t bytes);
   bool WritableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit);
+  Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, const WriteOptions& options);
   void EnsureRing(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyIn(std::span<const iovec> segments, size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -110,6 +124,7 @@ class StreamQueue final : public RefCounted {
   std::unique_ptr<char[]> ring_ ABSL_GUARDED_BY(mu_);
   size_t ring_size_ ABSL_GUARDED_BY(mu_) = 0;  // a power of two, or 0
   uint64_t head_ ABSL_GUARDED_BY(mu_) = 0, tail_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t held_ ABSL_GUARDED_BY(mu_) = 0;     // bytes before tail_ that the reader does not see yet
   size_t writer_part_ ABSL_GUARDED_BY(mu_), reader_part_ ABSL_GUARDED_BY(mu_);
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mu_);
   std::deque<Run> runs_ ABSL_GUARDED_BY(mu_);
@@ -119,6 +134,7 @@ class StreamQueue final : public RefCounted {
   bool reader_shut_ ABSL_GUARDED_BY(mu_) = false, reader_gone_ ABSL_GUARDED_BY(mu_) = false, broken_ ABSL_GUARDED_BY(mu_) = false;
   bool refuses_ ABSL_GUARDED_BY(mu_) = false;
   mutable bool no_space_ ABSL_GUARDED_BY(mu_) = false;    // a writer met a full queue: tell it
+  std::unique_ptr<time::Timer> push_timer_ ABSL_GUARDED_BY(mu_);  // null until something is held back; last: its callback uses the rest
 };
 
 }  // namespace rampart::net

@@ -16,7 +16,7 @@ size_t MaximumFor(UnixNode& to, const UnixNode& from) {
 
 Result<size_t> UnixSocket::SendStream(const SendRequest& request, const UnixLink& link) {
   if (!request.to.empty()) return Errno::kEISCONN;
-  return link.stream_tx->Write(request.src, request.ancillary, false, request.file_limit);
+  return link.stream_tx->Write(request.src, request.ancillary, {.file_limit = request.file_limit});
 }
 
 Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink& link) {
