@@ -64,7 +64,11 @@ Result<uint64_t> GoferFile::Seek(Caller& caller, int64_t offset, int whence) {
   return static_cast<uint64_t>(found);
 }
 
-Result<void> GoferFile::ConfigureMMap(const Caller&, mm::MMapArgs& args) { return vfs::ConfigureFileMMap(*this, args, file_); }
+Result<void> GoferFile::ConfigureMMap(const Caller&, mm::MMapArgs& args) {
+  TRY(vfs::ConfigureFileMMap(*this, args, file_));
+  file_->TouchAccess(*this, *backing_);
+  return Ok();
+}
 
 Result<void> GoferFile::Sync(bool data_only) {
   if ((data_only ? ::fdatasync(backing_->fd()) : ::fsync(backing_->fd())) != 0) return ErrnoFromHost(errno);

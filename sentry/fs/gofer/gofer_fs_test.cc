@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -312,6 +313,31 @@ TEST_P(GoferFs, BitsThatAreGivenBackUndoNoChangeOfTheMode) {
   }
   done.store(true);
   writer.join();
+}
+
+TEST_P(GoferFs, AMappingIsAnAccess) {
+  WriteFile(Host("f"), "12345");
+  const timespec old[2] = {{1000, 0}, {2000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, Host("f").c_str(), old, 0), 0);
+  auto file = Open("/f", abi::kORdWr);
+  ASSERT_TRUE(file.ok());
+  mm::MMapArgs args;
+  args.length = 4096;
+  args.shared = true;
+  EXPECT_EQ(Stat("/f")->atime / kNanosPerSecond, 1000);
+  ASSERT_TRUE((*file)->ConfigureMMap(caller_, args).ok());
+  struct stat st {};
+  ASSERT_EQ(stat(Host("f").c_str(), &st), 0);
+  EXPECT_EQ(Stat("/f")->atime, st.st_atim.tv_sec * kNanosPerSecond + st.st_atim.tv_nsec);
+  // The host decides whether it notes accesses at all.
+  const int fd = open(Host("f").c_str(), O_RDONLY);
+  ASSERT_EQ(utimensat(AT_FDCWD, Host("f").c_str(), old, 0), 0);
+  void* const memory = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+  struct stat native {};
+  ASSERT_EQ(stat(Host("f").c_str(), &native), 0);
+  EXPECT_EQ(st.st_atime > 1000, native.st_atime > 1000);
+  munmap(memory, 4096);
+  close(fd);
 }
 
 TEST_P(GoferFs, ExtendedAttributes) {

@@ -239,6 +239,18 @@ void GoferInode::Adopt(const gofer::FileAttr& attr, bool mode) {
   set_id_ = attr_.permissions & kSetIdBits;
 }
 
+void GoferInode::TouchAccess(const vfs::FileDescription& file, const HostBacking& backing) {
+  const Nanos now = RealtimeNow();
+  {
+    absl::MutexLock lock(&attr_mutex_);
+    const Nanos modified = attr_valid_ ? attr_.mtime : now, changed = attr_valid_ ? attr_.ctime : now;
+    if (!vfs::AtimeIsStale(file, std::max(attr_.atime, touched_), modified, changed, now)) return;
+    touched_ = now;
+  }
+  backing.NoteAccess();
+  MarkStale();
+}
+
 Result<void> GoferInode::SetAttr(const Caller& caller, const vfs::AttrChange& change) {
   vfs::AttrChange rest = change;
   if (change.size) {

@@ -80,6 +80,8 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
    private:
     GoferInode& inode_;
   };
+  // A mapping is an access.
+  void TouchAccess(const vfs::FileDescription& file, const HostBacking& backing);
   // What the directory holds now, perhaps without attributes.
   Result<Ref<Listing>> CurrentListing();
   Result<void> SyncThroughGofer(gofer::SyncKind kind);
@@ -143,6 +145,7 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   uint32_t set_id_ ABSL_GUARDED_BY(attr_mutex_);           // the bits as the application has left them: the host may have lost them for a moment
   std::atomic<bool> had_set_id_;                           // whether set_id_ has ever been anything, or is about to be
   std::atomic<int> changing_{0};                           // changes that may cost the host's file its bits and are not settled
+  Nanos touched_ ABSL_GUARDED_BY(attr_mutex_) = 0;         // when TouchAccess last asked the host
   uint64_t attr_generation_ ABSL_GUARDED_BY(attr_mutex_) = 0;
   Nanos attr_time_ ABSL_GUARDED_BY(attr_mutex_) = 0;       // shared access: when it was fetched (monotonic)
   std::optional<std::string> target_ ABSL_GUARDED_BY(attr_mutex_);
