@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -21,6 +22,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "tests/syscalls/found_support.h"
 
@@ -216,6 +218,17 @@ TEST_F(FoundMemory, NobodyWaitsForWhatNeverChanges) {
   EXPECT_FAILS(syscall(SYS_futex, page, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
   EXPECT_WORKS(syscall(SYS_futex, page, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0));
   munmap(page, 4096);
+}
+
+TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
+  auto* const pages = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  pages[4096] = 1;
+  constexpr unsigned kNoOperation = 0xffffffff;
+  const auto wake_op = [&](int flags) { return syscall(SYS_futex, pages, FUTEX_WAKE_OP | flags, 1, 1, pages + 4096, kNoOperation); };
+  EXPECT_FAILS(wake_op(0), ENOSYS);
+  ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
+  EXPECT_FAILS(wake_op(0), EFAULT);
+  munmap(pages, 8192);
 }
 
 TEST_F(FoundMemory, SealsOfMemoryFiles) {
