@@ -129,6 +129,27 @@ TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
   EXPECT_EQ(events(), "af ");
 }
 
+TEST_F(FoundPipe, SendfileAsksThePipeBeforeTheSource) {
+  Ends pipe = Pipe(), source = Pipe(), sockets = Pair(SOCK_STREAM);
+  const Owned event(eventfd(1, EFD_NONBLOCK)), file = File("f", 16), directory(open("/", O_RDONLY));
+  ASSERT_EQ(write(source.b.get(), "abc", 3), 3);
+  ASSERT_EQ(send(sockets.b.get(), "hello", 5, 0), 5);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 3), EINVAL);
+  EXPECT_EQ(sendfile(pipe.b.get(), event.get(), nullptr, 0), 0);
+  off_t at = 0;
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), &at, 3), ESPIPE);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 3);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 2);
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), EAGAIN);
+  char bytes[8] = {};
+  ASSERT_EQ(read(pipe.a.get(), bytes, sizeof(bytes)), 5);
+  EXPECT_STREQ(bytes, "hello");
+  pipe.a.Close();
+  sighandler_t old = signal(SIGPIPE, SIG_IGN);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory, &file}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 0), EPIPE);
+  signal(SIGPIPE, old);
+}
+
 TEST_F(FoundPipe, SendfileGivesToFilesAndTheirLikeOnly) {
   const Owned file = File("f", 16), event(eventfd(1, EFD_NONBLOCK));
   off_t at = 0;
