@@ -272,7 +272,7 @@ Result<uint64_t> SendToPipe(Task& task, FileDescription& in, uint64_t& offset, F
   if (PipeOf(in) != nullptr) return Errno::kEINVAL;
   TRY(CheckSplices(in));
   const uint64_t n = TRY(SpliceIn(task, from, to, length, !out.nonblocking()));
-  offset = *from.offset;
+  if (from.offset) offset = *from.offset;
   return n;
 }
 
