@@ -347,14 +347,13 @@ Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
 Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> offset, uint64_t count) {
   const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd));
   if (!in->readable()) return Errno::kEBADF;
-  if (in->path().dentry->IsDirectory()) return Errno::kEINVAL;
   const std::optional<uint64_t> given = TRY(ReadOffset(task, offset, *in));
   CopySource from{*in, given.value_or(in->position())};
   if (count > static_cast<uint64_t>(INT64_MAX) || from.offset + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
   if (!out->writable()) return Errno::kEBADF;
   const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
-  if (!in->seekable() || (!to_pipe && (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
+  if (!to_pipe && (!in->seekable() || in->inode()->IsDirectory() || (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
   count = std::min(count, abi::kMaxRwCount);
   if (const Result<void> takes = CheckSplices(*out); !takes.ok()) {  // noticed when there is something to give it
     std::byte first[1];

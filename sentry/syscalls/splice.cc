@@ -266,9 +266,13 @@ Result<void> CheckSplices(const FileDescription& file) {
 }
 
 Result<uint64_t> SendToPipe(Task& task, FileDescription& in, uint64_t& offset, FileDescription& out, uint64_t length) {
-  End from{in, nullptr, offset}, to{out, PipeOf(out), {}};
+  End from{in, nullptr, in.seekable() ? std::optional(offset) : std::nullopt}, to{out, PipeOf(out), {}};
+  TRY(WaitForRoom(task, to, !out.nonblocking()));  // a pipe is asked before the source is
+  if (length == 0) return uint64_t{0};
+  if (PipeOf(in) != nullptr) return Errno::kEINVAL;
+  TRY(CheckSplices(in));
   const uint64_t n = TRY(SpliceIn(task, from, to, length, !out.nonblocking()));
-  offset = *from.offset;
+  if (from.offset) offset = *from.offset;
   return n;
 }
 

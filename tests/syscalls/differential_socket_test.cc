@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/xattr.h>
 
 #include "tests/syscalls/found_support.h"
@@ -131,6 +132,44 @@ TEST_F(FoundSocket, AQuarterFullIsNotWritable) {
   ASSERT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 65536);
   pollfd asked{ends.a.get(), POLLOUT, 0};
   EXPECT_EQ(poll(&asked, 1, 0), 0);
+}
+
+TEST_F(FoundSocket, WhatIsSentCountsWithItsBuffer) {
+  const std::string bytes(1000000, 'x');
+  const auto sent = [](const Ends& ends) {
+    int n = -1;
+    EXPECT_WORKS(ioctl(ends.a.get(), TIOCOUTQ, &n));
+    return n;
+  };
+  struct Case {
+    int type;
+    size_t size;
+    int cost, times;
+  };
+  for (const Case& one : {Case{SOCK_STREAM, 1, 768, 278}, {SOCK_STREAM, 1000, 2304, 93}, {SOCK_STREAM, 20000, 20736, 11}, {SOCK_STREAM, 48832, 50176, 5},
+                          {SOCK_SEQPACKET, 0, 768, 278}, {SOCK_SEQPACKET, 4096, 8448, 26}, {SOCK_SEQPACKET, 65536, 69888, 4}}) {
+    const Ends ends = Pair(one.type);
+    ASSERT_EQ(send(ends.a.get(), bytes.data(), one.size, 0), static_cast<ssize_t>(one.size));
+    EXPECT_EQ(sent(ends), one.cost) << one.size;
+    int times = 1;
+    while (send(ends.a.get(), bytes.data(), one.size, 0) >= 0) ++times;
+    EXPECT_EQ(times, one.times) << one.size;
+  }
+  Ends ends = Pair(SOCK_STREAM);
+  EXPECT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 219264);
+  ends = Pair(SOCK_STREAM);
+  for (const size_t size : {20000, 1000, 2000, 20000, 4096, 100}) ASSERT_EQ(send(ends.a.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
+  EXPECT_EQ(test::PollOne(ends.a.get(), POLLOUT), 0);  // 53760 of 212992
+  char byte = 0;
+  ASSERT_EQ(recv(ends.b.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(test::PollOne(ends.a.get(), POLLOUT), 0);  // the buffer is still there
+  static char rest[19999];
+  ASSERT_EQ(recv(ends.b.get(), rest, sizeof(rest), 0), 19999);
+  EXPECT_EQ(test::PollOne(ends.a.get(), POLLOUT), POLLOUT);
+  ends = Pair(SOCK_STREAM);
+  const int little = 10000;
+  ASSERT_WORKS(setsockopt(ends.a.get(), SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)));  // twice as much
+  EXPECT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 19872);
 }
 
 TEST_F(FoundSocket, ShutDownWithoutAPeer) {

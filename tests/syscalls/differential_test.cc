@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -21,6 +22,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "tests/syscalls/found_support.h"
 
@@ -127,6 +129,27 @@ TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
   EXPECT_EQ(events(), "af ");
 }
 
+TEST_F(FoundPipe, SendfileAsksThePipeBeforeTheSource) {
+  Ends pipe = Pipe(), source = Pipe(), sockets = Pair(SOCK_STREAM);
+  const Owned event(eventfd(1, EFD_NONBLOCK)), file = File("f", 16), directory(open("/", O_RDONLY));
+  ASSERT_EQ(write(source.b.get(), "abc", 3), 3);
+  ASSERT_EQ(send(sockets.b.get(), "hello", 5, 0), 5);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 3), EINVAL);
+  EXPECT_EQ(sendfile(pipe.b.get(), event.get(), nullptr, 0), 0);
+  off_t at = 0;
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), &at, 3), ESPIPE);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 3);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 2);
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), EAGAIN);
+  char bytes[8] = {};
+  ASSERT_EQ(read(pipe.a.get(), bytes, sizeof(bytes)), 5);
+  EXPECT_STREQ(bytes, "hello");
+  pipe.a.Close();
+  sighandler_t old = signal(SIGPIPE, SIG_IGN);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory, &file}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 0), EPIPE);
+  signal(SIGPIPE, old);
+}
+
 TEST_F(FoundPipe, SendfileGivesToFilesAndTheirLikeOnly) {
   const Owned file = File("f", 16), event(eventfd(1, EFD_NONBLOCK));
   off_t at = 0;
@@ -216,6 +239,17 @@ TEST_F(FoundMemory, NobodyWaitsForWhatNeverChanges) {
   EXPECT_FAILS(syscall(SYS_futex, page, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
   EXPECT_WORKS(syscall(SYS_futex, page, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0));
   munmap(page, 4096);
+}
+
+TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
+  auto* const pages = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  pages[4096] = 1;
+  constexpr unsigned kNoOperation = 0xffffffff;
+  const auto wake_op = [&](int flags) { return syscall(SYS_futex, pages, FUTEX_WAKE_OP | flags, 1, 1, pages + 4096, kNoOperation); };
+  EXPECT_FAILS(wake_op(0), ENOSYS);
+  ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
+  EXPECT_FAILS(wake_op(0), EFAULT);
+  munmap(pages, 8192);
 }
 
 TEST_F(FoundMemory, SealsOfMemoryFiles) {

@@ -40,7 +40,7 @@ class UdpSocket final : public InetSocket {
   void Report(SocketReport& report) const override {
     InetSocket::Report(report);
     const PacketQueue::State rx = rx_->state();
-    report.receive_queue = rx.bytes + rx.packets * PacketQueue::kOverhead;
+    report.receive_queue = rx.cost;
   }
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
   wait::EventMask Readiness(wait::EventMask mask) override;

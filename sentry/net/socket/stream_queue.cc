@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sentry/mm/io.h"
+#include "sentry/net/socket/buffer_cost.h"
 #include "sentry/net/socket/in_flight.h"
 
 namespace rampart::net {
@@ -38,6 +39,14 @@ struct StreamQueue::Taking {
   std::optional<abi::Ucred> credentials{};
 };
 
+// One Write, over the pieces that its source comes in.
+struct StreamQueue::Putting {
+  Ancillary& ancillary;
+  const WriteOptions& options;
+  size_t left;          // of all its bytes
+  size_t begun = 0;     // UNIX: of these, what is paid for as part of the last buffer
+};
+
 StreamQueue::~StreamQueue() {
   if (marks_count_.load(std::memory_order_acquire) == 0) return;
   Files dropped;
@@ -48,7 +57,7 @@ StreamQueue::~StreamQueue() {
 
 bool StreamQueue::WritableLocked() const {
   // A quarter (UNIX) or two thirds (TCP) full, as unix_writable and sk_stream_is_writeable have it.
-  return style_ == Style::kUnix ? used() <= capacity() / 4 : used() <= capacity() / 3 * 2;
+  return style_ == Style::kUnix ? cost_ <= capacity() / 4 : used() <= capacity() / 3 * 2;
 }
 
 Result<void> StreamQueue::CheckWrite() const {
@@ -94,7 +103,33 @@ void StreamQueue::CopyOut(uint64_t at, std::span<const iovec> segments, size_t n
   }
 }
 
-Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& ancillary, const WriteOptions& options) {
+bool StreamQueue::FullLocked() const { return (style_ == Style::kUnix ? cost_ : used()) >= capacity(); }
+
+// How many of the next bytes of a write are taken. Linux begins a buffer as long as there is any room.
+size_t StreamQueue::RoomFor(size_t bytes, Putting& putting) {
+  if (style_ == Style::kTcp) return std::min(bytes, capacity() - std::min(capacity(), used()));
+  const size_t largest = std::min(kStreamPiece, std::max<size_t>(capacity() / 2, 128) - 64);
+  size_t n = 0;
+  while (n < bytes) {
+    if (putting.begun == 0) {
+      if (FullLocked()) break;
+      putting.begun = std::min(putting.left - n, largest);
+      pieces_.push_back({tail_ + n, StreamPieceCost(putting.begun)});
+      cost_ += pieces_.back().cost;
+    } else if (pieces_.empty() || pieces_.back().end != tail_ + n) {  // another writer came between
+      pieces_.push_back({tail_ + n, 0});
+    }
+    const size_t some = std::min(putting.begun, bytes - n);
+    pieces_.back().end += some;
+    putting.begun -= some;
+    n += some;
+  }
+  putting.left -= n;
+  return n;
+}
+
+Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Putting& putting) {
+  Ancillary& ancillary = putting.ancillary;
   const bool with_files = !ancillary.files.empty();
   const MaybeInFlightLock in_flight(with_files);
   absl::MutexLock lock(&mu_);
@@ -106,13 +141,16 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
     writer_->SetError(Errno::kEPIPE);
     return total;
   }
-  const size_t n = std::min(total, capacity() > used() ? capacity() - used() : 0);
-  if (n < total) no_space_ = true;
-  if (n == 0) return Errno::kEAGAIN;
+  if (FullLocked() && putting.begun == 0) {
+    no_space_ = true;
+    return Errno::kEAGAIN;
+  }
   if (with_files) {
     InFlightMutex().AssertHeld();
-    TRY(CheckInFlight(ancillary, options.file_limit));
+    TRY(CheckInFlight(ancillary, putting.options.file_limit));
   }
+  const size_t n = RoomFor(total, putting);
+  if (n < total) no_space_ = true;
   EnsureRing(used() + n);
   CopyIn(segments, n);
   if (style_ == Style::kUnix) {
@@ -130,7 +168,7 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
   }
   tail_ += n;
   // As tcp_push: a sender that must wait for space has sent all that it could.
-  Hold(options.hold && n == total ? n : 0);
+  Hold(putting.options.hold && n == total ? n : 0);
   return n;
 }
 
@@ -158,13 +196,13 @@ Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, const Wr
     absl::MutexLock lock(&mu_);
     TRY(CheckWrite());
     if (src.remaining() == 0) return size_t{0};
-    if (used() >= capacity() && !(style_ == Style::kTcp && (reader_gone_ || refuses_))) {
+    if (FullLocked() && !(style_ == Style::kTcp && (reader_gone_ || refuses_))) {
       no_space_ = true;
       return Errno::kEAGAIN;
     }
   }
-  const Result<size_t> moved =
-      src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, options); });
+  Putting putting{ancillary, options, src.remaining()};
+  const Result<size_t> moved = src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, putting); });
   if (!moved.ok() || *moved == 0) return moved;
   bool dead = false, silent = false;
   {
@@ -226,6 +264,7 @@ size_t StreamQueue::LimitByMarks(uint64_t at, size_t n, Taking& taking) {
 void StreamQueue::Advance(uint64_t to) {
   head_ = to;
   while (runs_.size() > 1 && runs_[1].start <= head_) runs_.pop_front();
+  for (; !pieces_.empty() && pieces_.front().end <= head_; pieces_.pop_front()) cost_ -= pieces_.front().cost;
   if (urgent_ && *urgent_ < head_) urgent_.reset();
   if (head_ == tail_ && ring_size_ > kKeptRing) ring_.reset(), ring_size_ = 0;
 }
@@ -429,7 +468,8 @@ StreamQueue::State StreamQueue::state() const {
   absl::MutexLock lock(&mu_);
   const bool writable = WritableLocked();
   if (!writable) no_space_ = true;  // whoever asked will want to be told
-  return {static_cast<size_t>(shown() - head_), held_, writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_, urgent_.has_value() && !urgent_taken_, tail_, head_};
+  return {static_cast<size_t>(shown() - head_), held_, cost_, writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_,
+          urgent_.has_value() && !urgent_taken_, tail_, head_};
 }
 
 void StreamQueue::ForEachFile(absl::FunctionRef<void(vfs::FileDescription&)> f) const {

@@ -29,7 +29,7 @@ class StreamQueue final : public RefCounted {
  public:
   // How it behaves when the reader is gone: a UNIX socket's writer gets EPIPE; TCP's first write is answered by a reset.
   enum class Style : uint8_t { kUnix, kTcp };
-  // The capacity has a part of the writer's buffer and one of the reader's.
+  // The capacity has a part of the writer's buffer and one of the reader's: of bytes for TCP, of what they cost (buffer_cost.h) for UNIX.
   StreamQueue(Style style, Ref<Side> reader, Ref<Side> writer, size_t writer_part, size_t reader_part)
       : style_(style), reader_(std::move(reader)), writer_(std::move(writer)), writer_part_(writer_part), reader_part_(reader_part) {}
 
@@ -70,6 +70,7 @@ class StreamQueue final : public RefCounted {
   struct State {
     size_t bytes;          // to read
     uint64_t held;         // beyond those, not to be read yet
+    size_t cost;           // UNIX: of what is not read
     bool writable;         // as poll(2) shows it
     bool writer_done;      // closed or reset by the writer
     bool reset;
@@ -97,6 +98,12 @@ class StreamQueue final : public RefCounted {
     uint64_t start;
     abi::Ucred credentials;
   };
+  // One of Linux's buffers: counted until all of its bytes are read.
+  struct Piece {
+    uint64_t end;
+    size_t cost;
+  };
+  struct Putting;
   struct Taking;
   size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<size_t>(tail_ - head_); }
   uint64_t shown() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return tail_ - held_; }  // how far the reader sees
@@ -106,7 +113,9 @@ class StreamQueue final : public RefCounted {
   void SetPart(size_t StreamQueue::* part, size_t bytes);
   bool WritableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, const WriteOptions& options);
+  bool FullLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<size_t> Append(std::span<const iovec> segments, Putting& putting);
+  size_t RoomFor(size_t bytes, Putting& putting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EnsureRing(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyIn(std::span<const iovec> segments, size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -128,6 +137,8 @@ class StreamQueue final : public RefCounted {
   size_t writer_part_ ABSL_GUARDED_BY(mu_), reader_part_ ABSL_GUARDED_BY(mu_);
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mu_);
   std::deque<Run> runs_ ABSL_GUARDED_BY(mu_);
+  std::deque<Piece> pieces_ ABSL_GUARDED_BY(mu_);
+  size_t cost_ ABSL_GUARDED_BY(mu_) = 0;  // of pieces_
   std::optional<uint64_t> urgent_ ABSL_GUARDED_BY(mu_);   // its position
   bool urgent_taken_ ABSL_GUARDED_BY(mu_) = false;
   bool writer_done_ ABSL_GUARDED_BY(mu_) = false, reset_ ABSL_GUARDED_BY(mu_) = false;

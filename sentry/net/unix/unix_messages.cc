@@ -178,8 +178,8 @@ Result<size_t> UnixSocket::Readable() const {
 
 size_t UnixSocket::Unsent() const {
   const UnixLink own = link();
-  if (own.stream_tx) return own.stream_tx->state().bytes;
-  if (own.packet_tx) return own.packet_tx->state().bytes;
+  if (own.stream_tx) return own.stream_tx->state().cost;
+  if (own.packet_tx) return own.packet_tx->state().cost;
   return 0;
 }
 
