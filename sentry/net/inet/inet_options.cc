@@ -97,6 +97,21 @@ Result<void> InetSocket::ChangeMembership(bool join, const Bytes16& group, bool 
   return Ok();
 }
 
+// IPV6_ADDRFORM: a connection over IPv4 whose socket was made for IPv6 becomes one of AF_INET for good.
+Result<void> InetSocket::BecomeIpv4() {
+  if (type() == abi::kSockRaw || (protocol() != abi::kIpprotoTcp && protocol() != abi::kIpprotoUdp && protocol() != abi::kIpprotoUdplite)) {
+    return Errno::kENOPROTOOPT;
+  }
+  if (!Established()) return Errno::kENOTCONN;
+  const std::string name = TRY(PeerName());
+  const InetAddress peer = TRY(ParseInet(family(), name, true));
+  absl::MutexLock lock(&PortTable::Get().mu());
+  if (port_.v6_only || !peer.IsV4()) return Errno::kEADDRNOTAVAIL;
+  if (port_.address.ip == Bytes16{}) port_.address = AddressV4(0, 0, 0, 0, port_.address.port);
+  set_family(abi::kAfInet);
+  return Ok();
+}
+
 Result<void> InetSocket::SetIpOption(const Caller& caller, int level, int name, std::string_view value) {
   if (level == abi::kIpprotoIp) {
     if (name == kIpAddMembership || name == kIpDropMembership) {
@@ -127,6 +142,7 @@ Result<void> InetSocket::SetIpOption(const Caller& caller, int level, int name, 
       return ChangeMembership(name == kIpv6JoinGroup, group, index == kLoopbackIndex);
     }
     const int32_t number = TRY(IntegerIn(value));
+    if (name == kIpv6Addrform) return number == abi::kAfInet ? BecomeIpv4() : Errno::kEINVAL;
     if (name == abi::kIpv6V6only) {
       absl::MutexLock lock(&PortTable::Get().mu());
       if (port_.bound) return Errno::kEINVAL;
@@ -176,7 +192,11 @@ Result<std::string> InetSocket::GetOption(const Caller& caller, int level, int n
     absl::MutexLock lock(&PortTable::Get().mu());
     return BytesOf(int32_t{port_.v6_only ? 1 : 0});
   }
-  if (level == abi::kIpprotoIpv6 && name == kIpv6Addrform) return BytesOf(int32_t{abi::kAfInet6});
+  if (level == abi::kIpprotoIpv6 && name == kIpv6Addrform) {
+    if (type() == abi::kSockRaw) return Errno::kENOPROTOOPT;
+    if (!Established()) return Errno::kENOTCONN;
+    return BytesOf(int32_t{abi::kAfInet6});
+  }
   if (name == (level == abi::kIpprotoIp ? kIpMtu : kIpv6Mtu)) {
     TRY(PeerName());
     return BytesOf(int32_t{kLoopbackMtu});

@@ -31,6 +31,7 @@ class TcpSocket final : public InetSocket {
   Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
   Result<void> Shutdown(int how) override;
   Result<std::string> PeerName() const override;
+  bool Established() const override { return Info().state == TcpInfo::kEstablished; }
   bool listening() const override { return Now().phase == Phase::kListening; }
   Result<size_t> Readable() const override;
   size_t Unsent() const override;
@@ -227,9 +228,7 @@ Result<Ref<Socket>> TcpSocket::Accept(const Caller& caller, uint32_t flags) {
   accepted->urgent_inline.store(urgent_inline.load());
   accepted->linger.store(linger.load());
   accepted->corked_.store(corked_.load());
-  for (const auto& [level, name] : {std::pair{abi::kIpprotoTcp, abi::kTcpNodelay}, std::pair{abi::kSolSocket, abi::kSoKeepalive}}) {
-    accepted->Remember(level, name, Remembered(level, name, 0));
-  }
+  accepted->RememberAllOf(*this);
   accepted->receive_buffer.store(receive_buffer.load());
   accepted->receive_buffer_set.store(receive_buffer_set.load());
   accepted->send_buffer_set.store(send_buffer_set.load());

@@ -83,7 +83,7 @@ Result<void> Socket::SetOption(const Caller& caller, int level, int name, std::s
     return device.empty() || device == "lo" ? Result<void>(Ok()) : Errno::kENODEV;
   }
   const int32_t number = TRY(IntegerIn(value));
-  const bool inet = family_ == abi::kAfInet || family_ == abi::kAfInet6;
+  const bool inet = family() == abi::kAfInet || family() == abi::kAfInet6;
   if (name == abi::kSoReuseport && number != 0 && !inet) return Errno::kEOPNOTSUPP;
   if (std::atomic<bool>* flag = FlagOf(*this, name)) {
     flag->store(number != 0);
@@ -129,7 +129,7 @@ Result<std::string> Socket::GetOption(const Caller&, int level, int name, size_t
   if (const Idle* idle = IdleOf(name)) return BytesOf(Remembered(level, name, idle->initial));
   switch (name) {
     case abi::kSoType: return BytesOf(int32_t{type_});
-    case abi::kSoDomain: return BytesOf(int32_t{family_});
+    case abi::kSoDomain: return BytesOf(int32_t{family()});
     case abi::kSoProtocol: return BytesOf(int32_t{protocol_});
     case abi::kSoAcceptconn: return BytesOf(int32_t{listening() ? 1 : 0});
     case abi::kSoError: return BytesOf(static_cast<int32_t>(side_->TakeError()));
