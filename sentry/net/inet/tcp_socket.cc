@@ -484,6 +484,8 @@ Result<std::string> TcpSocket::GetOption(const Caller& caller, int level, int na
   if (level != abi::kIpprotoTcp) return InetSocket::GetOption(caller, level, name, room);
   if (name == kTcpInfo) return BytesOf(Info());
   if (name == kTcpCongestion) return std::string(kCongestion, sizeof(kCongestion));
+  // TCP_CC_INFO of cubic, TCP_SAVED_SYN, TCP_ULP, TCP_FASTOPEN_KEY: nothing.
+  if (name == 26 || name == 28 || name == 31 || name == 33) return std::string();
   const TcpOption* const option = TcpOption::Find(name);
   if (option == nullptr) return Errno::kENOPROTOOPT;
   if (name == kTcpMaxseg && Now().phase == Phase::kConnected) return BytesOf(int32_t{65483});
