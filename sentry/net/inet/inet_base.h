@@ -21,6 +21,8 @@ class InetSocket : public Socket {
 
  protected:
   ~InetSocket() override;
+  // TCP_ESTABLISHED, which a datagram socket is once it is connected.
+  virtual bool Established() const { return PeerName().ok(); }
   // Binds to an ephemeral port if it is not bound.
   Result<void> EnsureBound();
   // Where a packet to a parsed address goes: the unspecified address is this host; others than loopback: ENETUNREACH.
@@ -41,6 +43,7 @@ class InetSocket : public Socket {
   std::optional<InetAddress> given_back_;
 
  private:
+  Result<void> BecomeIpv4();
   Result<void> SetIpOption(const Caller& caller, int level, int name, std::string_view value);
   Result<void> ChangeMembership(bool join, const Bytes16& group, bool on_loopback);
 };

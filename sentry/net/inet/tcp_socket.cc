@@ -32,6 +32,7 @@ class TcpSocket final : public InetSocket {
   Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
   Result<void> Shutdown(int how) override;
   Result<std::string> PeerName() const override;
+  bool Established() const override { return Info().state == TcpInfo::kEstablished; }
   bool listening() const override { return Now().phase == Phase::kListening; }
   Result<size_t> Readable() const override;
   size_t Unsent() const override;
@@ -257,9 +258,7 @@ Result<Ref<Socket>> TcpSocket::Accept(const Caller& caller, uint32_t flags) {
   accepted->urgent_inline.store(urgent_inline.load());
   accepted->linger.store(linger.load());
   accepted->corked_.store(corked_.load());
-  for (const auto& [level, name] : {std::pair{abi::kIpprotoTcp, abi::kTcpNodelay}, std::pair{abi::kSolSocket, abi::kSoKeepalive}}) {
-    accepted->Remember(level, name, Remembered(level, name, 0));
-  }
+  accepted->RememberAllOf(*this);
   accepted->receive_buffer.store(receive_buffer.load());
   accepted->receive_buffer_set.store(receive_buffer_set.load());
   accepted->send_buffer_set.store(send_buffer_set.load());
@@ -515,6 +514,8 @@ Result<std::string> TcpSocket::GetOption(const Caller& caller, int level, int na
   if (level != abi::kIpprotoTcp) return InetSocket::GetOption(caller, level, name, room);
   if (name == kTcpInfo) return BytesOf(Info());
   if (name == kTcpCongestion) return std::string(kCongestion, sizeof(kCongestion));
+  // TCP_CC_INFO of cubic, TCP_SAVED_SYN, TCP_ULP, TCP_FASTOPEN_KEY: nothing.
+  if (name == 26 || name == 28 || name == 31 || name == 33) return std::string();
   const TcpOption* const option = TcpOption::Find(name);
   if (option == nullptr) return Errno::kENOPROTOOPT;
   if (name == kTcpMaxseg && Now().phase == Phase::kConnected) return BytesOf(int32_t{65483});
