@@ -96,6 +96,7 @@ struct MonitorFds {
   }
   KeepOnly(keep);
   const bool has_terminal = fds.console >= 0;
+  const bool limited = preparation.plan.boot.limits.memory_bytes > 0;
   OomNotice oom;
   ContainerSetting setting;
   setting.listen_fd = fds.listener;
@@ -105,7 +106,7 @@ struct MonitorFds {
     const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (int fd = 0; fd <= 2 && null.valid() && !has_terminal; ++fd) ::dup2(null.get(), fd);
     for (const int fd : preparation.options.pass_fds) ::close(fd);
-    oom = OomNotice::Open(preparation.groups);
+    oom = OomNotice::Open(preparation.groups, /*limited=*/limited);
     // Engines join the namespaces of the container's process to look at its files (podman cp): they must not find the host's there.
     // A mount namespace that the configuration names is where it is expected then; one that asks for none is in the runtime's.
     const oci::Root& root = *preparation.spec.root;
@@ -114,6 +115,7 @@ struct MonitorFds {
     Report(fds.report, std::string(1, kReady));
     return absl::OkStatus();
   };
+  setting.started = [&] { oom.Started(preparation.request.id); };
   const auto outcome = MonitorContainer(invocation, preparation, setting);
   if (!outcome.ok()) {
     Report(fds.report, absl::StrCat("E", outcome.status().message()));
