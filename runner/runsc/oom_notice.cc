@@ -79,6 +79,8 @@ OomNotice OomNotice::Open(const std::vector<ContainerGroup>& groups, bool limite
   const pid_t engine = ParentOf(out.proc_.get(), absl::StrCat(ParentOf(out.proc_.get(), "self")));
   if (const auto known = EventDescriptorsOf(out.proc_.get(), engine); known.has_value()) {
     for (const auto& [id, unread] : *known) out.old_.insert(id);
+    const std::vector<pid_t> children = ChildrenOf(out.proc_.get(), engine);
+    out.elders_.insert(children.begin(), children.end());
   }
   return out;
 }
@@ -128,6 +130,7 @@ OomNotice::Answer OomNotice::AskUntilKilled(Nanos& took) const {
 void OomNotice::Started(const std::string& id) {
   if (!tells_) return;
   for (const pid_t child : ChildrenOf(proc_.get(), Parent())) {
+    if (elders_.contains(child)) continue;
     const std::vector<std::string> words = WordsOf(proc_.get(), child);
     const auto has = [&](const std::string& word) { return std::find(words.begin(), words.end(), word) != words.end(); };
     // A dead one has no words: it may be that which was quicker than we are.

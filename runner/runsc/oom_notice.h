@@ -55,6 +55,7 @@ class OomNotice {
   UniqueFd usage_;
   UniqueFd proc_;
   std::set<int64_t> old_;        // the engine's descriptors before it knew the container
+  std::set<pid_t> elders_;       // its children then
   std::vector<pid_t> starters_;  // children of the engine, one of which has had the container started
 };
 
