@@ -3,6 +3,7 @@
 #include <atomic>
 #include <vector>
 
+#include "sentry/mm/io_round.h"
 #include "sentry/mm/memory_manager_impl.h"
 #include "sentry/mm/safe_copy.h"
 
@@ -10,8 +11,6 @@ namespace rampart::mm {
 namespace {
 
 constexpr size_t kMaxPinned = 1 << 20;       // bytes offered to one callback
-constexpr size_t kMaxBounce = 64 << 10;
-constexpr size_t kMaxSegments = 64;
 
 // The part that both directions share: walking the ranges.
 class UserRanges {

@@ -239,7 +239,11 @@ Result<Word> VmspliceIn(Task& task, End& in, const std::vector<mm::AddrRange>& a
     if (!taken.ok() || *taken == 0) break;
     const std::span<const std::byte> bytes(buffer.data(), *taken);
     const Result<size_t> put = dst->Write(bytes);
-    const size_t written = put.ok() ? *put : 0;
+    size_t written = 0;  // of whole buffers, if some may not be written
+    for (const fs::Pipe::Piece& piece : pieces) {
+      if (!put.ok() || written + piece.length > *put) break;
+      written += piece.length;
+    }
     if (written < bytes.size()) GiveBack(*in.pipe, bytes, std::move(pieces), written);
     done += written;
     if (written == bytes.size()) continue;

@@ -172,6 +172,28 @@ TEST_F(FoundSocket, WhatIsSentCountsWithItsBuffer) {
   EXPECT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 19872);
 }
 
+TEST_F(FoundSocket, WholeBuffersBeforeWhatMayNotBeTouched) {
+  static char* const area = static_cast<char*>(mmap(nullptr, 17 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  memset(area, 'y', 16 * 4096);
+  char* const end = area + 16 * 4096;
+  ASSERT_WORKS(mprotect(end, 4096, PROT_NONE));
+  Ends ends = Pair(SOCK_STREAM);
+  EXPECT_FAILS(send(ends.a.get(), end - 1000, 2000, 0), EFAULT);
+  EXPECT_EQ(send(ends.a.get(), end - 40000, 80000, 0), 36544);
+  int n = 0;
+  ASSERT_WORKS(ioctl(ends.b.get(), FIONREAD, &n));
+  EXPECT_EQ(n, 36544);
+  ASSERT_EQ(recv(ends.b.get(), area, 36544, 0), 36544);
+  ASSERT_EQ(send(ends.a.get(), "abc", 3, 0), 3);
+  ASSERT_EQ(send(ends.a.get(), "defg", 4, 0), 4);
+  EXPECT_FAILS(recv(ends.b.get(), end - 2, 10, 0), EFAULT);
+  EXPECT_EQ(recv(ends.b.get(), end - 5, 10, MSG_PEEK), 3);
+  EXPECT_EQ(recv(ends.b.get(), end - 2, 2, 0), 2);
+  EXPECT_EQ(recv(ends.b.get(), end - 4, 10, 0), 1);
+  EXPECT_EQ(recv(ends.b.get(), end - 4, 10, 0), 4);
+  munmap(area, 17 * 4096);
+}
+
 TEST_F(FoundSocket, ShutDownWithoutAPeer) {
   const Owned local(socket(AF_UNIX, SOCK_SEQPACKET, 0)), udp(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), tcp(socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_WORKS(shutdown(local.get(), SHUT_RD));
@@ -329,7 +351,9 @@ Connection Connected(in_port_t port = 0) {
   EXPECT_WORKS(bind(listener.get(), reinterpret_cast<sockaddr*>(&at), length));
   EXPECT_WORKS(listen(listener.get(), 1));
   EXPECT_WORKS(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&at), &length));
-  if (port != 0) EXPECT_WORKS(bind(client.get(), reinterpret_cast<sockaddr*>(&own), length));
+  if (port != 0) {
+    EXPECT_WORKS(bind(client.get(), reinterpret_cast<sockaddr*>(&own), length));
+  }
   EXPECT_WORKS(connect(client.get(), reinterpret_cast<sockaddr*>(&at), length));
   Owned accepted(accept(listener.get(), nullptr, nullptr));
   return {std::move(client), std::move(accepted)};

@@ -129,6 +129,39 @@ TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
   EXPECT_EQ(events(), "af ");
 }
 
+// Three pages that may be used, and one that may not.
+char* BeforeTheEnd() {
+  static char* const pages = [] {
+    auto* const area = static_cast<char*>(mmap(nullptr, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    memset(area, 'y', 3 * 4096);
+    mprotect(area + 3 * 4096, 4096, PROT_NONE);
+    return area;
+  }();
+  return pages + 3 * 4096;
+}
+
+TEST_F(FoundPipe, WholeBuffersBeforeWhatMayNotBeTouched) {
+  char* const end = BeforeTheEnd();
+  Ends pipe = Pipe();
+  EXPECT_FAILS(write(pipe.b.get(), end - 1000, 2000), EFAULT);
+  EXPECT_FAILS(write(pipe.b.get(), end - 4000, 9000), EFAULT);
+  EXPECT_EQ(write(pipe.b.get(), end - 5000, 9000), 4096);
+  EXPECT_EQ(write(pipe.b.get(), "xyz", 3), 3);
+  EXPECT_FAILS(write(pipe.b.get(), end - 100, 4096 + 808), EFAULT);  // its odd end would be added to the last buffer first
+  EXPECT_EQ(write(pipe.b.get(), end - 5000, 2 * 4096 + 808), 808 + 4096);
+  const iovec pieces[2] = {{end - 300, 300}, {end - 200, 300}};
+  EXPECT_FAILS(writev(pipe.b.get(), pieces, 2), EFAULT);
+  EXPECT_FAILS(read(pipe.a.get(), end - 100, 4096), EFAULT);
+  EXPECT_EQ(read(pipe.a.get(), end - 100, 100), 100);
+  EXPECT_EQ(read(pipe.a.get(), end - 3996 - 800, 9000), 3996);
+  EXPECT_EQ(read(pipe.a.get(), end - 811, 9000), 811);  // "xyz" and what was added to it
+  const iovec little{end - 100, 200};
+  EXPECT_FAILS(vmsplice(pipe.a.get(), &little, 1, SPLICE_F_NONBLOCK), EFAULT);
+  int left = 0;
+  ASSERT_WORKS(ioctl(pipe.a.get(), FIONREAD, &left));
+  EXPECT_EQ(left, 4096);
+}
+
 TEST_F(FoundPipe, SendfileAsksThePipeBeforeTheSource) {
   Ends pipe = Pipe(), source = Pipe(), sockets = Pair(SOCK_STREAM);
   const Owned event(eventfd(1, EFD_NONBLOCK)), file = File("f", 16), directory(open("/", O_RDONLY));

@@ -27,6 +27,7 @@ Result<size_t> GoferFile::PRead(Caller& caller, mm::IoDst& dst, uint64_t offset,
     at += static_cast<uint64_t>(n);
     return static_cast<size_t>(n);
   });
+  if (done.ok()) file_->NoteRead(*this);
   // At the end of the file nobody asks where the bytes would go.
   if (!done.ok() && done.error() == Errno::kEFAULT && offset >= TRY(file_->Size(caller))) return size_t{0};
   return done;
@@ -66,7 +67,7 @@ Result<uint64_t> GoferFile::Seek(Caller& caller, int64_t offset, int whence) {
 
 Result<void> GoferFile::ConfigureMMap(const Caller&, mm::MMapArgs& args) {
   TRY(vfs::ConfigureFileMMap(*this, args, file_));
-  file_->TouchAccess(*this, *backing_);
+  file_->NoteMapping(*this, *backing_);
   return Ok();
 }
 

@@ -315,7 +315,7 @@ TEST_P(GoferFs, BitsThatAreGivenBackUndoNoChangeOfTheMode) {
   writer.join();
 }
 
-TEST_P(GoferFs, AMappingIsAnAccess) {
+TEST_P(GoferFs, ReadsAndMappingsAreAccesses) {
   WriteFile(Host("f"), "12345");
   const timespec old[2] = {{1000, 0}, {2000, 0}};
   ASSERT_EQ(utimensat(AT_FDCWD, Host("f").c_str(), old, 0), 0);
@@ -336,6 +336,12 @@ TEST_P(GoferFs, AMappingIsAnAccess) {
   struct stat native {};
   ASSERT_EQ(stat(Host("f").c_str(), &native), 0);
   EXPECT_EQ(st.st_atime > 1000, native.st_atime > 1000);
+  // The change itself may be just now; the first read after it is an access.
+  ASSERT_TRUE(vfs::ChangeTimes(caller_, (*file)->path(), {vfs::TimeChange::kSet, 1000 * kNanosPerSecond}, {vfs::TimeChange::kNow, 0}).ok());
+  EXPECT_EQ(Stat("/f")->atime / kNanosPerSecond, 1000);
+  Read(**file, 100);
+  ASSERT_EQ(stat(Host("f").c_str(), &st), 0);
+  EXPECT_EQ(Stat("/f")->atime / kNanosPerSecond, st.st_atime);
   munmap(memory, 4096);
   close(fd);
 }

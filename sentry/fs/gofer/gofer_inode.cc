@@ -15,13 +15,14 @@ namespace rampart::fs {
 namespace {
 
 constexpr uint32_t kSetIdBits = abi::kIsUid | abi::kIsGid;
+constexpr Nanos kDay = 24 * 3600 * kNanosPerSecond;
 
 }  // namespace
 
 GoferInode::GoferInode(Ref<GoferFilesystem> fs, uint64_t device, const gofer::FileAttr& attr, gofer::FidNum fid, GoferInode* parent,
                        std::string_view name)
     : Inode(fs, attr.ino, TypeOf(attr)), gofer_fs_(*fs), device_(device), host_device_(abi::MakeDev(attr.dev_major, attr.dev_minor)), fid_(fid),
-      attr_(ToAttr(attr)), set_id_(attr_.permissions & kSetIdBits), had_set_id_(set_id_ != 0) {
+      attr_(ToAttr(attr)), set_id_(attr_.permissions & kSetIdBits), had_set_id_(set_id_ != 0), access_due_(AccessIsDue()) {
   if (!fs->exclusive()) attr_time_ = MonotonicNow();
   if (fid == gofer::kNoFid && parent != nullptr) {
     origin_ = ShareRef(parent);
@@ -132,6 +133,7 @@ vfs::Attr GoferInode::StoreAttr(const gofer::FileAttr& attr, uint64_t generation
   set_id_ = complete.permissions & kSetIdBits;
   if (set_id_ != 0) had_set_id_.store(true);
   attr_valid_ = true;
+  access_due_.store(AccessIsDue(), std::memory_order_relaxed);
   if (!gofer_fs_.exclusive()) attr_time_ = MonotonicNow();
   return complete;
 }
@@ -140,6 +142,7 @@ void GoferInode::MarkStale() {
   absl::MutexLock lock(&attr_mutex_);
   ++attr_generation_;
   attr_valid_ = false;
+  access_due_.store(false, std::memory_order_relaxed);
 }
 
 void GoferInode::GrowTo(uint64_t size) {
@@ -239,15 +242,22 @@ void GoferInode::Adopt(const gofer::FileAttr& attr, bool mode) {
   set_id_ = attr_.permissions & kSetIdBits;
 }
 
-void GoferInode::TouchAccess(const vfs::FileDescription& file, const HostBacking& backing) {
+// As relatime has it, which is what hosts are mounted with; whether the sandbox's mount agrees is looked at when it comes to it.
+bool GoferInode::AccessIsDue() const {
+  const Nanos atime = std::max(attr_.atime, touched_);
+  return atime <= attr_.mtime || atime <= attr_.ctime || RealtimeNow() - atime >= kDay;
+}
+
+void GoferInode::NoteAccess(const vfs::FileDescription& file, const HostBacking* mapped) {
   const Nanos now = RealtimeNow();
   {
     absl::MutexLock lock(&attr_mutex_);
+    if (!attr_valid_ && mapped == nullptr) return;  // will be asked for anyhow
     const Nanos modified = attr_valid_ ? attr_.mtime : now, changed = attr_valid_ ? attr_.ctime : now;
     if (!vfs::AtimeIsStale(file, std::max(attr_.atime, touched_), modified, changed, now)) return;
     touched_ = now;
   }
-  backing.NoteAccess();
+  if (mapped != nullptr) mapped->NoteAccess();
   MarkStale();
 }
 

@@ -80,8 +80,11 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
    private:
     GoferInode& inode_;
   };
-  // A mapping is an access.
-  void TouchAccess(const vfs::FileDescription& file, const HostBacking& backing);
+  // Reads and mappings are accesses. The host notes that of a read by itself: what is known here is then old.
+  void NoteRead(const vfs::FileDescription& file) {
+    if (access_due_.load(std::memory_order_relaxed)) NoteAccess(file, nullptr);
+  }
+  void NoteMapping(const vfs::FileDescription& file, const HostBacking& backing) { NoteAccess(file, &backing); }
   // What the directory holds now, perhaps without attributes.
   Result<Ref<Listing>> CurrentListing();
   Result<void> SyncThroughGofer(gofer::SyncKind kind);
@@ -105,6 +108,9 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   vfs::Attr StoreAttr(const gofer::FileAttr& attr, uint64_t generation) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   uint64_t AttrGeneration() ABSL_LOCKS_EXCLUDED(attr_mutex_);
   void MarkStale() ABSL_LOCKS_EXCLUDED(attr_mutex_);
+  // `mapped`: to be asked for it.
+  void NoteAccess(const vfs::FileDescription& file, const HostBacking* mapped) ABSL_LOCKS_EXCLUDED(attr_mutex_);
+  bool AccessIsDue() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(attr_mutex_);
   void GrowTo(uint64_t size) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   Result<gofer::FileAttr> Fetch();
   // Whether the owner that we remember is still that of what fstat has just told.
@@ -145,7 +151,8 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   uint32_t set_id_ ABSL_GUARDED_BY(attr_mutex_);           // the bits as the application has left them: the host may have lost them for a moment
   std::atomic<bool> had_set_id_;                           // whether set_id_ has ever been anything, or is about to be
   std::atomic<int> changing_{0};                           // changes that may cost the host's file its bits and are not settled
-  Nanos touched_ ABSL_GUARDED_BY(attr_mutex_) = 0;         // when TouchAccess last asked the host
+  Nanos touched_ ABSL_GUARDED_BY(attr_mutex_) = 0;         // when the host was last asked to note an access
+  std::atomic<bool> access_due_;                           // attr_ is valid, and the next read will change its access time
   uint64_t attr_generation_ ABSL_GUARDED_BY(attr_mutex_) = 0;
   Nanos attr_time_ ABSL_GUARDED_BY(attr_mutex_) = 0;       // shared access: when it was fetched (monotonic)
   std::optional<std::string> target_ ABSL_GUARDED_BY(attr_mutex_);

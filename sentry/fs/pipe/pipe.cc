@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/safe_math.h"
+#include "sentry/mm/io_round.h"
 
 namespace rampart::fs {
 namespace {
@@ -17,11 +18,7 @@ constexpr uint32_t kSoftSlots = 16384;
 constexpr uint32_t kSmallPipeSlots = 2;
 std::atomic<uint32_t> g_slots{0};
 
-size_t TotalOf(std::span<const iovec> segments) {
-  size_t total = 0;
-  for (const iovec& s : segments) total += s.iov_len;
-  return total;
-}
+using mm::TotalOf;
 
 // Walks an array of segments, copying out of or into it.
 class Cursor {
@@ -119,13 +116,21 @@ size_t Pipe::AppendLocked(std::span<const iovec> segments, size_t total, bool pa
   return total - left;
 }
 
-size_t Pipe::TakeLocked(std::span<const iovec> segments, bool* packet_done) {
+// Of bytes before memory that may not be read, those that make whole pieces (Linux: pipe_write).
+size_t Pipe::WholePieces(size_t offered, size_t wanted, bool packet) {
+  const size_t chars = wanted & kPageMask, merged = !packet && CanMerge(chars) ? chars : 0;
+  return offered < merged ? 0 : merged + ((offered - merged) & ~kPageMask);
+}
+
+size_t Pipe::TakeLocked(std::span<const iovec> segments, size_t wanted, bool* packet_done) {
   Cursor cursor(segments);
   const size_t total = TotalOf(segments);
+  const bool whole = mm::EndsAtFault(segments, wanted);
   size_t left = total;
   while (left > 0 && count_ > 0) {
     Buffer& buffer = At(0);
     const size_t n = std::min<size_t>(left, buffer.length);
+    if (whole && n < std::min<size_t>(wanted - (total - left), buffer.length)) break;
     cursor.CopyIn(buffer.page.get() + buffer.start, n);
     buffer.start += static_cast<uint32_t>(n);
     buffer.length -= static_cast<uint32_t>(n);
@@ -161,7 +166,8 @@ Result<size_t> Pipe::Read(mm::IoDst& dst) {
       return Errno::kEAGAIN;
     }
     const bool was_full = full();
-    const size_t n = TakeLocked(segments, &packet_done);
+    const size_t n = TakeLocked(segments, dst.remaining(), &packet_done);
+    if (n == 0) return Errno::kEFAULT;  // not even the first buffer
     made_room = made_room || (was_full && !full());
     return n;
   });
@@ -293,10 +299,12 @@ Result<size_t> Pipe::WriteSmall(mm::IoSrc& src, size_t n, bool packet) {
   if (pieces != nullptr) {
     absl::MutexLock lock(&mu_);
     --reserved_;
-    if (gathered > 0) {
+    if (gathered == n) {
       Buffer& buffer = At(count_);
       buffer = Buffer{std::move(pieces), 0, static_cast<uint32_t>(gathered), packet, !packet};
       ++count_;
+    } else if (moved.ok()) {
+      return Errno::kEFAULT;
     }
   }
   return moved;
@@ -306,7 +314,10 @@ Result<size_t> Pipe::WriteLarge(mm::IoSrc& src, bool packet) {
   return src.Drain(src.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
     absl::MutexLock lock(&mu_);
     if (ends_.readers == 0) return Errno::kEPIPE;
-    const size_t n = AppendLocked(segments, TotalOf(segments), packet);
+    const size_t offered = TotalOf(segments), wanted = src.remaining();
+    const size_t taken = mm::EndsAtFault(segments, wanted) ? WholePieces(offered, wanted, packet) : offered;
+    if (taken == 0) return Errno::kEFAULT;
+    const size_t n = AppendLocked(segments, taken, packet);
     if (n == 0) return Errno::kEAGAIN;
     return n;
   });

@@ -90,7 +90,8 @@ class Pipe : public RefCounted {
   Page TakePage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropFirst() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t AppendLocked(std::span<const iovec> segments, size_t total, bool packet) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  size_t TakeLocked(std::span<const iovec> segments, bool* packet_done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t WholePieces(size_t offered, size_t wanted, bool packet) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t TakeLocked(std::span<const iovec> segments, size_t wanted, bool* packet_done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> CheckRoom(size_t n, bool packet);
   Result<size_t> WriteSmall(mm::IoSrc& src, size_t n, bool packet);
   Result<size_t> WriteLarge(mm::IoSrc& src, bool packet);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sentry/mm/io.h"
+#include "sentry/mm/io_round.h"
 #include "sentry/net/socket/buffer_cost.h"
 #include "sentry/net/socket/in_flight.h"
 
@@ -17,11 +18,7 @@ constexpr Nanos kHoldTime = 200'000'000;
 
 time::TimerQueue* g_timers = nullptr;  // set once, before there are sockets
 
-size_t TotalOf(std::span<const iovec> segments) {
-  size_t total = 0;
-  for (const iovec& s : segments) total += s.iov_len;
-  return total;
-}
+using mm::TotalOf;
 
 }  // namespace
 
@@ -31,6 +28,7 @@ void SetStreamTimers(time::TimerQueue& timers) { g_timers = &timers; }
 struct StreamQueue::Taking {
   ReadOptions options;
   RecvResult& result;
+  size_t wanted = 0;                     // in this round and later ones
   uint64_t peeked = 0;                   // how far a peek has come beyond head_
   bool stop = false;                     // at a boundary: nothing more in this read
   bool has_in_flight_lock = false;
@@ -106,14 +104,15 @@ void StreamQueue::CopyOut(uint64_t at, std::span<const iovec> segments, size_t n
 bool StreamQueue::FullLocked() const { return (style_ == Style::kUnix ? cost_ : used()) >= capacity(); }
 
 // How many of the next bytes of a write are taken. Linux begins a buffer as long as there is any room.
-size_t StreamQueue::RoomFor(size_t bytes, Putting& putting) {
+size_t StreamQueue::RoomFor(size_t bytes, bool whole, Putting& putting) {
   if (style_ == Style::kTcp) return std::min(bytes, capacity() - std::min(capacity(), used()));
   const size_t largest = std::min(kStreamPiece, std::max<size_t>(capacity() / 2, 128) - 64);
   size_t n = 0;
   while (n < bytes) {
     if (putting.begun == 0) {
-      if (FullLocked()) break;
-      putting.begun = std::min(putting.left - n, largest);
+      const size_t next = std::min(putting.left - n, largest);
+      if (FullLocked() || (whole && next > bytes - n)) break;
+      putting.begun = next;
       pieces_.push_back({tail_ + n, StreamPieceCost(putting.begun)});
       cost_ += pieces_.back().cost;
     } else if (pieces_.empty() || pieces_.back().end != tail_ + n) {  // another writer came between
@@ -149,7 +148,8 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Putting& put
     InFlightMutex().AssertHeld();
     TRY(CheckInFlight(ancillary, putting.options.file_limit));
   }
-  const size_t n = RoomFor(total, putting);
+  const size_t n = RoomFor(total, mm::EndsAtFault(segments, putting.left), putting);
+  if (n == 0) return Errno::kEFAULT;
   if (n < total) no_space_ = true;
   EnsureRing(used() + n);
   CopyIn(segments, n);
@@ -269,6 +269,18 @@ void StreamQueue::Advance(uint64_t to) {
   if (head_ == tail_ && ring_size_ > kKeptRing) ring_.reset(), ring_size_ = 0;
 }
 
+// Of n bytes from `at` on, before memory that may not be written, those of whole buffers or up to `wanted`.
+size_t StreamQueue::WholePieces(uint64_t at, size_t n, size_t wanted) const {
+  uint64_t whole = at;
+  for (const Piece& piece : pieces_) {
+    if (piece.end <= whole) continue;
+    const uint64_t end = std::min<uint64_t>(piece.end, at + wanted);
+    if (end > at + n) break;
+    whole = end;
+  }
+  return static_cast<size_t>(whole - at);
+}
+
 Result<size_t> StreamQueue::TakeLocked(std::span<const iovec> segments, size_t room, Taking& taking) {
   uint64_t at = head_ + taking.peeked;
   const bool fresh = taking.result.copied + taking.result.full_length == 0;
@@ -296,6 +308,8 @@ Result<size_t> StreamQueue::TakeLocked(std::span<const iovec> segments, size_t r
     taking.stop = true;
     return size_t{0};
   }
+  if (style_ == Style::kUnix && mm::EndsAtFault(segments, taking.wanted)) n = WholePieces(at, n, taking.wanted);
+  if (n == 0) return Errno::kEFAULT;
   n = LimitByMarks(at, n, taking);
   if (taking.again_with_lock || n == 0) return size_t{0};
   if (!taking.options.discard) CopyOut(at, segments, n);
@@ -366,6 +380,7 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
   } else {
     const bool wants_none = dst.remaining() == 0;
     const Result<size_t> moved = dst.Fill(dst.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
+      taking.wanted = dst.remaining();
       const size_t n = TRY(Take(segments, TotalOf(segments), taking));
       result.copied += n;
       result.full_length += n;

@@ -115,13 +115,14 @@ class StreamQueue final : public RefCounted {
   Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool FullLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<size_t> Append(std::span<const iovec> segments, Putting& putting);
-  size_t RoomFor(size_t bytes, Putting& putting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t RoomFor(size_t bytes, bool whole, Putting& putting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EnsureRing(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyIn(std::span<const iovec> segments, size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<size_t> Take(std::span<const iovec> segments, size_t room, Taking& taking);
   Result<size_t> TakeLocked(std::span<const iovec> segments, size_t room, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> TakeBeyond(Taking& taking);
+  size_t WholePieces(uint64_t at, size_t n, size_t wanted) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t LimitByMarks(uint64_t at, size_t n, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> NothingThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Advance(uint64_t to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
