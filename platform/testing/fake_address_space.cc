@@ -68,6 +68,7 @@ void FakeAddressSpace::Protect(uint64_t address, uint64_t length, Prot prot) {
   CutLocked(address, end);
   for (Mapping& mapping : inside) mappings_[mapping.address] = mapping;
   ++protect_calls_;
+  protected_bytes_ += end - address;
   ChangedLocked();
 }
 
@@ -152,6 +153,10 @@ size_t FakeAddressSpace::unmap_calls() const {
 size_t FakeAddressSpace::protect_calls() const {
   absl::MutexLock lock(&mu_);
   return protect_calls_;
+}
+uint64_t FakeAddressSpace::protected_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return protected_bytes_;
 }
 size_t FakeAddressSpace::kicks() const {
   absl::MutexLock lock(&mu_);

@@ -62,6 +62,7 @@ class FakeAddressSpace final : public AddressSpace {
   size_t map_calls() const;
   size_t unmap_calls() const;
   size_t protect_calls() const;
+  uint64_t protected_bytes() const;  // over all calls, with what gaps they span
   size_t kicks() const;
 
   void Enter(FakeContext* context);
@@ -80,6 +81,7 @@ class FakeAddressSpace final : public AddressSpace {
   size_t map_calls_ ABSL_GUARDED_BY(mu_) = 0;
   size_t unmap_calls_ ABSL_GUARDED_BY(mu_) = 0;
   size_t protect_calls_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t protected_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   size_t kicks_ ABSL_GUARDED_BY(mu_) = 0;
   std::vector<FakeContext*> inside_ ABSL_GUARDED_BY(mu_);
 };

@@ -19,6 +19,7 @@ constexpr uint32_t kMaxCopyWindow = 64;
 constexpr uint64_t kTakeOverReach = 1024 * kPageSize;
 // What mmap and brk bring in at once: small mappings are made to be used.
 constexpr uint64_t kEagerAnonymous = 64 << 10;
+constexpr uint64_t kReservation = 64 << 20;
 constexpr uint64_t kEagerPrivateFile = 128 << 10;
 constexpr uint64_t kPopulateChunk = 2 << 20;
 
@@ -271,7 +272,8 @@ void MemoryManager::Impl::Prefault(VmaMap::iterator v, AddrRange r) {
   Vma& vma = v->second;
   if (!platform::Any(vma.prot) || vma.grows_down) return;
   if (vma.anonymous()) {
-    if (!platform::Allows(vma.prot, Prot::kWrite) || vma.noreserve) return;
+    // Of what is reserved rather than used, one fault more is no matter, and a page in each area would make every fork of them dear.
+    if (!platform::Allows(vma.prot, Prot::kWrite) || vma.noreserve || r.length() > kReservation) return;
     const AddrRange first{r.start, std::min(r.end, r.start + kEagerAnonymous)};
     if (!BringIn(v, first, first, Prot::kWrite).ok()) return;
     vma.next_up = first.end;

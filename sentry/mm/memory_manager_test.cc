@@ -142,6 +142,19 @@ TEST_F(MemoryManagerTest, ForkNeedsOneProtectPerWritableArea) {
   EXPECT_EQ(parent.space().protect_calls(), before + 1);
 }
 
+TEST_F(MemoryManagerTest, ForkLeavesAloneWhatIsSharedAlready) {
+  App parent = NewApp();
+  const UserAddr a = MapAnon(parent, 64 << 20);
+  for (uint64_t o = 0; o < (64 << 20); o += 1 << 20) ASSERT_TRUE(parent.Write(a + o, 1).ok());  // with gaps between
+  const Result<Ref<MemoryManager>> first = parent.mm().Fork();
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(parent.Write(a, 2).ok());
+  const uint64_t before = parent.space().protected_bytes();
+  const Result<Ref<MemoryManager>> second = parent.mm().Fork();
+  ASSERT_TRUE(second.ok());
+  EXPECT_LT(parent.space().protected_bytes() - before, 1u << 20);
+}
+
 TEST_F(MemoryManagerTest, SharedAnonymousStaysSharedAcrossFork) {
   App parent = NewApp();
   MMapArgs args;

@@ -178,6 +178,7 @@ PmaMap::iterator MemoryManager::Impl::MapRun(PmaMap::iterator p, AddrRange r) {
 void MemoryManager::Impl::ReprotectPmas(const Vma& vma, AddrRange r) {
   IsolatePmas(r);
   AddrRange run{0, 0};
+  UserAddr seen = 0;  // how far what follows the run, without a gap, has its rights already
   Prot run_rights = Prot::kNone;
   const auto flush = [&] {
     if (run.end != 0) space->Protect(run.start, run.length(), run_rights);
@@ -188,14 +189,18 @@ void MemoryManager::Impl::ReprotectPmas(const Vma& vma, AddrRange r) {
     const Prot before = pma.rights;
     SetRights(vma, pma);
     if (!pma.mapped) continue;  // a hole for the platform: a Protect may span it
-    if (before == pma.rights && (run.end == 0 || run_rights != pma.rights)) {
-      flush();
+    if (before == pma.rights) {  // spanned if that saves an operation; beyond a gap it would be one more
+      if (run.end != 0 && run_rights == pma.rights && seen == p->first) {
+        seen = pma.end;
+      } else {
+        flush();
+      }
       continue;
     }
-    if (before != pma.rights) pma.changed_at = space->queued() + 1;
+    pma.changed_at = space->queued() + 1;
     if (run.end != 0 && run_rights != pma.rights) flush();
     if (run.end == 0) run.start = p->first;
-    run.end = p->second.end;
+    run.end = seen = pma.end;
     run_rights = pma.rights;
   }
   flush();
