@@ -48,6 +48,11 @@ uint64_t HeapBytes() { return static_cast<uint64_t>(std::max<int64_t>(sum.load(s
 
 int64_t ThreadHeapBytes() { return own; }
 
+void CountBeside(int64_t bytes) {
+  own += bytes;
+  sum.fetch_add(bytes, std::memory_order_relaxed);
+}
+
 void StartThreadHeap() {
   sum.fetch_add(pending, std::memory_order_relaxed);
   pending = 0;

@@ -1,7 +1,7 @@
 // Host-side limits of a sandbox: a cgroup of its own, in the v1 hierarchies or in the v2 one, whichever has the controller.
 //
 // Model. The kernel inside enforces --memory and --pids by itself, exactly; the cgroup is the second wall around the sentry's own memory and
-// tasks, so its limits are wider (kMemoryHeadroom, TaskLimit). --cpus is enforced only here. Whoever may not make cgroups gets the
+// tasks, so its limits are wider (MemoryHeadroom, TaskLimit). --cpus is enforced only here. Whoever may not make cgroups gets the
 // inner limits alone; what has no inner limit is refused with the remedy.
 //
 // Ownership: the Cgroup removes its directories when destroyed; a janitor process (monitor/janitor.h) does so if the runner is killed.
@@ -25,8 +25,8 @@ struct CgroupLimits {
   uint64_t tasks = 0;         // 0 = none
 };
 
-// What the sentry and the gofer need beyond the application's memory.
-inline constexpr uint64_t kMemoryHeadroom = uint64_t{96} << 20;
+// What the sentry and the gofer need beyond the application's memory; in proportion, the page tables that map it in the sentry and in the stubs.
+constexpr uint64_t MemoryHeadroom(uint64_t memory) { return (uint64_t{96} << 20) + memory / 32; }
 // Host tasks that a sandbox of `pids` tasks can need: a thread and a stub thread each, a stub process per address space with up to four
 // parked threads; then idle threads, idle stub processes of two threads (platform/ptrace keeps 64 at most) and helpers.
 constexpr uint64_t TaskLimit(uint64_t pids) { return 7 * pids + 256; }

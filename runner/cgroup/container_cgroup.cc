@@ -62,7 +62,11 @@ struct Setting {
 };
 
 std::string Number(int64_t value, bool v2) { return value < 0 ? v2 ? "max" : "-1" : absl::StrCat(value); }
-int64_t WithHeadroom(int64_t bytes) { return bytes < 0 ? bytes : bytes + static_cast<int64_t>(kMemoryHeadroom); }
+int64_t WithHeadroom(int64_t bytes) {
+  if (bytes < 0) return bytes;
+  const auto memory = static_cast<uint64_t>(bytes);
+  return static_cast<int64_t>(std::min<uint64_t>(memory + MemoryHeadroom(memory), INT64_MAX));
+}
 
 void MemorySettings(const oci::MemoryResources& memory, std::vector<Setting>& out) {
   if (memory.limit.has_value() && *memory.limit != 0) {

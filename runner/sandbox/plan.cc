@@ -77,7 +77,7 @@ absl::Status PlanLimits(const oci::Spec& spec, Plan& plan) {
   if (resources.memory.has_value() && resources.memory->limit.value_or(-1) > 0) {
     const auto bytes = static_cast<uint64_t>(*resources.memory->limit);
     plan.boot.limits.memory_bytes = bytes;
-    plan.cgroup.memory_bytes = bytes + kMemoryHeadroom;
+    plan.cgroup.memory_bytes = bytes + MemoryHeadroom(bytes);
   }
   if (resources.pids.has_value() && resources.pids->limit > 0) {
     if (resources.pids->limit > 1 << 22) return UsageError(absl::StrCat("a limit of ", resources.pids->limit, " tasks is beyond what Linux has (4194304)"));

@@ -31,6 +31,7 @@
 #include "sentry/kernel/introspect.h"
 #include "sentry/mm/memory_file.h"
 #include "sentry/mm/statistics.h"
+#include "sentry/net/socket/stream_queue.h"
 #include "sentry/strace/trace_set.h"
 #include "sentry/syscalls/dispatch.h"
 #include "sentry/vfs/dentry_cache.h"
@@ -123,6 +124,7 @@ bool Sandbox::MakeKernel(Failure& failure) {
   Result<std::unique_ptr<kernel::Kernel>> kernel = kernel::Kernel::Create(std::move(kernel_config));
   if (!kernel.ok()) return failure.text = With("the kernel cannot be made", kernel.error()), false;
   kernel_ = std::move(*kernel);
+  net::SetStreamTimers(kernel_->timers());
   if (!config_.domainname.empty()) kernel_->namespaces().uts->SetDomainname(config_.domainname);
   return true;
 }

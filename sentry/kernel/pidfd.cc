@@ -10,19 +10,24 @@ namespace {
 // As in pidfs: a regular file to the kernel, without a type to fstat(2), and nothing about it changes.
 class PidfdInode final : public vfs::Inode {
  public:
-  explicit PidfdInode(Ref<vfs::Inode> shown)
-      : Inode(Ref<vfs::Filesystem>::Share(&shown->fs()), shown->ino(), vfs::FileType::kRegular), shown_(std::move(shown)) {}
+  PidfdInode(Ref<vfs::Inode> shown, Ref<ThreadGroup> group)
+      : Inode(Ref<vfs::Filesystem>::Share(&shown->fs()), shown->ino(), vfs::FileType::kRegular), shown_(std::move(shown)), group_(std::move(group)) {}
   Result<vfs::Attr> GetAttr(const Caller& caller) override { return shown_->GetAttr(caller); }
   Result<void> SetAttr(const Caller&, const vfs::AttrChange&) override { return Errno::kEOPNOTSUPP; }
+  // Through /proc/PID/fd.
+  Result<Ref<vfs::FileDescription>> Open(Caller&, const vfs::Path& path, uint32_t flags) override {
+    return Ref<vfs::FileDescription>(MakeRef<Pidfd>(path, group_, flags));
+  }
 
  private:
   const Ref<vfs::Inode> shown_;
+  const Ref<ThreadGroup> group_;
 };
 
 }  // namespace
 
 Ref<Pidfd> Pidfd::Create(Ref<ThreadGroup> group, uint32_t flags) {
-  Ref<vfs::Inode> inode = MakeRef<PidfdInode>(vfs::NewAnonymousInode(vfs::FileType{0}, 0700, 0, 0));
+  Ref<vfs::Inode> inode = MakeRef<PidfdInode>(vfs::NewAnonymousInode(vfs::FileType{0}, 0700, 0, 0), group);
   vfs::Path path = vfs::NewAnonymousPath(std::move(inode), "anon_inode:[pidfd]");
   return MakeRef<Pidfd>(std::move(path), std::move(group), flags | abi::kORdWr);
 }

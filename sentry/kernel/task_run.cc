@@ -5,6 +5,7 @@
 #include "base/heap_meter.h"
 #include "base/log.h"
 #include "sentry/ipc/object.h"
+#include "sentry/kernel/current_task.h"
 #include "sentry/kernel/kernel_state.h"
 #include "sentry/kernel/ptrace.h"
 #include "sentry/kernel/task.h"
@@ -18,12 +19,16 @@ constexpr uint64_t kSyscallInstructionLength = 2;
 constexpr uint64_t kTrapPageFault = 14;
 
 // The kernel's own objects (files in memory, pipes, sockets, names …) count towards the sandbox's limit, beyond what the runner adds for them
-// (runner/cgroup: kMemoryHeadroom, most of it for the sentry's threads and the gofer). Below the first the limit is not looked at.
+// (runner/cgroup: MemoryHeadroom, most of it for the sentry's threads and the gofer). Below the first the limit is not looked at.
 constexpr uint64_t kUnwatchedHeap = uint64_t{16} << 20;
 constexpr uint64_t kKernelHeap = uint64_t{40} << 20;
 // Whoever has taken this much is the first to go; a little later it is whoever comes.
 constexpr int64_t kLargeShare = int64_t{1} << 20;
 constexpr uint64_t kPatience = uint64_t{8} << 20;
+// What the host spends on a thread of ours and one of the application's (stacks, task structures): measured.
+constexpr int64_t kHostThreads = int64_t{48} << 10;
+
+constinit thread_local Task* t_current = nullptr;
 
 bool IsRestart(Errno e) { return static_cast<int>(e) >= static_cast<int>(Errno::kERESTARTSYS); }
 uint64_t NegativeErrno(Errno e) { return static_cast<uint64_t>(-static_cast<int64_t>(e)); }
@@ -34,10 +39,14 @@ bool MeansRestart(const abi::UserRegs& regs) {
 
 }  // namespace
 
+Task* CurrentTask() { return t_current; }
+
 void Task::Run(platform::Context& context) {
+  t_current = this;
   context_ = &context;
   clock_.Enter(TaskClock::State::kSentry);
   StartThreadHeap();
+  CountBeside(kHostThreads);
   ipc::SetCurrentProcess(group_->pid());
   StartRegisters();
   answers_due_ = true;  // the Context may come from another task
@@ -46,8 +55,10 @@ void Task::Run(platform::Context& context) {
   while (LoopOnce(runner)) {
   }
   Exit();
+  CountBeside(-kHostThreads);
   clock_.Enter(TaskClock::State::kIdle);
   context_ = nullptr;
+  t_current = nullptr;
 }
 
 void Task::RunWithoutContext() {

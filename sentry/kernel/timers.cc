@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "abi/process.h"
+#include "base/log.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 
@@ -88,7 +89,10 @@ void GroupTimers::OnTimer(int32_t id) {
   if (!now.ok()) return;
   if (id == kCpuLimitId) {
     const uint64_t hard = group->Limit(abi::Resource::kCpu).max;
-    if (static_cast<uint64_t>(*now / kNanosPerSecond) >= hard) return group->Kill(abi::KilledStatus(abi::kSigKill, false));
+    if (static_cast<uint64_t>(*now / kNanosPerSecond) >= hard) {
+      Log(LogLevel::kInfo, "kernel: process %d has used the processor time that RLIMIT_CPU grants: it is killed", pid_);
+      return group->Kill(abi::KilledStatus(abi::kSigKill, false));
+    }
   }
   TimerNotice notice;
   {

@@ -40,12 +40,13 @@ bool MemoryManager::Impl::CopyRun(const Vma& vma, PmaMap::iterator p, Impl& chil
   return true;
 }
 
-void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) {
+bool MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) {
   const Vma& vma = v->second;
   const AddrRange range{v->first, vma.end};
   const bool writable = platform::Allows(vma.prot, Prot::kWrite);
   const bool small_data = writable && vma.file && range.length() <= kSmallData;
   const bool eager = child.pmas.size() < kEagerRuns;
+  bool any_owned = false;
   IsolatePmas(range);
   for (const AddrRange& h : hot) {
     if (writable && Overlaps(h, range)) IsolatePmas(Intersect(h, range));
@@ -53,6 +54,7 @@ void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Im
   for (auto p = PmaAtOrAfter(v->first); p != pmas.end() && p->first < vma.end; ++p) {
     Pma& pma = p->second;
     const AddrRange run{p->first, pma.end};
+    any_owned |= pma.owned;
     const bool is_hot = writable && std::any_of(hot.begin(), hot.end(), [&](const AddrRange& h) { return Overlaps(h, run); });
     if (pma.owned && (small_data || is_hot)) {
       if (late != nullptr) {
@@ -72,6 +74,7 @@ void MemoryManager::Impl::SharePages(VmaMap::iterator v, const HotPages& hot, Im
   }
   // Takes the write permission away where it was.
   ReprotectPmas(vma, range);
+  return any_owned;
 }
 
 void MemoryManager::Impl::CopyLate(const LateCopy& late, Impl& child) {
@@ -112,18 +115,23 @@ Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context, Write
     if (regs.fs_base < from.max_address) hot.push_back(AddrRange{PageDown(regs.fs_base), PageDown(regs.fs_base) + kPageSize});
   }
   std::vector<Impl::LateCopy> late;
+  uint32_t lineages = 0;
   Result<void> result;
   for (auto v = from.vmas.begin(); v != from.vmas.end(); ++v) {
     if (v->second.dont_fork) continue;
     Vma copy = v->second;
     copy.locked = copy.lock_on_fault = false;
     copy.window = 0;
-    if (const auto inserted = to.InsertVma(v->first, std::move(copy)); !inserted.ok()) {
+    const auto inserted = to.InsertVma(v->first, std::move(copy));
+    if (!inserted.ok()) {
       result = inserted.error();
       break;
     }
     // A shared mapping finds its pages again through its file.
-    if (!v->second.shared && !v->second.wipe_on_fork) from.SharePages(v, hot, to, writers == Writers::kOthers ? &late : nullptr);
+    const bool has_pages = !v->second.shared && !v->second.wipe_on_fork && from.SharePages(v, hot, to, writers == Writers::kOthers ? &late : nullptr);
+    Vma& vma = (*inserted)->second;
+    if (v->second.wipe_on_fork) vma.lineage = 0;
+    if (has_pages || vma.lineage != 0) vma.lineage = ++lineages;
   }
   if (context != nullptr && result.ok()) result = context->Commit(*from.space);
   if (result.ok()) {

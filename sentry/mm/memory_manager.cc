@@ -3,16 +3,28 @@
 
 #include <algorithm>
 
+#include "base/heap_meter.h"
 #include "sentry/mm/memory_manager_impl.h"
 #include "sentry/mm/safe_copy.h"
 #include "sentry/mm/shared_memory.h"
 
 namespace rampart::mm {
+namespace {
+
+// What the host spends on an address space beside its pages (page tables, the stub's process): measured, of a small one.
+constexpr int64_t kHostSpace = int64_t{88} << 10;
+
+}  // namespace
 
 MemoryManager::MemoryManager(platform::Platform& platform, Ref<MemoryFile> memory_file, Ref<platform::AddressSpace> space)
-    : impl_(std::make_unique<Impl>(this, platform, std::move(memory_file), std::move(space))) {}
+    : impl_(std::make_unique<Impl>(this, platform, std::move(memory_file), std::move(space))) {
+  CountBeside(kHostSpace);
+}
 
-MemoryManager::~MemoryManager() { Clear(); }
+MemoryManager::~MemoryManager() {
+  Clear();
+  CountBeside(-kHostSpace);
+}
 
 Result<Ref<MemoryManager>> MemoryManager::Create(platform::Platform& platform, Ref<MemoryFile> memory_file) {
   InstallSafeCopy();

@@ -49,6 +49,9 @@ struct Vma {
   uint64_t offset = 0;    // in file, of the start
   const char* special_name = nullptr;
   NumaPolicy policy;
+  // Not 0: it came by fork with pages of its own, as that one of the parent's areas. Linux keeps such areas apart from new ones and from each other,
+  // for their pages are found through two lists (anon_vma_chain).
+  uint32_t lineage = 0;
 
   // Fault-around: where the next sequential fault would be, and how many pages the last window had. Hints: not compared, lost on a split.
   UserAddr next_up = 0;
@@ -218,7 +221,8 @@ struct MemoryManager::Impl {
     bool was_cow;
   };
   // Gives the child the vma's private pages: copy-on-write on both sides, but for the hot ones, which are copied, or put into `late` if not null.
-  void SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
+  // Returns whether there were any of its own.
+  bool SharePages(VmaMap::iterator v, const HotPages& hot, Impl& child, std::vector<LateCopy>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
   void CopyLate(const LateCopy& late, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
   bool CopyRun(const Vma& vma, PmaMap::iterator p, Impl& child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu, child.mu);
 

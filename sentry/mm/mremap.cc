@@ -72,7 +72,7 @@ Result<UserAddr> MemoryManager::Impl::Move(const Caller& caller, const RemapArgs
   } else {
     to = TRY(FindGap(args.new_length, args.keep_old ? args.new_address : 0, false));
   }
-  TRY(IsolateVmas(old));
+  if (!args.keep_old) TRY(IsolateVmas(old));  // what stays is not cut off from what lies around it
   vma.end = to + args.new_length;
   vma.window = 0;
   const bool populate = vma.locked && !vma.lock_on_fault && args.new_length > old.length();
@@ -80,7 +80,10 @@ Result<UserAddr> MemoryManager::Impl::Move(const Caller& caller, const RemapArgs
   const uint64_t kept = std::min(old.length(), args.new_length);
   if (kept != 0) MovePmas(AddrRange{old.start, old.start + kept}, to);
   if (!args.keep_old && !duplicate) RemoveVmas(old, Unmap::kYes);
-  if (unlock_old) TRY(MarkLocked(old, false, false));
+  if (unlock_old) {  // all of the area, however little of it was moved (Linux: dontunmap_complete)
+    const auto left = FindVma(old.start);
+    if (left != vmas.end()) TRY(MarkLocked(AddrRange{left->first, left->second.end}, false, false));
+  }
   if (populate) (void)PopulateRange(AddrRange{to, to + args.new_length}, Prot::kNone);
   MergeVmas(AddrRange{to, to + args.new_length});
   return to;

@@ -14,7 +14,8 @@ UserAddr StartWithGap(VmaMap::const_iterator v) {
 bool CanMerge(UserAddr a_start, const Vma& a, const Vma& b) {
   if (a.prot != b.prot || a.max_prot != b.max_prot || a.shared != b.shared || a.grows_down != b.grows_down ||
       a.noreserve != b.noreserve || a.locked != b.locked || a.lock_on_fault != b.lock_on_fault || a.dont_fork != b.dont_fork ||
-      a.wipe_on_fork != b.wipe_on_fork || a.dont_dump != b.dont_dump || a.sealed != b.sealed || a.special_name != b.special_name || a.policy != b.policy) {
+      a.wipe_on_fork != b.wipe_on_fork || a.dont_dump != b.dont_dump || a.sealed != b.sealed || a.special_name != b.special_name || a.policy != b.policy ||
+      a.lineage != b.lineage) {
     return false;
   }
   if (!(a.file == b.file)) return false;

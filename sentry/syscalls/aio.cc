@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "sentry/syscalls/aio_context.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/timeouts.h"
 
@@ -65,7 +66,7 @@ Result<void> SubmitTransfer(Submission& s, bool write, bool vector) {
   const abi::Iocb& iocb = s.iocb;
   if ((iocb.flags & abi::kIocbFlagIoprio) != 0) TRY(CheckPriority(s.task, iocb.priority));
   TRY(CheckRwFlags(iocb.rw_flags));
-  if ((s.file->flags() & abi::kOPath) != 0 || !(write ? s.file->writable() : s.file->readable())) return Errno::kEBADF;
+  if (!(write ? s.file->writable() : s.file->readable())) return Errno::kEBADF;
   if (s.file->inode()->IsDirectory()) return Errno::kEINVAL;
   if (!vector && iocb.buffer >= abi::kMaxUserAddress && iocb.length != 0) return Errno::kEFAULT;
   std::vector<mm::AddrRange> ranges = TRY(BufferRanges(s.task, iocb.buffer, iocb.length, vector));
@@ -113,11 +114,10 @@ Result<void> Dispatch(Submission& s) {
 }
 
 Result<void> SubmitReserved(Task& task, AioContext& context, const abi::Iocb& iocb, UserAddr address) {
-  Ref<vfs::FileDescription> file = TRY(task.fds().Get(static_cast<Fd>(iocb.fd)));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  Ref<vfs::FileDescription> file = TRY(OpenedFile(task, static_cast<Fd>(iocb.fd)));
   AioRequest request{iocb.data, address, nullptr};
   if ((iocb.flags & abi::kIocbFlagResfd) != 0) {
-    const Ref<vfs::FileDescription> result_fd = TRY(task.fds().Get(static_cast<Fd>(iocb.result_fd)));
+    const Ref<vfs::FileDescription> result_fd = TRY(OpenedFile(task, static_cast<Fd>(iocb.result_fd)));
     auto* const eventfd = dynamic_cast<fs::EventFd*>(result_fd.get());
     if (eventfd == nullptr) return Errno::kEINVAL;
     request.result_fd = ShareRef(eventfd);

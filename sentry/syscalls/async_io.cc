@@ -25,6 +25,7 @@ struct Note {
   Fd fd;
   wait::EventMask events;
   Ref<const auth::Credentials> sender;
+  bool urgent = false;  // SIGURG, whatever F_SETSIG has said
 };
 
 // si_code and si_band of an event (Linux: band_table).
@@ -82,8 +83,8 @@ class Notifier {
  private:
   void Send(const Note& note) {
     abi::SigInfo info;
-    if (note.owner.signal == 0) {
-      info.signo = abi::kSigIo;
+    if (note.urgent || note.owner.signal == 0) {
+      info.signo = note.urgent ? abi::kSigUrg : abi::kSigIo;
       info.code = abi::kSiKernel;
     } else {
       const Band band = note.events == kMessage ? Band{3, abi::kPollIn | abi::kPollRdNorm | abi::kPollMsg} : BandOf(note.events);
@@ -125,7 +126,7 @@ class AsyncEntry final : public wait::WaitEntry, public LastCloseObserver {
  public:
   AsyncEntry(Notifier& notifier, FileDescription& file, Fd fd, Ref<const auth::Credentials> sender)
       : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
-  void OnEvent(wait::EventMask events) override { notifier_.Post({file_.async_owner(), fd_, events, sender_}); }
+  void OnEvent(wait::EventMask events) override { notifier_.Post({file_.async_owner(), fd_, events, sender_, false}); }
   void OnLastClose(FileDescription&) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) { End(); }
 
   void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
@@ -148,6 +149,32 @@ class AsyncEntry final : public wait::WaitEntry, public LastCloseObserver {
   const Ref<const auth::Credentials> sender_;
 };
 
+// An owner of a socket's description: urgent data is told to him whether or not O_ASYNC is set. Owns itself.
+class UrgentEntry final : public wait::WaitEntry, public LastCloseObserver {
+ public:
+  UrgentEntry(Notifier& notifier, FileDescription& file, Ref<const auth::Credentials> sender)
+      : notifier_(notifier), file_(file), sender_(std::move(sender)) {}
+  void OnEvent(wait::EventMask events) override {
+    if ((events & abi::kPollPri) != 0) notifier_.Post({file_.async_owner(), Fd{}, events, sender_, true});
+  }
+  void OnLastClose(FileDescription&) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) { End(); }
+
+  void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
+    file_.AddObserverLocked(*this);
+    file_.EventRegister(*this, abi::kPollPri);
+  }
+  void End() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
+    file_.RemoveObserverLocked(*this);
+    file_.EventUnregister(*this);
+    delete this;
+  }
+
+ private:
+  Notifier& notifier_;
+  FileDescription& file_;  // outlives this
+  const Ref<const auth::Credentials> sender_;
+};
+
 // Whom a lease's break is told. Stays with the description, also after the lease.
 class LeaseHolder final : public LastCloseObserver {
  public:
@@ -155,7 +182,7 @@ class LeaseHolder final : public LastCloseObserver {
       : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
   static void OnBreak(void* holder) {
     auto* self = static_cast<LeaseHolder*>(holder);
-    self->notifier_.Post({self->file_.async_owner(), self->fd_, kMessage, self->sender_});
+    self->notifier_.Post({self->file_.async_owner(), self->fd_, kMessage, self->sender_, false});
   }
   void OnLastClose(FileDescription& file) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
     file.path().dentry->inode()->extras().leases.ReleaseAll(&file);
@@ -184,7 +211,7 @@ class DirectoryWatch final : public vfs::Watch {
     do {
       if ((mask & wanted & ~kMultishot) == 0) return;
     } while ((wanted & kMultishot) == 0 && !events_.compare_exchange_weak(wanted, 0, std::memory_order_acq_rel));
-    notifier_.Post({file_.async_owner(), fd_, kMessage, sender_});
+    notifier_.Post({file_.async_owner(), fd_, kMessage, sender_, false});
   }
   static constexpr uint32_t kMultishot = 0x80000000, kRenamedWithin = 0x01000000;
 
@@ -263,6 +290,14 @@ constinit thread_local bool t_left_notes = false;
 void SendLeftNotes(Task& task) {
   t_left_notes = false;
   Notifier::Of(task.kernel()).SendAll();
+}
+
+void FollowOwner(Task& task, FileDescription& file) {
+  if (!file.pollable() || file.inode()->type() != vfs::FileType::kSocket) return;
+  Notifier& notifier = Notifier::Of(task.kernel());
+  absl::MutexLock lock(&LastCloseObserver::LastCloseMutex());
+  if (UrgentEntry* entry = FindObserver<UrgentEntry>(file)) entry->End();
+  if (file.async_owner().type != Owner::kNone) (new UrgentEntry(notifier, file, task.CredsRef()))->Begin();
 }
 
 void FollowAsyncFlag(Task& task, FileDescription& file, Fd fd) {

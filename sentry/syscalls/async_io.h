@@ -1,5 +1,5 @@
 // Signals about files: SIGIO for input and output (O_ASYNC, F_SETOWN, F_SETSIG) and leases (F_SETLEASE) and directory
-// notification (F_NOTIFY), which tell their holder by the same signal.
+// notification (F_NOTIFY), which tell their holder by the same signal; SIGURG for a socket's owner.
 //
 // Model: whoever sets O_ASYNC hangs an entry on the file's wait queue, whoever takes a lease hangs a holder on its description; both live until
 // that ends or the description does. They run where no signal may be sent (under a queue's or the lease table's lock), so they only leave a note. The
@@ -21,6 +21,8 @@ extern constinit thread_local bool t_left_notes;
 // At the end of a call that has: they are sent when this returns.
 void SendLeftNotes(kernel::Task& task);
 
+// Begins or ends SIGURG for a socket's owner, after F_SETOWN and its like have named one.
+void FollowOwner(kernel::Task& task, vfs::FileDescription& file);
 // Begins or ends the signals, after O_ASYNC has changed; `fd` is what F_SETSIG's siginfo names.
 void FollowAsyncFlag(kernel::Task& task, vfs::FileDescription& file, Fd fd);
 

@@ -1,6 +1,7 @@
 #include "sentry/syscalls/epoll.h"
 
 #include "sentry/fs/epoll/epoll.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/timeouts.h"
 
 namespace rampart::syscalls {
@@ -36,7 +37,7 @@ Result<void> WaitForEvents(kernel::Task& task, fs::Epoll& epoll, size_t max, Dea
 
 Result<Word> Wait(kernel::Task& task, Fd fd, UserOut<abi::EpollEvent> user_events, int32_t max, Deadline deadline) {
   if (max <= 0 || max > kMaxEvents) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   auto* const epoll = dynamic_cast<fs::Epoll*>(file.get());
   if (epoll == nullptr) return Errno::kEINVAL;
   fs::Epoll::Events events;
@@ -77,9 +78,8 @@ Result<Word> SysEpollCreate1(kernel::Task& task, uint32_t flags) {
 Result<Word> SysEpollCtl(kernel::Task& task, Fd epoll_fd, int32_t operation, Fd fd, UserIn<abi::EpollEvent> user_event) {
   abi::EpollEvent event{};
   if (operation != abi::kEpollCtlDel) event = TRY(task.CopyIn(user_event));
-  const Ref<vfs::FileDescription> epoll_file = TRY(task.fds().Get(epoll_fd));
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if (((epoll_file->flags() | file->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> epoll_file = TRY(OpenedFile(task, epoll_fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (!file->pollable()) return Errno::kEPERM;
   auto* const epoll = dynamic_cast<fs::Epoll*>(epoll_file.get());
   if (epoll == nullptr || epoll_file == file) return Errno::kEINVAL;

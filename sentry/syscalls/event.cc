@@ -3,6 +3,7 @@
 #include "abi/epoll.h"
 #include "sentry/fs/eventfd/eventfd.h"
 #include "sentry/fs/signalfd/signalfd.h"
+#include "sentry/syscalls/fd.h"
 
 namespace rampart::syscalls {
 
@@ -21,7 +22,7 @@ Result<Word> SysSignalfd4(kernel::Task& task, Fd fd, UserIn<abi::SigSet> mask, u
   if (size != sizeof(abi::SigSet) || (flags & ~(abi::kOCloexec | abi::kONonblock)) != 0) return Errno::kEINVAL;
   const abi::SigSet signals = TRY(task.CopyIn(mask));
   if (static_cast<int32_t>(fd) != -1) {
-    const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+    const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
     auto* const existing = dynamic_cast<fs::SignalFd*>(file.get());
     if (existing == nullptr) return Errno::kEINVAL;
     existing->SetSignals(signals);

@@ -2,6 +2,7 @@
 #include "sentry/syscalls/fanotify.h"
 
 #include "sentry/fs/fanotify/fanotify.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -21,7 +22,7 @@ constexpr uint64_t kMaskBits = fs::kFanEvents | fs::kFanEventOnChild | fs::kFanO
 
 Result<vfs::Path> FindMarked(Task& task, uint32_t flags, Fd dirfd, UserPath user) {
   if (user.address() == 0) {
-    const Ref<vfs::FileDescription> file = TRY(task.fds().Get(dirfd));
+    const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, dirfd));
     if ((flags & fs::kFanMarkOnlydir) != 0 && !file->inode()->IsDirectory()) return Errno::kENOTDIR;
     TRY(vfs::CheckAccess(task, file->path(), vfs::Access::kRead));
     return file->path();
@@ -59,7 +60,7 @@ Result<Word> SysFanotifyMark(Task& task, Fd fanotify, uint32_t flags, uint64_t m
     return Errno::kEINVAL;
   }
   if ((mask & ~kMaskBits) != 0) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fanotify));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fanotify));
   auto* const instance = dynamic_cast<fs::Fanotify*>(file.get());
   if (instance == nullptr) return Errno::kEINVAL;
   if (command == fs::kFanMarkFlush) {

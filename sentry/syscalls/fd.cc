@@ -1,6 +1,7 @@
 #include "sentry/syscalls/fd.h"
 
 #include "absl/algorithm/container.h"
+#include "abi/ioctl.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
@@ -143,6 +144,7 @@ Result<Word> SetOwner(Task& task, vfs::FileDescription& file, int32_t id) {
   owner.type = id == 0 ? Owner::kNone : id < 0 ? Owner::kGroup : Owner::kProcess;
   owner.pid = TRY(OwnerNumber(task, id < 0 ? -id : id));
   file.set_async_owner(owner);
+  FollowOwner(task, file);
   return Word{0};
 }
 
@@ -169,6 +171,7 @@ Result<Word> OwnerCommands(Task& task, vfs::FileDescription& file, uint32_t comm
       owner.type = user.pid == 0 ? Owner::kNone : user.type == 0 ? Owner::kThread : user.type == 1 ? Owner::kProcess : Owner::kGroup;
       owner.pid = TRY(OwnerNumber(task, user.pid));
       file.set_async_owner(owner);
+      FollowOwner(task, file);
       return Word{0};
     }
     default: {
@@ -218,6 +221,12 @@ Result<Word> SysCloseRange(Task& task, uint32_t first, uint32_t last, uint32_t f
     (void)vfs::CloseDescriptor(task, task.fds(), std::move(file));
   }
   return Word{0};
+}
+
+Result<Ref<vfs::FileDescription>> OpenedFile(Task& task, Fd fd) {
+  Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  return file;
 }
 
 Result<Word> SysDup(Task& task, Fd fd) {
@@ -291,8 +300,7 @@ Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
   constexpr uint32_t kShared = 1, kExclusive = 2, kNonblock = 4, kUnlock = 8;
   const uint32_t kind = operation & ~kNonblock;
   if (kind != kShared && kind != kExclusive && kind != kUnlock) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   vfs::FileLocks& locks = file->path().dentry->inode()->extras().locks;
   if (kind == kUnlock) {
     locks.Unflock(file.get());
@@ -309,8 +317,7 @@ Result<Word> SysFlock(Task& task, Fd fd, uint32_t operation) {
 
 Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
   constexpr uint32_t kFionread = 0x541B, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   const auto set_flag = [&](uint32_t flag) -> Result<Word> {
     const int32_t on = TRY(task.CopyIn(UserIn<int32_t>(argument)));
     return ChangeFlags(task, fd, *file, on != 0 ? file->flags() | flag : file->flags() & ~flag);
@@ -333,6 +340,17 @@ Result<Word> SysIoctl(Task& task, Fd fd, uint32_t command, uint64_t argument) {
         return Word{0};
       }
       break;
+    case abi::kFioSetown:
+    case abi::kSiocSpgrp:
+      if (file->inode()->type() != vfs::FileType::kSocket) break;
+      return SetOwner(task, *file, TRY(task.CopyIn(UserIn<int32_t>(argument))));
+    case abi::kFioGetown:
+    case abi::kSiocGpgrp: {
+      if (file->inode()->type() != vfs::FileType::kSocket) break;
+      const Word owner = TRY(OwnerCommands(task, *file, abi::kFGetOwn, 0));
+      TRY(task.CopyOut(UserOut<int32_t>(argument), static_cast<int32_t>(owner)));
+      return Word{0};
+    }
     default:
       break;
   }

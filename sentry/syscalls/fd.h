@@ -6,6 +6,9 @@
 
 namespace rampart::syscalls {
 
+// The file that a descriptor means, for all but the few calls that take descriptors of O_PATH as well (Linux: fdget). EBADF.
+Result<Ref<vfs::FileDescription>> OpenedFile(kernel::Task& task, Fd fd);
+
 Result<Word> SysClose(kernel::Task& task, Fd fd);
 Result<Word> SysCloseRange(kernel::Task& task, uint32_t first, uint32_t last, uint32_t flags);
 Result<Word> SysDup(kernel::Task& task, Fd fd);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -55,7 +56,7 @@ Result<Word> SysNameToHandleAt(kernel::Task& task, Fd dirfd, UserPath path, User
 }
 
 Result<Word> SysOpenByHandleAt(kernel::Task& task, Fd mount_fd, UserAddr handle, uint32_t) {
-  if (mount_fd != kAtFdCwd) TRY(task.fds().Get(mount_fd));
+  if (mount_fd != kAtFdCwd) TRY(OpenedFile(task, mount_fd));
   if (!task.creds().HasCapability(abi::Capability::kDacReadSearch)) return Errno::kEPERM;
   const HandleHead given = TRY(task.CopyIn(UserIn<HandleHead>(handle)));
   if (given.bytes > kMaxHandle || given.bytes == 0 || given.type < 0) return Errno::kEINVAL;

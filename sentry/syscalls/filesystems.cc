@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/safe_math.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 #include "sentry/vfs/file_description.h"
 #include "sentry/vfs/filesystem_types.h"
@@ -64,8 +65,7 @@ Result<Word> SysQuotactlFd(Task& task, Fd fd, uint32_t command, uint32_t, UserAd
 }
 
 Result<Word> SysCachestat(Task& task, Fd fd, UserIn<CachestatRange> range_in, UserOut<Cachestat> out, uint32_t flags) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   const CachestatRange range = TRY(task.CopyIn(range_in));
   if (flags != 0) return Errno::kEINVAL;
   Cachestat answer{};

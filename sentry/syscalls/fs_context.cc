@@ -1,6 +1,7 @@
 // fsopen(2), fsconfig(2), fsmount(2), fspick(2): a filesystem made step by step (Linux: fs/fsopen.c, fs/fs_context.c).
 #include <deque>
 
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/mount.h"
 #include "sentry/syscalls/mount_common.h"
 #include "sentry/syscalls/mount_tree_file.h"
@@ -124,7 +125,7 @@ class FsDescription final : public vfs::FileDescription {
 };
 
 Result<Ref<FsDescription>> ContextOf(Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   auto* const context = dynamic_cast<FsDescription*>(file.get());
   if (context == nullptr) return Errno::kEINVAL;
   return ShareRef(context);

@@ -166,6 +166,8 @@ Result<Word> SysFutex(kernel::Task& task, uint64_t address, int32_t operation, u
     }
     default: {
       const FutexWord second = TRY(Resolve(task, address2, is_private));
+      // What is shared is looked up as what will be written, before the operation is read.
+      if (op == kWakeOp && !is_private) TRY(task.mm().Atomic32(address2, mm::Atomic32Op::kOr, 0, 0));
       return TwoWordOperation(task, op, {word, second, static_cast<int32_t>(value), static_cast<int32_t>(timeout), value3});
     }
   }

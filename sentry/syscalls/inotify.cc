@@ -2,6 +2,7 @@
 
 #include "abi/inotify.h"
 #include "sentry/fs/inotify/inotify.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::syscalls {
@@ -22,7 +23,7 @@ Result<Word> SysInotifyInit1(kernel::Task& task, uint32_t flags) {
 
 Result<Word> SysInotifyAddWatch(kernel::Task& task, Fd fd, UserPath user_path, uint32_t mask) {
   if ((mask & kAllBits) == 0) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if ((mask & abi::kInMaskAdd) != 0 && (mask & abi::kInMaskCreate) != 0) return Errno::kEINVAL;
   auto* const inotify = dynamic_cast<fs::Inotify*>(file.get());
   if (inotify == nullptr) return Errno::kEINVAL;
@@ -38,7 +39,7 @@ Result<Word> SysInotifyAddWatch(kernel::Task& task, Fd fd, UserPath user_path, u
 }
 
 Result<Word> SysInotifyRmWatch(kernel::Task& task, Fd fd, int32_t wd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   auto* const inotify = dynamic_cast<fs::Inotify*>(file.get());
   if (inotify == nullptr) return Errno::kEINVAL;
   TRY(inotify->RemoveWatch(wd));

@@ -5,6 +5,7 @@
 
 #include "abi/mman.h"
 #include "base/safe_math.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/vfs/file_description.h"
 #include "sentry/vfs/fs_context.h"
 
@@ -34,8 +35,7 @@ bool IsOccupied(kernel::Task& task, UserAddr start, uint64_t length) {
 }
 
 Result<void> ConfigureFile(kernel::Task& task, mm::MMapArgs& args, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (args.length == 0) return Errno::kEINVAL;
   if (!file->readable()) return Errno::kEACCES;
   if (args.shared && !file->writable()) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "sentry/kernel/namespace_file.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/mount.h"
 #include "sentry/syscalls/mount_common.h"
 #include "sentry/syscalls/mount_tree_file.h"
@@ -47,8 +48,7 @@ constexpr uint64_t kKnownAttributes = abi::kMountAttrRdonly | abi::kMountAttrNos
 Result<void> CheckIdmap(Task& task, const abi::MountAttr& attr) {
   if (((attr.set | attr.clear) & abi::kMountAttrIdmap) == 0) return Ok();
   if ((attr.clear & abi::kMountAttrIdmap) != 0 || attr.userns_fd > INT32_MAX) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(Fd{static_cast<int32_t>(attr.userns_fd)}));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, Fd{static_cast<int32_t>(attr.userns_fd)}));
   const Ref<vfs::Inode> inode = file->inode();
   const auto* ns = dynamic_cast<const kernel::NamespaceInode*>(inode.get());
   if (ns == nullptr || ns->kind() != kernel::NamespaceKind::kUser) return Errno::kEINVAL;

@@ -5,6 +5,7 @@
 #include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/ptrace.h"
+#include "sentry/syscalls/fd.h"
 
 namespace rampart::syscalls {
 
@@ -90,8 +91,7 @@ Result<void> CheckThoseOf(Task& task, const kernel::ThreadGroup& group, uint64_t
 }  // namespace
 
 Result<Word> SysSetns(Task& task, Fd fd, int32_t type) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   const auto wanted = static_cast<uint64_t>(static_cast<uint32_t>(type));
   Entering entering;
   const Ref<vfs::Inode> inode = file->inode();

@@ -7,6 +7,7 @@
 #include "sentry/fs/eventfd/eventfd.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/syscalls/async_io.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/socket_common.h"
@@ -139,7 +140,8 @@ Result<void> CheckFlags(uint32_t rwf) {
 }
 
 Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if (offset && *offset < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   std::optional<uint64_t> at;
   if (offset) {
     TRY(CheckOffset(*file, *offset));
@@ -170,7 +172,8 @@ Result<Word> WriteEach(Task& task, vfs::FileDescription& file, const Ranges& ran
 }
 
 Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t count, std::optional<int64_t> offset, uint32_t rwf) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  if (offset && *offset < 0) return Errno::kEINVAL;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   std::optional<uint64_t> at;
   if (offset) {
     TRY(CheckOffset(*file, *offset));
@@ -306,7 +309,7 @@ Result<Word> SysWrite(Task& task, Fd fd, UserAddr buffer, uint64_t count) {
 
 Result<Word> SysPread64(Task& task, Fd fd, UserAddr buffer, uint64_t count, int64_t offset) {
   if (offset < 0) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   TRY(CheckOffset(*file, offset));
   Ranges ranges = TRY(OneRange(buffer, count));
   return DoRead(task, *file, std::move(ranges), static_cast<uint64_t>(offset), 0);
@@ -314,7 +317,7 @@ Result<Word> SysPread64(Task& task, Fd fd, UserAddr buffer, uint64_t count, int6
 
 Result<Word> SysPwrite64(Task& task, Fd fd, UserAddr buffer, uint64_t count, int64_t offset) {
   if (offset < 0) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   TRY(CheckOffset(*file, offset));
   Ranges ranges = TRY(OneRange(buffer, count));
   return DoWrite(task, *file, std::move(ranges), static_cast<uint64_t>(offset), 0);
@@ -336,8 +339,7 @@ Result<Word> SysPwritev2(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t cou
 }
 
 Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (whence < abi::kSeekSet || whence > abi::kSeekHole) return Errno::kEINVAL;
   return static_cast<Word>(TRY(file->Seek(task, offset, whence)));
 }
@@ -345,15 +347,19 @@ Result<Word> SysLseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
 Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> offset, uint64_t count) {
   const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd));
   if (!in->readable()) return Errno::kEBADF;
-  if (in->path().dentry->IsDirectory()) return Errno::kEINVAL;
   const std::optional<uint64_t> given = TRY(ReadOffset(task, offset, *in));
   CopySource from{*in, given.value_or(in->position())};
   if (count > static_cast<uint64_t>(INT64_MAX) || from.offset + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
   if (!out->writable()) return Errno::kEBADF;
   const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
-  if (!in->seekable() || (!to_pipe && (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
+  if (!to_pipe && (!in->seekable() || in->inode()->IsDirectory() || (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
   count = std::min(count, abi::kMaxRwCount);
+  if (const Result<void> takes = CheckSplices(*out); !takes.ok()) {  // noticed when there is something to give it
+    std::byte first[1];
+    mm::BufferDst peek{std::span(first, std::min<size_t>(count, 1))};
+    return TRY(in->PRead(task, peek, from.offset, 0)) == 0 ? Result<Word>(Word{0}) : takes.error();
+  }
   // Both ends go on from where they were at the start, which matters where they are one description.
   CopyEnd to{*out, std::nullopt};
   const bool moves_out = out->inode()->type() == vfs::FileType::kRegular && out->seekable();
@@ -369,8 +375,7 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
 
 Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd out_fd, UserInOut<int64_t> out_offset, uint64_t length,
                               uint32_t flags) {
-  const Ref<vfs::FileDescription> in = TRY(task.fds().Get(in_fd)), out = TRY(task.fds().Get(out_fd));
-  if (((in->flags() | out->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> in = TRY(OpenedFile(task, in_fd)), out = TRY(OpenedFile(task, out_fd));
   const auto offset_at = [&](UserInOut<int64_t> user) -> Result<std::optional<uint64_t>> {
     if (!user) return std::optional<uint64_t>();
     return std::optional<uint64_t>(static_cast<uint64_t>(TRY(task.CopyIn(UserIn<int64_t>(user.address())))));
@@ -412,8 +417,7 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
 namespace {
 
 Result<Word> SyncFile(Task& task, Fd fd, bool data_only) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   const vfs::FileType type = file->inode()->type();
   if (!file->seekable() || (type != vfs::FileType::kRegular && type != vfs::FileType::kDirectory)) return Errno::kEINVAL;
   TRY(file->Sync(data_only));
@@ -426,8 +430,7 @@ Result<Word> SysFsync(Task& task, Fd fd) { return SyncFile(task, fd, false); }
 Result<Word> SysFdatasync(Task& task, Fd fd) { return SyncFile(task, fd, true); }
 
 Result<Word> SysSyncfs(Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   TRY(file->path().mount->fs().Sync());
   return Word{0};
 }
@@ -439,9 +442,8 @@ Result<Word> SysSync(Task& task) {
 }
 
 Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length, uint32_t flags) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   int64_t end = 0;
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
   if ((flags & ~7u) != 0 || offset < 0 || __builtin_add_overflow(offset, length, &end) || end < offset) return Errno::kEINVAL;
   const vfs::FileType type = file->inode()->type();
   if (!file->seekable() || (type != vfs::FileType::kRegular && type != vfs::FileType::kDirectory)) return Errno::kESPIPE;
@@ -451,8 +453,7 @@ Result<Word> SysSyncFileRange(Task& task, Fd fd, int64_t offset, int64_t length,
 }
 
 Result<Word> SysFadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t advice) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (file->inode()->type() == vfs::FileType::kFifo) return Errno::kESPIPE;
   if (length < 0 || advice < 0 || advice > 5) return Errno::kEINVAL;
   return Word{0};
@@ -480,8 +481,7 @@ Result<Word> SysTruncate(Task& task, UserPath user, int64_t length) {
 
 Result<Word> SysFtruncate(Task& task, Fd fd, int64_t length) {
   if (length < 0) return Errno::kEINVAL;
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (!file->writable() || file->path().dentry->inode()->type() != vfs::FileType::kRegular) return Errno::kEINVAL;
   TRY(CheckNewSize(task, *file->path().dentry->inode(), static_cast<uint64_t>(length)));
   TRY(file->Truncate(task, static_cast<uint64_t>(length)));
@@ -510,8 +510,7 @@ Result<void> CheckAllocateMode(int32_t mode) {
 }  // namespace
 
 Result<Word> SysFallocate(Task& task, Fd fd, int32_t mode, int64_t offset, int64_t length) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (offset < 0 || length <= 0) return Errno::kEINVAL;
   TRY(CheckAllocateMode(mode));
   if (!file->writable()) return Errno::kEBADF;

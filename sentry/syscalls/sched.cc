@@ -69,6 +69,9 @@ bool KnownPolicy(int32_t policy) {
   return policy == abi::kSchedOther || policy == abi::kSchedFifo || policy == abi::kSchedRr || policy == abi::kSchedBatch ||
          policy == abi::kSchedIdle;
 }
+constexpr int32_t kSchedExt = 7;  // has a range, though no policy comes with it
+// Of sched_setattr(2)'s flags: RECLAIM and DL_OVERRUN say something of deadlines only; there is no clamping of utilisation (CONFIG_UCLAMP_TASK).
+constexpr uint64_t kReclaim = 2, kDeadlineOverrun = 4, kUtilClamps = 0x60;
 bool RealTime(int32_t policy) { return policy == abi::kSchedFifo || policy == abi::kSchedRr; }
 
 }  // namespace
@@ -133,22 +136,46 @@ Result<Word> SysSchedYield(Task&) { return Word{0}; }
 
 namespace {
 
-// Linux: __sched_setscheduler, without real-time classes: as where the group has no real-time budget. A negative policy: the present one.
-Result<Word> ChangePolicy(Task& task, abi::Pid pid, int32_t policy, bool reset_on_fork, uint32_t priority, std::optional<int32_t> nice) {
+struct PolicyChange {
+  int32_t policy = -1;       // negative: the present one
+  bool reset_on_fork = false;
+  bool keep_params = false;  // neither the policy nor what goes with it changes
+  abi::SchedAttr attr{};     // its numbers; nice only if has_nice
+  bool has_nice = false;
+};
+
+// Linux: __checkparam_dl, with the bounds that sysctl has at first.
+bool ValidDeadline(const abi::SchedAttr& attr) {
+  constexpr uint64_t kSmallestRuntime = 1024, kSmallestPeriod = 100'000, kLargestPeriod = (uint64_t{1} << 22) * 1000;
+  const uint64_t period = attr.period != 0 ? attr.period : attr.deadline;
+  if (attr.deadline == 0 || attr.runtime < kSmallestRuntime || ((attr.deadline | period) >> 63) != 0) return false;
+  return attr.runtime <= attr.deadline && attr.deadline <= period && period >= kSmallestPeriod && period <= kLargestPeriod;
+}
+
+// Linux: __sched_setscheduler, without real-time and deadline classes: as where the group has no budget for them.
+Result<Word> ChangePolicy(Task& task, abi::Pid pid, PolicyChange change) {
   const Ref<Task> target = TRY(Target(task, pid));
   Task::Scheduling now = target->scheduling();
-  if (policy < 0) policy = now.policy, reset_on_fork = now.reset_on_fork;
-  if (!KnownPolicy(policy) || priority > 99 || RealTime(policy) != (priority > 0)) return Errno::kEINVAL;
+  if (change.policy < 0) change.policy = now.policy, change.reset_on_fork = now.reset_on_fork;
+  const int32_t policy = change.policy;
+  const uint32_t priority = change.keep_params ? 0 : change.attr.priority;
+  const bool deadline = policy == abi::kSchedDeadline;
+  if ((!KnownPolicy(policy) && !deadline) || priority > 99) return Errno::kEINVAL;
+  if ((deadline && !ValidDeadline(change.attr)) || RealTime(policy) != (priority > 0)) return Errno::kEINVAL;
   if (!auth::MaySchedule(task.creds(), *target->GetCreds())) return Errno::kEPERM;
   const bool privileged = task.creds().HasCapability(abi::Capability::kSysNice);
-  if (RealTime(policy) || (now.reset_on_fork && !reset_on_fork && !privileged)) return Errno::kEPERM;
-  if (nice && *nice != target->nice()) {
-    const bool may_raise = privileged || static_cast<uint64_t>(20 - *nice) <= target->group().limit(abi::Resource::kNice);
-    if (*nice < target->nice() && !may_raise) return Errno::kEPERM;
-    target->SetNice(*nice);
+  if (RealTime(policy) || deadline || (now.reset_on_fork && !change.reset_on_fork && !privileged)) return Errno::kEPERM;
+  const auto may_be = [&](int32_t nice) { return privileged || static_cast<uint64_t>(20 - nice) <= target->group().limit(abi::Resource::kNice); };
+  if (now.policy == abi::kSchedIdle && policy != abi::kSchedIdle && !may_be(target->nice())) return Errno::kEPERM;
+  const int32_t nice = change.attr.nice;
+  const bool fair = policy != abi::kSchedIdle;
+  if (change.has_nice && !change.keep_params && fair && nice != target->nice()) {
+    if (nice < target->nice() && !may_be(nice)) return Errno::kEPERM;
+    if ((change.attr.flags & kUtilClamps) == 0) target->SetNice(nice);
   }
-  now.policy = policy;
-  now.reset_on_fork = reset_on_fork;
+  if ((change.attr.flags & kUtilClamps) != 0) return Errno::kEOPNOTSUPP;
+  if (!change.keep_params) now.policy = policy;
+  now.reset_on_fork = change.reset_on_fork;
   target->SetScheduling(std::move(now));
   return Word{0};
 }
@@ -166,15 +193,18 @@ Result<Word> SysSchedSetscheduler(Task& task, abi::Pid pid, int32_t policy, User
   if (policy < 0 || !param || pid < 0) return Errno::kEINVAL;
   const abi::SchedParam given = TRY(task.CopyIn(param));
   if (given.priority < 0) return Errno::kEINVAL;
-  return ChangePolicy(task, pid, policy & ~abi::kSchedResetOnForkFlag, (policy & abi::kSchedResetOnForkFlag) != 0, static_cast<uint32_t>(given.priority),
-                      std::nullopt);
+  PolicyChange change{.policy = policy & ~abi::kSchedResetOnForkFlag, .reset_on_fork = (policy & abi::kSchedResetOnForkFlag) != 0};
+  change.attr.priority = static_cast<uint32_t>(given.priority);
+  return ChangePolicy(task, pid, change);
 }
 
 Result<Word> SysSchedSetparam(Task& task, abi::Pid pid, UserIn<abi::SchedParam> param) {
   if (!param || pid < 0) return Errno::kEINVAL;
   const abi::SchedParam given = TRY(task.CopyIn(param));
   if (given.priority < 0) return Errno::kEINVAL;
-  return ChangePolicy(task, pid, -1, false, static_cast<uint32_t>(given.priority), std::nullopt);
+  PolicyChange change;
+  change.attr.priority = static_cast<uint32_t>(given.priority);
+  return ChangePolicy(task, pid, change);
 }
 
 Result<Word> SysSchedGetscheduler(Task& task, abi::Pid pid) {
@@ -190,24 +220,34 @@ Result<Word> SysSchedSetattr(Task& task, abi::Pid pid, UserInOut<abi::SchedAttr>
     TRY(task.CopyOut(UserOut<uint32_t>(user.address()), static_cast<uint32_t>(sizeof(abi::SchedAttr))));
     return Errno::kE2BIG;
   }
-  abi::SchedAttr attr;
+  PolicyChange change{.has_nice = true};
+  abi::SchedAttr& attr = change.attr;
   TRY(task.mm().CopyInBytes(user.address(), std::as_writable_bytes(std::span(&attr, 1)).first(std::min<size_t>(size, sizeof(attr)))));
-  constexpr uint64_t kKnown = abi::kSchedFlagResetOnFork | abi::kSchedFlagKeepPolicy | abi::kSchedFlagKeepParams;
+  std::array<std::byte, kPageSize> more;
+  const auto unknown = std::span(more).first(size > sizeof(attr) ? size - sizeof(attr) : 0);
+  TRY(task.mm().CopyInBytes(user.address() + sizeof(attr), unknown));
+  if (std::any_of(unknown.begin(), unknown.end(), [](std::byte b) { return b != std::byte{}; })) {
+    TRY(task.CopyOut(UserOut<uint32_t>(user.address()), static_cast<uint32_t>(sizeof(abi::SchedAttr))));
+    return Errno::kE2BIG;
+  }
+  if ((attr.flags & kUtilClamps) != 0 && size < sizeof(attr)) return Errno::kEINVAL;
+  if (attr.policy > INT32_MAX) return Errno::kEINVAL;
+  constexpr uint64_t kKnown = abi::kSchedFlagResetOnFork | kReclaim | kDeadlineOverrun | abi::kSchedFlagKeepPolicy | abi::kSchedFlagKeepParams | kUtilClamps;
   if ((attr.flags & ~kKnown) != 0) return Errno::kEINVAL;
-  const bool keep = (attr.flags & abi::kSchedFlagKeepPolicy) != 0;
-  if (!keep && attr.policy > INT32_MAX) return Errno::kEINVAL;
-  std::optional<int32_t> nice;
-  if ((attr.flags & abi::kSchedFlagKeepParams) == 0) nice = std::clamp(attr.nice, kMinNice, kMaxNice);
-  return ChangePolicy(task, pid, keep ? -1 : static_cast<int32_t>(attr.policy), (attr.flags & abi::kSchedFlagResetOnFork) != 0, attr.priority, nice);
+  attr.nice = std::clamp(attr.nice, kMinNice, kMaxNice);
+  if ((attr.flags & abi::kSchedFlagKeepPolicy) == 0) change.policy = static_cast<int32_t>(attr.policy);
+  change.keep_params = (attr.flags & abi::kSchedFlagKeepParams) != 0;
+  change.reset_on_fork = (attr.flags & abi::kSchedFlagResetOnFork) != 0;
+  return ChangePolicy(task, pid, change);
 }
 
 Result<Word> SysSchedGetPriorityMax(Task&, int32_t policy) {
-  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline) return Errno::kEINVAL;
+  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline && policy != kSchedExt) return Errno::kEINVAL;
   return Word{RealTime(policy) ? 99u : 0u};
 }
 
 Result<Word> SysSchedGetPriorityMin(Task&, int32_t policy) {
-  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline) return Errno::kEINVAL;
+  if (!KnownPolicy(policy) && policy != abi::kSchedDeadline && policy != kSchedExt) return Errno::kEINVAL;
   return Word{RealTime(policy) ? 1u : 0u};
 }
 

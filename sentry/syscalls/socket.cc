@@ -10,6 +10,7 @@
 #include "sentry/net/packet/packet_socket.h"
 #include "sentry/net/socket/socket_list.h"
 #include "sentry/net/unix/unix_socket.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/socket_common.h"
 
 namespace rampart::syscalls {
@@ -38,8 +39,7 @@ auto WithWalk(kernel::Task& task, F f) {
 }  // namespace
 
 Result<Ref<net::Socket>> GetSocket(kernel::Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   auto* const socket = dynamic_cast<net::Socket*>(file.get());
   if (socket == nullptr) return Errno::kENOTSOCK;
   return ShareRef(socket);

@@ -88,9 +88,9 @@ Result<Word> Send(kernel::Task& task, net::Socket& socket, Outgoing out) {
 }
 
 Result<net::RecvResult> Receive(kernel::Task& task, net::Socket& socket, const Ranges& ranges, uint32_t flags) {
-  // The error queue is always empty, and nobody waits for it.
-  if ((flags & abi::kMsgErrqueue) != 0 && (socket.family() == abi::kAfInet || socket.family() == abi::kAfInet6)) return Errno::kEAGAIN;
   const std::unique_ptr<mm::IoDst> dst = task.mm().NewDst(ranges);
+  // Nobody waits for the error queue.
+  if ((flags & abi::kMsgErrqueue) != 0 && (socket.family() == abi::kAfInet || socket.family() == abi::kAfInet6)) return socket.Receive(*dst, flags);
   const Nanos timeout = socket.receive_timeout.load();
   const Deadline deadline = SocketDeadline(socket, timeout, flags);
   const bool all = (flags & abi::kMsgWaitall) != 0 && socket.type() == abi::kSockStream && (flags & (abi::kMsgPeek | abi::kMsgOob)) == 0;

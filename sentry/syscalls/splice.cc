@@ -8,6 +8,7 @@
 #include "sentry/ipc/mqueue_fs.h"
 #include "sentry/kernel/blocking.h"
 #include "sentry/kernel/pidfd.h"
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/rw.h"
 #include "sentry/syscalls/rw_file.h"
 #include "sentry/syscalls/write_limit.h"
@@ -144,29 +145,13 @@ Result<void> WriteOffset(Task& task, UserInOut<int64_t> user, const End& end) {
   return task.CopyOut(UserOut<int64_t>(user.address()), static_cast<int64_t>(*end.offset));
 }
 
-// What can neither give nor take bytes.
-Result<void> CheckKind(const FileDescription& file) {
-  switch (file.inode()->type()) {
-    case vfs::FileType::kFifo:
-    case vfs::FileType::kSocket:
-    case vfs::FileType::kCharDevice:
-    case vfs::FileType::kBlockDevice: return Ok();
-    case vfs::FileType::kRegular: {
-      const bool special = dynamic_cast<const ipc::MqDescription*>(&file) != nullptr || dynamic_cast<const kernel::Pidfd*>(&file) != nullptr;
-      return file.seekable() && !special ? Ok() : Result<void>(Errno::kEINVAL);
-    }
-    default: return Errno::kEINVAL;  // directories; eventfd, inotify and their like, which have no type
-  }
-}
-
 }  // namespace
 
 Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd out_fd, UserInOut<int64_t> out_offset, uint64_t length,
                        uint32_t flags) {
   if (length == 0) return Word{0};
   if ((flags & ~kAllFlags) != 0) return Errno::kEINVAL;
-  const Ref<FileDescription> in_file = TRY(task.fds().Get(in_fd)), out_file = TRY(task.fds().Get(out_fd));
-  if (((in_file->flags() | out_file->flags()) & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<FileDescription> in_file = TRY(OpenedFile(task, in_fd)), out_file = TRY(OpenedFile(task, out_fd));
   End in{*in_file, PipeOf(*in_file), {}}, out{*out_file, PipeOf(*out_file), {}};
   if ((in.pipe != nullptr && in_offset) || (out.pipe != nullptr && out_offset)) return Errno::kESPIPE;
   if (!in_file->readable() || !out_file->writable()) return Errno::kEBADF;
@@ -178,8 +163,8 @@ Result<Word> SysSplice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, Fd ou
     SendOwnSignal(task, abi::kSigPipe);
     return Errno::kEPIPE;
   }
-  TRY(CheckKind(*in_file));
-  TRY(CheckKind(*out_file));
+  TRY(CheckSplices(*in_file));
+  TRY(CheckSplices(*out_file));
   if (out.pipe == nullptr && (out_file->flags() & abi::kOAppend) != 0) return Errno::kEINVAL;
   length = std::min(length, abi::kMaxRwCount);
   const bool pipes_wait = (flags & kNonblock) == 0 && !(out.pipe != nullptr && out_file->nonblocking()) &&
@@ -266,10 +251,28 @@ Result<Word> VmspliceIn(Task& task, End& in, const std::vector<mm::AddrRange>& a
 
 }  // namespace
 
+Result<void> CheckSplices(const FileDescription& file) {
+  switch (file.inode()->type()) {
+    case vfs::FileType::kFifo:
+    case vfs::FileType::kSocket:
+    case vfs::FileType::kCharDevice:
+    case vfs::FileType::kBlockDevice: return Ok();
+    case vfs::FileType::kRegular: {
+      const bool special = dynamic_cast<const ipc::MqDescription*>(&file) != nullptr || dynamic_cast<const kernel::Pidfd*>(&file) != nullptr;
+      return file.seekable() && !special ? Ok() : Result<void>(Errno::kEINVAL);
+    }
+    default: return Errno::kEINVAL;  // directories; eventfd, inotify and their like, which have no type
+  }
+}
+
 Result<uint64_t> SendToPipe(Task& task, FileDescription& in, uint64_t& offset, FileDescription& out, uint64_t length) {
-  End from{in, nullptr, offset}, to{out, PipeOf(out), {}};
+  End from{in, nullptr, in.seekable() ? std::optional(offset) : std::nullopt}, to{out, PipeOf(out), {}};
+  TRY(WaitForRoom(task, to, !out.nonblocking()));  // a pipe is asked before the source is
+  if (length == 0) return uint64_t{0};
+  if (PipeOf(in) != nullptr) return Errno::kEINVAL;
+  TRY(CheckSplices(in));
   const uint64_t n = TRY(SpliceIn(task, from, to, length, !out.nonblocking()));
-  offset = *from.offset;
+  if (from.offset) offset = *from.offset;
   return n;
 }
 

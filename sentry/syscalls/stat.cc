@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -131,8 +132,7 @@ Result<Word> ChangeTimesAt(Task& task, Fd dirfd, UserPath path, const abi::Times
   // A null path: the descriptor itself (futimens).
   if (!path && dirfd != kAtFdCwd) {
     if (flags != 0) return Errno::kEINVAL;
-    const Ref<vfs::FileDescription> file = TRY(task.fds().Get(dirfd));
-    if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+    const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, dirfd));
     return change(file->path());
   }
   return change(TRY(FindAt(task, dirfd, path, flags)));
@@ -179,8 +179,7 @@ class DirentBuffer final : public vfs::DirentSink {
 };
 
 Result<Word> ReadDirectory(Task& task, Fd fd, UserAddr buffer, uint32_t size, bool with_type) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (!file->path().dentry->IsDirectory()) return Errno::kENOTDIR;
   if (file->path().dentry->IsDeleted()) return Errno::kENOENT;
   constexpr uint32_t kMax = 256 * 1024;
@@ -272,8 +271,7 @@ Result<Word> SysFaccessat2(Task& task, Fd dirfd, UserPath user, uint32_t mode, u
 
 Result<Word> SysChmod(Task& task, UserPath path, uint32_t mode) { return SysFchmodat2(task, kAtFdCwd, path, mode, 0); }
 Result<Word> SysFchmod(Task& task, Fd fd, uint32_t mode) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   TRY(vfs::ChangeMode(task, file->path(), mode & 07777));
   return Word{0};
 }
@@ -289,8 +287,7 @@ Result<Word> SysFchmodat2(Task& task, Fd dirfd, UserPath path, uint32_t mode, ui
 Result<Word> SysChown(Task& task, UserPath path, uint32_t uid, uint32_t gid) { return SysFchownat(task, kAtFdCwd, path, uid, gid, 0); }
 Result<Word> SysLchown(Task& task, UserPath path, uint32_t uid, uint32_t gid) { return SysFchownat(task, kAtFdCwd, path, uid, gid, kNofollow); }
 Result<Word> SysFchown(Task& task, Fd fd, uint32_t uid, uint32_t gid) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   TRY(vfs::ChangeOwner(task, file->path(), OptionalId(uid), OptionalId(gid)));
   return Word{0};
 }

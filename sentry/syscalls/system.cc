@@ -64,6 +64,27 @@ Result<Word> SysSetdomainname(kernel::Task& task, UserIn<char> from, int32_t len
   return Word{0};
 }
 
+Result<Word> SysReboot(kernel::Task& task, int32_t magic1, int32_t magic2, uint32_t command, uint64_t) {
+  constexpr uint32_t kMagic1 = 0xfee1dead, kMagics2[] = {672274793, 85072278, 369367448, 537993216};
+  constexpr uint32_t kRestart = 0x01234567, kRestart2 = 0xa1b2c3d4, kHalt = 0xcdef0123, kPowerOff = 0x4321fedc;
+  if (!task.creds().HasCapability(abi::Capability::kSysBoot)) return Errno::kEPERM;
+  const bool known = std::find(std::begin(kMagics2), std::end(kMagics2), static_cast<uint32_t>(magic2)) != std::end(kMagics2);
+  if (static_cast<uint32_t>(magic1) != kMagic1 || !known) return Errno::kEINVAL;
+  if (task.pid_namespace().is_root()) return Errno::kEPERM;
+  // Linux: reboot_pid_ns. Process 1 seems ended by a signal, and takes everybody with it.
+  int signal = 0;
+  switch (command) {
+    case kRestart:
+    case kRestart2: signal = abi::kSigHup; break;
+    case kHalt:
+    case kPowerOff: signal = abi::kSigInt; break;
+    default: return Errno::kEINVAL;
+  }
+  if (const RefPtr<kernel::ThreadGroup> init = task.FindGroup(1)) init->Kill(abi::KilledStatus(signal, false));
+  task.group().Kill(0);
+  return Word{0};
+}
+
 Result<Word> SysSysinfo(kernel::Task& task, UserOut<Sysinfo> out) {
   Sysinfo info;
   kernel::Kernel& kernel = task.kernel();

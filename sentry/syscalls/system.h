@@ -21,6 +21,8 @@ struct Sysinfo {
 static_assert(sizeof(Sysinfo) == 112);
 
 Result<Word> SysUname(kernel::Task& task, UserOut<Utsname> out);
+// Of a PID namespace that was made inside: ends it. Of the sandbox: EPERM.
+Result<Word> SysReboot(kernel::Task& task, int32_t magic1, int32_t magic2, uint32_t command, uint64_t argument);
 Result<Word> SysSethostname(kernel::Task& task, UserIn<char> name, int32_t length);
 Result<Word> SysSetdomainname(kernel::Task& task, UserIn<char> name, int32_t length);
 Result<Word> SysSysinfo(kernel::Task& task, UserOut<Sysinfo> out);

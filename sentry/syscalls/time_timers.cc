@@ -5,6 +5,7 @@
 #include "sentry/kernel/kernel.h"
 #include "sentry/kernel/thread_group.h"
 #include "sentry/kernel/timers.h"
+#include "sentry/syscalls/fd.h"
 
 namespace rampart::syscalls {
 namespace {
@@ -60,7 +61,7 @@ Result<TimerNotice> DecodeEvent(kernel::Task& task, UserIn<abi::SigEvent> from) 
 }
 
 Result<Ref<fs::TimerFd>> GetTimerFd(kernel::Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   auto* const timer = dynamic_cast<fs::TimerFd*>(file.get());
   if (timer == nullptr) return Errno::kEINVAL;
   return ShareRef(timer);

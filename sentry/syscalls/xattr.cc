@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
 
 namespace rampart::syscalls {
@@ -18,8 +19,7 @@ Result<vfs::Path> Named(Task& task, UserPath user, bool follow) {
 }
 
 Result<vfs::Path> Opened(Task& task, Fd fd) {
-  const Ref<vfs::FileDescription> file = TRY(task.fds().Get(fd));
-  if ((file->flags() & abi::kOPath) != 0) return Errno::kEBADF;
+  const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   return file->path();
 }
 

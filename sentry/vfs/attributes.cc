@@ -1,6 +1,7 @@
 // Changes of attributes: chmod, chown, utimes, truncate and xattrs (Linux: setattr_prepare, notify_change, xattr_permission).
 #include <string>
 
+#include "sentry/vfs/file_support.h"
 #include "sentry/vfs/inode_extras.h"
 #include "sentry/vfs/permission.h"
 
@@ -72,6 +73,13 @@ Result<void> CheckSystemXattr(Caller& caller, const Path& path, std::string_view
 }
 
 }  // namespace
+
+uint32_t PermissionsKept(const Caller& caller, uint32_t permissions, abi::Gid gid) {
+  Attr attr;
+  attr.permissions = permissions;
+  attr.gid = gid;
+  return caller.creds().HasCapability(Capability::kFsetid) ? permissions : WithoutSetId(caller, attr);
+}
 
 Result<void> ChangeMode(Caller& caller, const Path& path, uint32_t permissions) {
   TRY(CheckWritableMount(path));

@@ -38,6 +38,10 @@ class MappingList {
 // EACCES, EPERM.
 Result<void> ConfigureFileMMap(FileDescription& file, mm::MMapArgs& args, Ref<mm::Mappable> mappable);
 
+// What is left of a mode after a change of contents or owner: all of it, or what somebody without CAP_FSETID may keep of the set-id bits
+// (Linux: setattr_should_drop_suidgid).
+uint32_t PermissionsKept(const Caller& caller, uint32_t permissions, abi::Gid gid);
+
 // Whether a read through `file` must move the access time (O_NOATIME, noatime, relatime).
 bool AtimeIsStale(const FileDescription& file, Nanos atime, Nanos mtime, Nanos ctime, Nanos now);
 

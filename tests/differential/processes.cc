@@ -45,10 +45,12 @@ void Park(World& w, Rng&) {
 void KillChild(World& w, Rng& r) {
   const int child = w.Child(r);
   if (child == 0) return;
-  const int signal = r.Pick({SIGSTOP, SIGCONT, SIGKILL, 0, SIGTERM});
+  int signal = r.Pick({SIGSTOP, SIGCONT, SIGKILL, 0, SIGTERM});
   siginfo_t info{};
   // Only one that is there, and not stopped or dead already: then it is certain what can be waited for.
-  const bool alive = waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+  const bool ours = waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0, alive = ours && info.si_pid == 0;
+  // A sibling of ours cannot be waited for here, and its end or stop reaches our parent before or after our own end, or together with it.
+  if (!ours && kill(child, 0) == 0) signal = 0;
   siginfo_t stop{};
   const bool stopped = alive && waitid(P_PID, static_cast<id_t>(child), &stop, WSTOPPED | WNOHANG | WNOWAIT) == 0 && stop.si_pid != 0;
   if (signal == SIGTERM && stopped) return;

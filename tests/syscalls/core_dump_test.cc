@@ -59,8 +59,11 @@ class CoreDump : public testing::Test {
     return status;
   }
   std::vector<char> Content() {
-    std::ifstream file(core_, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    std::ifstream file(core_, std::ios::binary | std::ios::ate);  // large: in one piece
+    std::vector<char> bytes(file ? static_cast<size_t>(file.tellg()) : 0);
+    file.seekg(0);
+    file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return bytes;
   }
   std::string directory_, core_;
 };

@@ -1,12 +1,13 @@
 // What random programs (tests/differential) found to be otherwise inside: each case a finding, named by what is so on Linux.
+// differential_socket_test.cc has those about sockets.
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <linux/futex.h>
 #include <mqueue.h>
-#include <netinet/in.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -16,294 +17,25 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-#include <cstddef>
+#include <cstring>
 #include <string>
+#include <utility>
 
-#include "tests/syscalls/net_support.h"
+#include "tests/syscalls/found_support.h"
 
 namespace {
 
+using found::Ends;
+using found::Pair;
+using found::Pipe;
 using test::Owned;
 
-struct Ends {
-  Owned a, b;
-};
-Ends Pair(int type) {
-  int fds[2] = {-1, -1};
-  EXPECT_EQ(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, fds), 0);
-  return {Owned(fds[0]), Owned(fds[1])};
-}
-Ends Pipe(int flags = 0) {
-  int fds[2] = {-1, -1};
-  EXPECT_EQ(pipe2(fds, O_NONBLOCK | flags), 0);
-  return {Owned(fds[0]), Owned(fds[1])};
-}
-
-// A page that nothing may touch.
-char* Nowhere() {
-  static void* const at = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return static_cast<char*>(at);
-}
-
-sockaddr_un Local(const std::string& name, socklen_t* length) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  memcpy(address.sun_path, name.data(), name.size());
-  *length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
-  return address;
-}
-
-// Runs in a directory of its own.
-class Found : public testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_NE(mkdtemp(directory_.data()), nullptr);
-    ASSERT_EQ(chdir(directory_.c_str()), 0);
-  }
-  void TearDown() override {
-    for (const char* name : {"f", "g", "s", "t", "link"}) unlink(name);
-    EXPECT_EQ(chdir("/"), 0);
-    EXPECT_EQ(rmdir(directory_.c_str()), 0);
-  }
-  Owned File(const char* name, size_t size = 0) {
-    Owned fd(open(name, O_RDWR | O_CREAT, 0644));
-    EXPECT_TRUE(fd.ok());
-    const std::string bytes(size, 'x');
-    EXPECT_EQ(pwrite(fd.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
-    return fd;
-  }
-
- private:
-  std::string directory_ = "/tmp/rampart-found-XXXXXX";
-};
-using FoundSocket = Found;
-using FoundPipe = Found;
-using FoundMemory = Found;
-using FoundKind = Found;
-
-// ---- local sockets
-
-TEST_F(FoundSocket, DatagramsLookAtTheBytesBeforeThePeer) {
-  const Owned one(socket(AF_UNIX, SOCK_DGRAM, 0));
-  EXPECT_FAILS(send(one.get(), Nowhere(), 10, 0), EFAULT);
-  EXPECT_FAILS(send(one.get(), "x", 1, 0), ENOTCONN);
-  socklen_t length = 0;
-  const sockaddr_un nobody = Local("none", &length);
-  EXPECT_FAILS(sendto(one.get(), Nowhere(), 10, 0, reinterpret_cast<const sockaddr*>(&nobody), length), EFAULT);
-}
-
-TEST_F(FoundSocket, BrokenStreamsAreToldBeforeTheBytesAreLookedAt) {
-  Ends ends = Pair(SOCK_STREAM);
-  ends.b.Close();
-  EXPECT_FAILS(send(ends.a.get(), Nowhere(), 10, MSG_NOSIGNAL), EPIPE);
-}
-
-TEST_F(FoundSocket, UnconnectedSeqpacketIsToldBeforeItsDescriptorsAreLookedAt) {
-  const Owned one(socket(AF_UNIX, SOCK_SEQPACKET, 0));
-  iovec piece{const_cast<char*>("x"), 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int none = 1000;
-  memcpy(CMSG_DATA(header), &none, sizeof(none));
-  EXPECT_FAILS(sendmsg(one.get(), &message, 0), ENOTCONN);
-  const Owned stream(socket(AF_UNIX, SOCK_STREAM, 0));
-  EXPECT_FAILS(sendmsg(stream.get(), &message, 0), EBADF);
-}
-
-TEST_F(FoundSocket, BindingTwice) {
-  const Owned one(socket(AF_UNIX, SOCK_STREAM, 0)), two(socket(AF_UNIX, SOCK_STREAM, 0));
-  socklen_t s = 0, t = 0, unnamed = 0;
-  const sockaddr_un at_s = Local("s", &s), at_t = Local("t", &t), nothing = Local("", &unnamed);
-  ASSERT_WORKS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
-  EXPECT_FAILS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_s), s), EADDRINUSE);
-  EXPECT_FAILS(bind(one.get(), reinterpret_cast<const sockaddr*>(&at_t), t), EINVAL);
-  EXPECT_FAILS(access("t", F_OK), ENOENT);
-  EXPECT_WORKS(bind(one.get(), reinterpret_cast<const sockaddr*>(&nothing), unnamed));
-}
-
-TEST_F(FoundSocket, OnlyWhoWaitsIsToldTheEndOfADatagramSocket) {
-  Ends ends = Pair(SOCK_DGRAM);
-  ASSERT_WORKS(shutdown(ends.a.get(), SHUT_RD));
-  char byte = 0;
-  EXPECT_FAILS(recv(ends.a.get(), &byte, 1, 0), EAGAIN);
-  ASSERT_WORKS(fcntl(ends.a.get(), F_SETFL, 0));
-  EXPECT_EQ(recv(ends.a.get(), &byte, 1, 0), 0);
-}
-
-TEST_F(FoundSocket, StreamsTellTheirPeersName) {
-  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
-    Ends ends = Pair(type);
-    socklen_t s = 0;
-    const sockaddr_un at_s = Local("s", &s);
-    ASSERT_WORKS(bind(ends.a.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
-    ASSERT_EQ(write(ends.a.get(), "x", 1), 1);
-    sockaddr_un from{};
-    socklen_t length = sizeof(from);
-    ASSERT_WORKS(getpeername(ends.b.get(), reinterpret_cast<sockaddr*>(&from), &length));
-    EXPECT_STREQ(from.sun_path, "s");
-    ends.a.Close();
-    from = {};
-    length = sizeof(from);
-    char byte = 0;
-    ASSERT_EQ(recvfrom(ends.b.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&from), &length), 1);
-    EXPECT_STREQ(from.sun_path, "s");
-    unlink("s");
-  }
-}
-
-TEST_F(FoundSocket, ADatagramHasTheNameThatItsSenderHasWhenItIsRead) {
-  Ends ends = Pair(SOCK_DGRAM);
-  ASSERT_EQ(send(ends.a.get(), "x", 1, 0), 1);
-  socklen_t s = 0;
-  const sockaddr_un at_s = Local("s", &s);
-  ASSERT_WORKS(bind(ends.a.get(), reinterpret_cast<const sockaddr*>(&at_s), s));
-  sockaddr_un from{};
-  socklen_t length = sizeof(from);
-  char byte = 0;
-  ASSERT_EQ(recvfrom(ends.b.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&from), &length), 1);
-  EXPECT_STREQ(from.sun_path, "s");
-}
-
-TEST_F(FoundSocket, SeqpacketsThatPassCredentialsNameThemselves) {
-  Ends ends = Pair(SOCK_SEQPACKET);
-  const int on = 1;
-  ASSERT_WORKS(setsockopt(ends.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
-  ASSERT_EQ(send(ends.a.get(), "x", 1, 0), 1);
-  sockaddr_un own{};
-  socklen_t length = sizeof(own);
-  ASSERT_WORKS(getsockname(ends.a.get(), reinterpret_cast<sockaddr*>(&own), &length));
-  EXPECT_EQ(length, offsetof(sockaddr_un, sun_path) + 6);
-}
-
-TEST_F(FoundSocket, ALostDatagramPeerTakesWhatItSentWithIt) {
-  Ends ends = Pair(SOCK_DGRAM);
-  ASSERT_EQ(send(ends.b.get(), "x", 1, 0), 1);
-  ends.b.Close();
-  EXPECT_FAILS(send(ends.a.get(), "x", 1, 0), ECONNREFUSED);
-  char byte = 0;
-  EXPECT_FAILS(recv(ends.a.get(), &byte, 1, 0), EAGAIN);
-}
-
-TEST_F(FoundSocket, AQuarterFullIsNotWritable) {
-  Ends ends = Pair(SOCK_SEQPACKET);
-  const std::string bytes(65536, 'x');
-  ASSERT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 65536);
-  pollfd asked{ends.a.get(), POLLOUT, 0};
-  EXPECT_EQ(poll(&asked, 1, 0), 0);
-}
-
-TEST_F(FoundSocket, ShutDownWithoutAPeer) {
-  const Owned local(socket(AF_UNIX, SOCK_SEQPACKET, 0)), udp(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), tcp(socket(AF_INET, SOCK_STREAM, 0));
-  ASSERT_WORKS(shutdown(local.get(), SHUT_RD));
-  pollfd asked{local.get(), POLLIN | POLLRDHUP, 0};
-  EXPECT_EQ(poll(&asked, 1, 0), 1);
-  EXPECT_EQ(asked.revents, POLLIN | POLLRDHUP | POLLHUP);
-  EXPECT_FAILS(shutdown(udp.get(), SHUT_RD), ENOTCONN);
-  asked = {udp.get(), POLLIN | POLLRDHUP, 0};
-  EXPECT_EQ(poll(&asked, 1, 0), 1);
-  EXPECT_EQ(asked.revents, POLLIN | POLLRDHUP);
-  char byte = 0;
-  EXPECT_FAILS(recv(udp.get(), &byte, 1, 0), EAGAIN);
-  EXPECT_FAILS(recv(tcp.get(), &byte, 1, 0), ENOTCONN);
-  EXPECT_FAILS(shutdown(tcp.get(), SHUT_RD), ENOTCONN);
-  EXPECT_EQ(recv(tcp.get(), &byte, 1, 0), 0);
-  EXPECT_FAILS(recv(tcp.get(), &byte, 1, MSG_OOB), EINVAL);
-}
-
-TEST_F(FoundSocket, ASendThatFailsBindsAllTheSame) {
-  const Owned udp(socket(AF_INET, SOCK_DGRAM, 0));
-  EXPECT_FAILS(send(udp.get(), "x", 1, 0), EDESTADDRREQ);
-  sockaddr_in own{};
-  socklen_t length = sizeof(own);
-  ASSERT_WORKS(getsockname(udp.get(), reinterpret_cast<sockaddr*>(&own), &length));
-  EXPECT_NE(own.sin_port, 0);
-}
-
-TEST_F(FoundSocket, Options) {
-  const Owned local(socket(AF_UNIX, SOCK_STREAM, 0));
-  const int on = 1, below = -1;
-  EXPECT_FAILS(setsockopt(local.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), EOPNOTSUPP);
-  ASSERT_WORKS(setsockopt(local.get(), SOL_SOCKET, SO_RCVLOWAT, &below, sizeof(below)));
-  int mark = 0;
-  socklen_t length = sizeof(mark);
-  ASSERT_WORKS(getsockopt(local.get(), SOL_SOCKET, SO_RCVLOWAT, &mark, &length));
-  EXPECT_EQ(mark, INT32_MAX);
-}
-
-TEST_F(FoundSocket, TellsItsProtocolAsAnAttribute) {
-  const Owned local(socket(AF_UNIX, SOCK_STREAM, 0)), tcp(socket(AF_INET, SOCK_STREAM, 0)), udp(socket(AF_INET6, SOCK_DGRAM, 0));
-  char text[64] = {};
-  EXPECT_EQ(flistxattr(local.get(), text, sizeof(text)), 21);
-  EXPECT_STREQ(text, "system.sockprotoname");
-  EXPECT_FAILS(flistxattr(local.get(), text, 1), ERANGE);
-  EXPECT_EQ(fgetxattr(local.get(), "system.sockprotoname", text, sizeof(text)), 12);
-  EXPECT_STREQ(text, "UNIX-STREAM");
-  EXPECT_EQ(fgetxattr(tcp.get(), "system.sockprotoname", text, sizeof(text)), 4);
-  EXPECT_STREQ(text, "TCP");
-  EXPECT_EQ(fgetxattr(udp.get(), "system.sockprotoname", text, sizeof(text)), 6);
-  EXPECT_STREQ(text, "UDPv6");
-}
-
-TEST_F(FoundSocket, DatagramsComeAfterAShutdown) {
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(at);
-  const Owned to(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), from(socket(AF_INET, SOCK_DGRAM, 0));
-  ASSERT_WORKS(bind(to.get(), reinterpret_cast<sockaddr*>(&at), length));
-  ASSERT_WORKS(getsockname(to.get(), reinterpret_cast<sockaddr*>(&at), &length));
-  EXPECT_FAILS(shutdown(to.get(), SHUT_RD), ENOTCONN);
-  ASSERT_EQ(sendto(from.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&at), length), 1);
-  pollfd ready{to.get(), POLLIN, 0};
-  EXPECT_EQ(poll(&ready, 1, 1000), 1);
-  char byte = 0;
-  EXPECT_EQ(recv(to.get(), &byte, 1, 0), 1);
-}
-
-TEST_F(FoundSocket, CredentialsAreCutToTheRoomForThem) {
-  Ends ends = Pair(SOCK_STREAM);
-  const int on = 1;
-  ASSERT_WORKS(setsockopt(ends.a.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
-  ASSERT_EQ(send(ends.b.get(), "x", 1, 0), 1);
-  char byte = 0;
-  iovec piece{&byte, 1};
-  alignas(cmsghdr) char control[64] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = 20;
-  ASSERT_EQ(recvmsg(ends.a.get(), &message, 0), 1);
-  EXPECT_EQ(message.msg_flags, MSG_CTRUNC);
-  EXPECT_EQ(message.msg_controllen, 20u);
-  EXPECT_EQ(CMSG_FIRSTHDR(&message)->cmsg_len, 20u);
-  int pid = 0;
-  memcpy(&pid, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(pid));
-  EXPECT_EQ(pid, getpid());
-}
-
-TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
-  Ends ends = Pair(SOCK_DGRAM);
-  ends.b.Close();
-  EXPECT_FAILS(send(ends.a.get(), "x", 1, 0), ECONNREFUSED);
-  ucred who{};
-  socklen_t length = sizeof(who);
-  ASSERT_WORKS(getsockopt(ends.a.get(), SOL_SOCKET, SO_PEERCRED, &who, &length));
-  EXPECT_EQ(who.pid, getpid());
-}
+using FoundPipe = found::Found;
+using FoundMemory = found::Found;
+using FoundKind = found::Found;
 
 // ---- pipes, and what moves bytes
 
@@ -397,6 +129,40 @@ TEST_F(FoundPipe, CopiesAreAccessesAndModifications) {
   EXPECT_EQ(events(), "af ");
 }
 
+TEST_F(FoundPipe, SendfileAsksThePipeBeforeTheSource) {
+  Ends pipe = Pipe(), source = Pipe(), sockets = Pair(SOCK_STREAM);
+  const Owned event(eventfd(1, EFD_NONBLOCK)), file = File("f", 16), directory(open("/", O_RDONLY));
+  ASSERT_EQ(write(source.b.get(), "abc", 3), 3);
+  ASSERT_EQ(send(sockets.b.get(), "hello", 5, 0), 5);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 3), EINVAL);
+  EXPECT_EQ(sendfile(pipe.b.get(), event.get(), nullptr, 0), 0);
+  off_t at = 0;
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), &at, 3), ESPIPE);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 3);
+  EXPECT_EQ(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), 2);
+  EXPECT_FAILS(sendfile(pipe.b.get(), sockets.a.get(), nullptr, 3), EAGAIN);
+  char bytes[8] = {};
+  ASSERT_EQ(read(pipe.a.get(), bytes, sizeof(bytes)), 5);
+  EXPECT_STREQ(bytes, "hello");
+  pipe.a.Close();
+  sighandler_t old = signal(SIGPIPE, SIG_IGN);
+  for (const Owned* one : {&std::as_const(source.a), &event, &directory, &file}) EXPECT_FAILS(sendfile(pipe.b.get(), one->get(), nullptr, 0), EPIPE);
+  signal(SIGPIPE, old);
+}
+
+TEST_F(FoundPipe, SendfileGivesToFilesAndTheirLikeOnly) {
+  const Owned file = File("f", 16), event(eventfd(1, EFD_NONBLOCK));
+  off_t at = 0;
+  EXPECT_FAILS(sendfile(event.get(), file.get(), &at, 8), EINVAL);
+  EXPECT_EQ(at, 0);
+  EXPECT_EQ(sendfile(event.get(), file.get(), &at, 0), 0);
+  at = 16;
+  EXPECT_EQ(sendfile(event.get(), file.get(), &at, 8), 0);  // there is nothing to give
+  uint64_t value = 0;
+  ASSERT_EQ(read(event.get(), &value, sizeof(value)), 8);
+  EXPECT_EQ(value, 1u);
+}
+
 // ---- memory
 
 TEST_F(FoundMemory, ThePlaceIsLookedAtBeforeTheFile) {
@@ -475,6 +241,17 @@ TEST_F(FoundMemory, NobodyWaitsForWhatNeverChanges) {
   munmap(page, 4096);
 }
 
+TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
+  auto* const pages = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  pages[4096] = 1;
+  constexpr unsigned kNoOperation = 0xffffffff;
+  const auto wake_op = [&](int flags) { return syscall(SYS_futex, pages, FUTEX_WAKE_OP | flags, 1, 1, pages + 4096, kNoOperation); };
+  EXPECT_FAILS(wake_op(0), ENOSYS);
+  ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
+  EXPECT_FAILS(wake_op(0), EFAULT);
+  munmap(pages, 8192);
+}
+
 TEST_F(FoundMemory, SealsOfMemoryFiles) {
   const Owned memory(memfd_create("m", MFD_ALLOW_SEALING));
   ASSERT_WORKS(ftruncate(memory.get(), 20000));
@@ -489,6 +266,24 @@ TEST_F(FoundMemory, SealsOfMemoryFiles) {
   EXPECT_EQ(fcntl(program.get(), F_GET_SEALS), kSealExec | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
   EXPECT_FAILS(fchmod(program.get(), 0644), EPERM);
   EXPECT_WORKS(fchmod(program.get(), 0755 | 022));
+}
+
+TEST_F(FoundMemory, AMoveThatUnmapsNothingCutsNothing) {
+  auto* const area = static_cast<char*>(mmap(nullptr, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* const to = static_cast<char*>(mmap(nullptr, 4 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  area[2 * 4096] = 'a';
+  area[4 * 4096] = 'b';
+  ASSERT_WORKS(mlock(area, 8 * 4096));
+  void* const moved = mremap(area + 2 * 4096, 4096, 4096, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  ASSERT_NE(moved, MAP_FAILED);
+  EXPECT_WORKS(madvise(area, 4096, MADV_DONTNEED));  // none of it is locked now
+  // From the moved page on over its end, and then shorter: of one area only.
+  ASSERT_EQ(mremap(area + 2 * 4096, 4 * 4096, 3 * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+  EXPECT_EQ(to[0], 0);
+  EXPECT_EQ(to[2 * 4096], 'b');
+  munmap(moved, 4096);
+  munmap(area, 8 * 4096);
+  munmap(to, 4 * 4096);
 }
 
 // ---- kinds of descriptors
@@ -651,6 +446,87 @@ TEST_F(FoundKind, LimitsOfFilesThatCannotGrowSo) {
   EXPECT_FAILS(copy_file_range(file.get(), &from, other.get(), &to, 0, 0), EFBIG);
   ASSERT_WORKS(setrlimit(RLIMIT_FSIZE, &old));
   signal(SIGXFSZ, handler);
+}
+
+TEST_F(FoundKind, PathDescriptorsAreNothingElse) {
+  const Owned path(open("/", O_PATH)), epoll(epoll_create1(0));
+  epoll_event event{};
+  EXPECT_FAILS(epoll_wait(path.get(), &event, 1, 0), EBADF);
+  EXPECT_FAILS(epoll_ctl(path.get(), EPOLL_CTL_ADD, epoll.get(), &event), EBADF);
+  EXPECT_FAILS(epoll_ctl(epoll.get(), EPOLL_CTL_ADD, path.get(), &event), EBADF);
+  EXPECT_FAILS(inotify_add_watch(path.get(), "/", IN_ACCESS), EBADF);
+  EXPECT_FAILS(inotify_rm_watch(path.get(), 1), EBADF);
+  itimerspec setting{};
+  EXPECT_FAILS(timerfd_settime(path.get(), 0, &setting, nullptr), EBADF);
+  EXPECT_FAILS(timerfd_gettime(path.get(), &setting), EBADF);
+  sigset_t set;
+  sigemptyset(&set);
+  EXPECT_FAILS(signalfd(path.get(), &set, 0), EBADF);
+  char byte = 0;
+  EXPECT_FAILS(pread(path.get(), &byte, 1, 0), EBADF);
+  EXPECT_FAILS(preadv(path.get(), nullptr, 0, -5), EINVAL);
+  EXPECT_FAILS(splice(path.get(), nullptr, path.get(), nullptr, 1, 0), EBADF);
+}
+
+TEST_F(FoundKind, APidfdIsOpenedAnewThroughItsLink) {
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  const Owned fd(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+  const Owned again(open(link.c_str(), O_RDONLY | O_CREAT, 0644));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(fcntl(again.get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_FAILS(open(link.c_str(), O_RDWR | O_TRUNC), EOPNOTSUPP);
+  EXPECT_FAILS(open(link.c_str(), O_RDONLY | O_DIRECTORY), ENOTDIR);
+  EXPECT_WORKS(syscall(SYS_pidfd_send_signal, again.get(), SIGKILL, nullptr, 0));
+  pollfd asked{again.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&asked, 1, 10000), 1);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+}
+
+TEST_F(FoundKind, ASignalfdShowsTheSignalsOfWhoAsks) {
+  sigset_t set, old;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &set, &old);
+  const Owned fd(signalfd(-1, &set, SFD_NONBLOCK)), epoll(epoll_create1(0));
+  epoll_event event{EPOLLIN, {}};
+  ASSERT_WORKS(epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event));
+  ASSERT_WORKS(kill(getpid(), SIGUSR1));
+  const pid_t child = fork();  // inherits no pending signals
+  if (child == 0) {
+    int wrong = 0;
+    pollfd asked{fd.get(), POLLIN, 0};
+    if (poll(&asked, 1, 0) != 0) wrong |= 1;
+    kill(getpid(), SIGUSR1);
+    if (poll(&asked, 1, 0) != 1 || asked.revents != POLLIN) wrong |= 2;
+    fd_set in;
+    FD_ZERO(&in);
+    FD_SET(fd.get(), &in);
+    timeval none{0, 0};
+    if (select(fd.get() + 1, &in, nullptr, nullptr, &none) != 1) wrong |= 4;
+    signalfd_siginfo got{};
+    if (read(fd.get(), &got, sizeof(got)) != sizeof(got) || got.ssi_pid != static_cast<unsigned>(getpid())) wrong |= 8;
+    // One that sleeps is woken by its own signals, too.
+    const pid_t waker = fork();
+    if (waker == 0) {
+      usleep(20000);
+      _exit(kill(getppid(), SIGUSR1) == 0 ? 0 : 1);
+    }
+    if (poll(&asked, 1, 10000) != 1) wrong |= 16;
+    waitpid(waker, nullptr, 0);
+    _exit(wrong);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << WEXITSTATUS(status);
+  EXPECT_EQ(epoll_wait(epoll.get(), &event, 1, 0), 1);
+  signalfd_siginfo got{};
+  EXPECT_EQ(read(fd.get(), &got, sizeof(got)), static_cast<ssize_t>(sizeof(got)));
+  sigprocmask(SIG_SETMASK, &old, nullptr);
 }
 
 }  // namespace

@@ -124,6 +124,31 @@ TEST(PidNamespace, TheEndOfProcessOneEndsEverybody) {
   EXPECT_FALSE(held.Wait());
 }
 
+TEST(PidNamespace, RebootEndsItAsIfBySignal) {
+  NEEDS_NAMESPACES();
+  constexpr unsigned kRestart = 0x01234567, kHalt = 0xcdef0123, kPowerOff = 0x4321fedc, kCadOn = 0x89abcdef;
+  const auto reboot = [](unsigned magic1, unsigned magic2, unsigned command) {
+    if (getpid() != 1 && getppid() != 1) abort();  // never of this machine
+    return syscall(SYS_reboot, magic1, magic2, command, 0);
+  };
+  const auto ended_by = [&](unsigned command) { return StatusOf(Start([&] { return reboot(0xfee1dead, 672274793, command) != 0 ? 3 : 4; })); };
+  EXPECT_EQ(ended_by(kRestart), SIGHUP);
+  EXPECT_EQ(ended_by(kHalt), SIGINT);
+  // By another than process 1.
+  EXPECT_EQ(StatusOf(Start([&] {
+    if (fork() == 0) _exit(static_cast<int>(reboot(0xfee1dead, 369367448, kPowerOff)));
+    return Sleep();
+  })), SIGINT);
+  EXPECT_EQ(InNew([&] {
+    IN_CHILD_FAILS(reboot(0xfee1dead, 1, kRestart), EINVAL);
+    IN_CHILD_FAILS(reboot(1, 672274793, kRestart), EINVAL);
+    IN_CHILD_FAILS(reboot(0xfee1dead, 672274793, kCadOn), EINVAL);
+    IN_CHILD(setgid(65534) == 0 && setuid(65534) == 0);
+    IN_CHILD_FAILS(reboot(1, 1, 1), EPERM);
+    return 0;
+  }), 0);
+}
+
 TEST(PidNamespace, NamespacesWithinEndAsWell) {
   NEEDS_NAMESPACES();
   Gate held, ready;

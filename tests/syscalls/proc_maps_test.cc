@@ -1,14 +1,19 @@
-// /proc/PID/maps' query, and /proc/PID/pagemap.
+// /proc/PID/maps: its query, and which areas stay apart; /proc/PID/pagemap.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <functional>
 #include <string>
 
 namespace {
@@ -148,6 +153,94 @@ TEST_F(PageMap, ReadsWholeEntries) {
   EXPECT_EQ(lseek(fd_, 0, SEEK_CUR), 16);
   EXPECT_EQ(pread(fd_, entries, 8, off_t{1} << 40), 0);  // beyond the address space
   EXPECT_EQ(lseek(fd_, 0, SEEK_END), -1);
+}
+
+// The areas of [from, to) as pages: "0-3 3-6".
+std::string AreasOf(const char* from, size_t pages) {
+  std::ifstream maps("/proc/self/maps");
+  std::string line, out;
+  while (std::getline(maps, line)) {
+    uint64_t start = 0, end = 0;
+    if (sscanf(line.c_str(), "%lx-%lx", &start, &end) != 2) continue;
+    const auto first = reinterpret_cast<uint64_t>(from), last = first + pages * kPage;
+    if (end <= first || start >= last) continue;
+    out += (out.empty() ? "" : " ") + std::to_string((std::max(start, first) - first) / kPage) + "-" + std::to_string((std::min(end, last) - first) / kPage);
+  }
+  return out;
+}
+char* MapAt(char* at, size_t pages) {
+  void* const p = mmap(at, pages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+}
+void InChild(const std::function<void()>& body) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    body();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+}
+
+// Room with nothing beside it.
+class AreasAfterFork : public testing::Test {
+ protected:
+  void SetUp() override {
+    room_ = static_cast<char*>(mmap(nullptr, 12 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(room_, MAP_FAILED);
+    at_ = room_ + kPage;
+    ASSERT_NE(MapAt(at_, 3), nullptr);
+  }
+  void TearDown() override { munmap(room_, 12 * kPage); }
+  char *room_ = nullptr, *at_ = nullptr;
+};
+
+TEST_F(AreasAfterFork, WhatHasPagesStaysApartFromWhatIsNew) {
+  at_[0] = 1;
+  InChild([this] {
+    ASSERT_NE(MapAt(at_ + 3 * kPage, 3), nullptr);
+    EXPECT_EQ(AreasOf(at_, 6), "0-3 3-6");
+    InChild([this] { EXPECT_EQ(AreasOf(at_, 6), "0-3 3-6"); });
+  });
+  // The parent's are still its own.
+  ASSERT_NE(MapAt(at_ + 3 * kPage, 3), nullptr);
+  EXPECT_EQ(AreasOf(at_, 6), "0-6");
+}
+
+TEST_F(AreasAfterFork, PartsOfOneComeTogetherAgain) {
+  at_[0] = 1;
+  InChild([this] {
+    ASSERT_EQ(mprotect(at_ + kPage, kPage, PROT_READ), 0);
+    EXPECT_EQ(AreasOf(at_, 3), "0-1 1-2 2-3");
+    ASSERT_EQ(mprotect(at_ + kPage, kPage, PROT_READ | PROT_WRITE), 0);
+    EXPECT_EQ(AreasOf(at_, 3), "0-3");
+  });
+}
+
+TEST_F(AreasAfterFork, ButNotThoseThatWereApartBefore) {
+  memset(at_, 1, 3 * kPage);
+  ASSERT_EQ(mprotect(at_ + 2 * kPage, kPage, PROT_READ), 0);
+  InChild([this] {
+    ASSERT_EQ(mprotect(at_ + 2 * kPage, kPage, PROT_READ | PROT_WRITE), 0);
+    EXPECT_EQ(AreasOf(at_, 3), "0-2 2-3");
+  });
+  ASSERT_EQ(mprotect(at_ + 2 * kPage, kPage, PROT_READ | PROT_WRITE), 0);
+  EXPECT_EQ(AreasOf(at_, 3), "0-3");
+}
+
+TEST_F(AreasAfterFork, TheHeapHasTwoThen) {
+  char* const end = static_cast<char*>(sbrk(0));
+  ASSERT_NE(sbrk(2 * kPage), reinterpret_cast<void*>(-1));
+  end[kPage] = 1;
+  InChild([] {
+    char* const own = static_cast<char*>(sbrk(0));
+    char* const top = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(own) + kPage - 1) / kPage * kPage);
+    ASSERT_NE(sbrk(2 * kPage), reinterpret_cast<void*>(-1));
+    EXPECT_EQ(AreasOf(top - kPage, 2), "0-1 1-2");
+    ASSERT_EQ(brk(own - kPage), 0);  // over both
+    EXPECT_EQ(AreasOf(top, 2), "");
+  });
 }
 
 }  // namespace

@@ -249,11 +249,12 @@ TEST(Ptrace, KilledInAStop) {
 }
 
 TEST(Ptrace, AttachAndDetach) {
+  signal(SIGUSR1, Handler);  // so that the child has it from its beginning
   const pid_t pid = Spawn([] {
-    signal(SIGUSR1, Handler);
     while (g_handled == 0) usleep(1000);
     return 8;
   });
+  signal(SIGUSR1, SIG_DFL);
   ASSERT_EQ(Ptrace(PTRACE_ATTACH, pid), 0);
   ASSERT_EQ(StopOf(pid), SIGSTOP);
   EXPECT_EQ(StatusLine(pid, "TracerPid"), "TracerPid:\t" + std::to_string(getpid()));
@@ -262,7 +263,6 @@ TEST(Ptrace, AttachAndDetach) {
   EXPECT_EQ(errno, EIO);
   ASSERT_EQ(Ptrace(PTRACE_DETACH, pid, 0, 0), 0);
   EXPECT_EQ(StatusLine(pid, "TracerPid"), "TracerPid:\t0");
-  usleep(50000);  // the handler is there
   ASSERT_EQ(Ptrace(PTRACE_ATTACH, pid), 0);
   ASSERT_EQ(StopOf(pid), SIGSTOP);
   ASSERT_EQ(Ptrace(PTRACE_DETACH, pid, 0, SIGUSR1), 0);

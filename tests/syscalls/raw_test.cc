@@ -342,6 +342,19 @@ TEST(PacketSocket, FramesCanBeSent) {
   EXPECT_TRUE(Next(raw, [](const Got& g) { return static_cast<uint8_t>(g.bytes[0]) == ICMP6_ECHO_REPLY && g.bytes.substr(4, 2) == "\x03\x2f"; }));
 }
 
+TEST(PacketSocket, TheFamilyOfADestinationDoesNotMatter) {
+  NEEDS_NET_RAW();
+  const Owned s(socket(AF_PACKET, SOCK_RAW, 0)), r = PacketSocket(SOCK_RAW, 0x88b5);
+  sockaddr_ll to{};
+  to.sll_ifindex = static_cast<int>(if_nametoindex("lo"));
+  char frame[60] = {};
+  frame[12] = '\x88', frame[13] = '\xb5';
+  EXPECT_EQ(sendto(s.get(), frame, sizeof(frame), 0, reinterpret_cast<sockaddr*>(&to), sizeof(to)), static_cast<ssize_t>(sizeof(frame)));
+  char got[100];
+  EXPECT_EQ(recv(r.get(), got, sizeof(got), 0), static_cast<ssize_t>(sizeof(frame)));
+  EXPECT_FAILS(bind(s.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), EINVAL);  // there it does
+}
+
 TEST(PacketSocket, TellsItsNameAndStatistics) {
   NEEDS_NET_RAW();
   const Owned s(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP)));

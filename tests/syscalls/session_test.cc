@@ -397,12 +397,16 @@ TEST(JobControl, WindowSizeSignalsTheForeground) {
 
 TEST(Hangup, ClosingTheMasterHangsUp) {
   Pty pty;
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
   const pid_t pid = Fork([&] {
     setsid();
     ioctl(pty.slave, TIOCSCTTY, 0);
     close(pty.master);
     static std::atomic<int> hups;
     signal(SIGHUP, [](int) { ++hups; });
+    close(ready[0]);
+    close(ready[1]);
     for (int i = 0; i < 5000 && hups == 0; ++i) usleep(1000);
     char c = 0;
     if (hups != 1) return 1;
@@ -410,7 +414,10 @@ TEST(Hangup, ClosingTheMasterHangsUp) {
     if (write(pty.slave, &c, 1) != -1 || errno != EIO) return 3;
     return open("/dev/tty", O_RDWR) == -1 && errno == ENXIO ? 0 : 4;
   });
-  usleep(50'000);
+  close(ready[1]);
+  char c = 0;
+  EXPECT_EQ(read(ready[0], &c, 1), 0);
+  close(ready[0]);
   pty.Close();
   EXPECT_EQ(ExitOf(pid), 0);
 }

@@ -1,8 +1,13 @@
 // UDP over loopback, and what the one interface tells of itself: netlink, SIOCGIF….
 #include <ifaddrs.h>
+#include <linux/errqueue.h>
+#include <linux/ethtool.h>
+#include <linux/in6.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/ioctl.h>
 
 #include <array>
@@ -178,6 +183,159 @@ TEST_P(Udp, NobodyWaitsForTheErrorQueue) {
   EXPECT_FAILS(recv(t.get(), &c, 1, MSG_ERRQUEUE), EAGAIN);
 }
 
+// A port that nobody has.
+uint16_t FreePort(int family) { return PortOf(Bound(family, SOCK_DGRAM).get()); }
+
+struct Returned {
+  ssize_t size = -1;
+  std::string bytes;
+  int flags = 0;
+  test::Address to, from;
+  sock_extended_err error{};
+  int level = -1, type = -1;
+};
+Returned ReceiveReturned(const Owned& s, size_t room = 2000) {
+  Returned out;
+  std::string buffer(room, '\0');
+  alignas(cmsghdr) char control[512];
+  sockaddr_storage name{};
+  iovec part{buffer.data(), room};
+  msghdr m{&name, sizeof(name), &part, 1, control, sizeof(control), 0};
+  out.size = recvmsg(s.get(), &m, MSG_ERRQUEUE);
+  if (out.size < 0) return out;
+  out.bytes = buffer.substr(0, static_cast<size_t>(out.size));
+  out.flags = m.msg_flags;
+  out.to = test::Address::From(name, m.msg_namelen);
+  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+    out.level = c->cmsg_level, out.type = c->cmsg_type;
+    if (c->cmsg_len < CMSG_LEN(sizeof(sock_extended_err))) continue;
+    memcpy(&out.error, CMSG_DATA(c), sizeof(out.error));
+    const size_t size = c->cmsg_len - CMSG_LEN(sizeof(out.error));
+    sockaddr_storage from{};
+    memcpy(&from, CMSG_DATA(c) + sizeof(out.error), size);
+    out.from = test::Address::From(from, static_cast<socklen_t>(size));
+  }
+  return out;
+}
+int ErrorOf(const Owned& s) { return IntOption(s.get(), SOL_SOCKET, SO_ERROR); }
+
+TEST_P(Udp, WhatCameBackIsInTheErrorQueue) {
+  const bool v6 = family() == AF_INET6;
+  const Owned s(socket(family(), SOCK_DGRAM, 0));
+  SetInt(s.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_RECVERR : IP_RECVERR, 1);
+  const auto first = Loopback(family(), FreePort(family())), second = Loopback(family(), FreePort(family()));
+  ASSERT_EQ(SendTo(s, "hello", first), 5);  // not connected, and it hears of it
+  EXPECT_EQ(PollOne(s.get(), POLLIN | POLLPRI, 1000), POLLERR);
+  EXPECT_EQ(ErrorOf(s), ECONNREFUSED);
+  EXPECT_EQ(ErrorOf(s), 0);
+  EXPECT_EQ(PollOne(s.get(), POLLIN, 0), POLLERR);  // it is in the queue still
+  SetInt(s.get(), SOL_SOCKET, 45 /* SO_SELECT_ERR_QUEUE */, 1);
+  EXPECT_EQ(PollOne(s.get(), POLLIN | POLLPRI, 0), POLLERR | POLLPRI);
+  ASSERT_EQ(SendTo(s, "again", second), 5);
+  EXPECT_EQ(ErrorOf(s), ECONNREFUSED);
+  const Returned r = ReceiveReturned(s, 3);
+  ASSERT_EQ(r.size, 3) << strerror(errno);
+  EXPECT_EQ(r.bytes, "hel");
+  EXPECT_EQ(r.flags, MSG_ERRQUEUE | MSG_TRUNC);
+  EXPECT_EQ(r.to, first);
+  EXPECT_EQ(r.level, v6 ? SOL_IPV6 : SOL_IP);
+  EXPECT_EQ(r.type, v6 ? IPV6_RECVERR : IP_RECVERR);
+  EXPECT_EQ(r.error.ee_errno, static_cast<uint32_t>(ECONNREFUSED));
+  EXPECT_EQ(r.error.ee_origin, v6 ? SO_EE_ORIGIN_ICMP6 : SO_EE_ORIGIN_ICMP);
+  EXPECT_EQ(r.error.ee_type, v6 ? 1 : 3);
+  EXPECT_EQ(r.error.ee_code, v6 ? 4 : 3);
+  EXPECT_EQ(r.error.ee_info, 0u);
+  EXPECT_EQ(r.error.ee_data, 0u);
+  EXPECT_EQ(r.from, Loopback(family(), 0));
+  EXPECT_EQ(ErrorOf(s), ECONNREFUSED);  // the next one's
+  ASSERT_EQ(SendTo(s, "x", first), 1);
+  EXPECT_EQ(ReceiveReturned(s).to, second);
+  EXPECT_EQ(ReceiveReturned(s).bytes, "x");
+  EXPECT_EQ(ErrorOf(s), 0);  // reading the last takes it
+  EXPECT_FAILS(ReceiveReturned(s).size, EAGAIN);
+  EXPECT_EQ(PollOne(s.get(), POLLIN | POLLOUT, 0), POLLOUT);
+}
+
+TEST_P(Udp, TheErrorQueueGoesWithItsOption) {
+  const bool v6 = family() == AF_INET6;
+  const Owned s(socket(family(), SOCK_DGRAM, 0));
+  const int level = v6 ? SOL_IPV6 : SOL_IP, name = v6 ? IPV6_RECVERR : IP_RECVERR;
+  const auto nobody = Loopback(family(), FreePort(family()));
+  ASSERT_EQ(SendTo(s, "a", nobody), 1);
+  EXPECT_EQ(PollOne(s.get(), POLLIN, 0), 0);
+  EXPECT_EQ(ErrorOf(s), 0);
+  SetInt(s.get(), level, name, 1);
+  ASSERT_EQ(SendTo(s, "a", nobody), 1);
+  EXPECT_FAILS(SendTo(s, "b", nobody), ECONNREFUSED);  // the error comes first
+  ASSERT_EQ(SendTo(s, "c", nobody), 1);
+  SetInt(s.get(), level, name, 0);
+  EXPECT_FAILS(ReceiveReturned(s).size, EAGAIN);
+  EXPECT_EQ(ErrorOf(s), ECONNREFUSED);
+}
+
+TEST_P(Udp, AMessageQuotesTheBeginning) {
+  const bool v6 = family() == AF_INET6;
+  const Owned s(socket(family(), SOCK_DGRAM, 0));
+  SetInt(s.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_RECVERR : IP_RECVERR, 1);
+  ASSERT_EQ(SendTo(s, std::string(1900, 'q'), Loopback(family(), FreePort(family()))), 1900);
+  EXPECT_EQ(ReceiveReturned(s).size, v6 ? 1184 : 520);
+}
+
+// What a connected socket sends elsewhere is not its peer's doing.
+TEST_P(Udp, OnlyThePeersErrorsReachTheConnected) {
+  const bool v6 = family() == AF_INET6;
+  const auto peer = Loopback(family(), FreePort(family())), other = Loopback(family(), FreePort(family()));
+  for (const bool wants : {false, true}) {
+    const Owned s(socket(family(), SOCK_DGRAM, 0));
+    SetInt(s.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_RECVERR : IP_RECVERR, wants ? 1 : 0);
+    ASSERT_EQ(connect(s.get(), peer.get(), peer.size()), 0);
+    ASSERT_EQ(SendTo(s, "a", other), 1);
+    EXPECT_EQ(PollOne(s.get(), POLLIN, 0), 0);
+    ASSERT_EQ(SendTo(s, "b", peer), 1);
+    EXPECT_EQ(PollOne(s.get(), POLLIN, 1000), POLLERR);
+    EXPECT_EQ(ErrorOf(s), ECONNREFUSED);
+    EXPECT_EQ(ReceiveReturned(s).size, wants ? 1 : -1);
+  }
+}
+
+TEST_P(Udp, ErrorsOfMappedAddresses) {
+  if (family() != AF_INET6) return;  // they are IPv6's
+  const Owned s(socket(AF_INET6, SOCK_DGRAM, 0));
+  SetInt(s.get(), SOL_IP, IP_RECVERR, 1);
+  sockaddr_in6 to{};
+  to.sin6_family = AF_INET6;
+  to.sin6_port = htons(FreePort(AF_INET));
+  ASSERT_EQ(inet_pton(AF_INET6, "::ffff:127.0.0.1", &to.sin6_addr), 1);
+  ASSERT_EQ(sendto(s.get(), "m", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 1);
+  const Returned r = ReceiveReturned(s);
+  ASSERT_EQ(r.size, 1);
+  EXPECT_EQ(r.level, SOL_IPV6);
+  EXPECT_EQ(r.type, IPV6_RECVERR);
+  EXPECT_EQ(r.error.ee_origin, SO_EE_ORIGIN_ICMP);
+  EXPECT_EQ(memcmp(r.to.get(), &to, sizeof(to)), 0);
+  to.sin6_port = 0;
+  EXPECT_EQ(memcmp(r.from.get(), &to, sizeof(to)), 0);
+}
+
+TEST_P(Udp, TheAddressThatItWasSentTo) {
+  const bool v6 = family() == AF_INET6;
+  const Owned r = Bound(family(), SOCK_DGRAM), s(socket(family(), SOCK_DGRAM, 0));
+  SetInt(r.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_RECVORIGDSTADDR : IP_RECVORIGDSTADDR, 1);
+  const auto to = Loopback(family(), PortOf(r.get()));
+  ASSERT_EQ(SendTo(s, "x", to), 1);
+  char c = 0;
+  alignas(cmsghdr) char control[128];
+  iovec part{&c, 1};
+  msghdr m{nullptr, 0, &part, 1, control, sizeof(control), 0};
+  ASSERT_EQ(recvmsg(r.get(), &m, 0), 1);
+  const cmsghdr* const head = CMSG_FIRSTHDR(&m);
+  ASSERT_NE(head, nullptr);
+  EXPECT_EQ(head->cmsg_level, v6 ? SOL_IPV6 : SOL_IP);
+  EXPECT_EQ(head->cmsg_type, v6 ? IPV6_ORIGDSTADDR : IP_ORIGDSTADDR);
+  ASSERT_EQ(head->cmsg_len, CMSG_LEN(to.size()));
+  EXPECT_EQ(memcmp(CMSG_DATA(head), to.get(), to.size()), 0);
+}
+
 TEST_P(Udp, ReuseRules) {
   const Owned a = Bound(family(), SOCK_DGRAM), b(socket(family(), SOCK_DGRAM, 0));
   const auto same = Loopback(family(), PortOf(a.get()));
@@ -326,6 +484,51 @@ TEST(Interface, IoctlsTellOfLo) {
   ASSERT_EQ(ioctl(s.get(), SIOCGIFCONF, &conf), 0);
   ASSERT_GE(conf.ifc_len, static_cast<int>(sizeof(ifreq)));
   EXPECT_STREQ(all[0].ifr_name, "lo");
+}
+
+TEST(Interface, AddressesAreToldByInternetSocketsOnly) {
+  ifreq r{};
+  memcpy(r.ifr_name, "lo", 3);
+  for (const int family : {AF_UNIX, AF_INET6}) {
+    const Owned s(socket(family, SOCK_STREAM, 0));
+    EXPECT_EQ(ioctl(s.get(), SIOCGIFFLAGS, &r), 0);
+    for (const unsigned long command : {SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR}) EXPECT_FAILS(ioctl(s.get(), command, &r), ENOTTY);
+  }
+  const Owned s(socket(AF_INET, SOCK_STREAM, 0));
+  for (const unsigned long command : {SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR}) EXPECT_EQ(ioctl(s.get(), command, &r), 0);
+  // No hardware there, and no neighbours.
+  for (const unsigned long command : {SIOCGMIIPHY, SIOCGMIIREG}) EXPECT_FAILS(ioctl(s.get(), command, &r), EOPNOTSUPP);
+  arpreq neighbour{};
+  EXPECT_FAILS(ioctl(s.get(), SIOCGARP, &neighbour), EPFNOSUPPORT);
+  neighbour.arp_pa.sa_family = AF_INET;
+  reinterpret_cast<sockaddr_in*>(&neighbour.arp_pa)->sin_addr.s_addr = htonl(0x7f000005);
+  memcpy(neighbour.arp_dev, "lo", 3);
+  EXPECT_FAILS(ioctl(s.get(), SIOCGARP, &neighbour), ENXIO);
+}
+
+TEST(Interface, EthtoolKnowsThatTheLinkIsThere) {
+  const Owned s(socket(AF_INET, SOCK_DGRAM, 0));
+  ifreq r{};
+  memcpy(r.ifr_name, "lo", 3);
+  const auto ask = [&](uint32_t command) {
+    ethtool_value value{command, 77};
+    r.ifr_data = reinterpret_cast<char*>(&value);
+    return ioctl(s.get(), SIOCETHTOOL, &r) == 0 ? static_cast<int>(value.data) : -errno;
+  };
+  EXPECT_EQ(ask(ETHTOOL_GLINK), 1);
+  for (const uint32_t feature : {ETHTOOL_GRXCSUM, ETHTOOL_GTXCSUM, ETHTOOL_GSG, ETHTOOL_GTSO, ETHTOOL_GGSO, ETHTOOL_GGRO}) EXPECT_EQ(ask(feature), 1) << feature;
+  EXPECT_EQ(ask(ETHTOOL_GFLAGS), 0);
+  EXPECT_EQ(ask(ETHTOOL_GMSGLVL), -EOPNOTSUPP);
+  EXPECT_EQ(ask(ETHTOOL_GWOL), -EOPNOTSUPP);
+  EXPECT_EQ(ask(0x7777), -EOPNOTSUPP);
+  ethtool_ts_info stamps{};
+  stamps.cmd = ETHTOOL_GET_TS_INFO;
+  r.ifr_data = reinterpret_cast<char*>(&stamps);
+  ASSERT_EQ(ioctl(s.get(), SIOCETHTOOL, &r), 0);
+  EXPECT_EQ(stamps.so_timestamping & 0x18u, 0x18u);  // by software: received, and told
+  EXPECT_EQ(stamps.phc_index, -1);
+  r.ifr_data = nullptr;
+  EXPECT_FAILS(ioctl(s.get(), SIOCETHTOOL, &r), EFAULT);
 }
 
 TEST(Interface, NamesAndAddresses) {

@@ -37,7 +37,7 @@ Result<size_t> GoferFile::PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset
   const uint32_t mode = flags();
   const bool append = abi::Appends(mode, rw_flags);
   const uint64_t limit = std::min<uint64_t>(caller.limit(abi::Resource::kFsize), INT64_MAX);
-  const uint32_t permissions = file_->KnownPermissions();
+  GoferInode::SetIdKept kept(*file_);
   uint64_t at = offset;
   const auto done = src.Drain(src.remaining(), [&](std::span<const iovec> segments) -> Result<size_t> {
     uint64_t began = 0;
@@ -47,7 +47,7 @@ Result<size_t> GoferFile::PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset
     return n;
   });
   if (end != nullptr) *end = at;
-  if (done.ok() && *done > 0) TRY(file_->RestoreSetId(caller, permissions));
+  if (done.ok() && *done > 0) TRY(kept.Settle(caller));
   const bool sync = (mode & abi::kODsync) != 0 || (rw_flags & (abi::kRwfDsync | abi::kRwfSync)) != 0;
   if (done.ok() && sync) TRY(Sync(true));
   return done;
@@ -64,7 +64,11 @@ Result<uint64_t> GoferFile::Seek(Caller& caller, int64_t offset, int whence) {
   return static_cast<uint64_t>(found);
 }
 
-Result<void> GoferFile::ConfigureMMap(const Caller&, mm::MMapArgs& args) { return vfs::ConfigureFileMMap(*this, args, file_); }
+Result<void> GoferFile::ConfigureMMap(const Caller&, mm::MMapArgs& args) {
+  TRY(vfs::ConfigureFileMMap(*this, args, file_));
+  file_->TouchAccess(*this, *backing_);
+  return Ok();
+}
 
 Result<void> GoferFile::Sync(bool data_only) {
   if ((data_only ? ::fdatasync(backing_->fd()) : ::fsync(backing_->fd())) != 0) return ErrnoFromHost(errno);
@@ -74,9 +78,9 @@ Result<void> GoferFile::Sync(bool data_only) {
 Result<void> GoferFile::Allocate(const Caller& caller, uint32_t mode, uint64_t offset, uint64_t length) {
   const uint64_t end = TRY(CheckedAdd(offset, length, Errno::kEFBIG));
   if (mode == 0 && end > caller.limit(abi::Resource::kFsize)) return Errno::kEFBIG;
-  const uint32_t permissions = file_->KnownPermissions();
+  GoferInode::SetIdKept kept(*file_);
   const Result<void> done = file_->Allocate(*backing_, mode, offset, length);
-  TRY(file_->RestoreSetId(caller, permissions));  // the host takes them even if it fails
+  TRY(kept.Settle(caller));  // the host takes them even if it fails
   return done;
 }
 

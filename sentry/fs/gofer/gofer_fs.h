@@ -9,8 +9,8 @@
 //
 // Trust: the Gofer is believed about contents, and about nothing that could hurt the Sentry: replies are decoded with bounds, attributes and
 // names checked, descriptors must be the regular file that was asked for.
-// Thread safety: any thread. Lock order: no lock of this directory is held during a call to the Gofer; locks are leaves, except
-// GoferInode::size_mutex_ (held during host calls on a donated descriptor), under which attr_mutex_ is taken.
+// Thread safety: any thread. Lock order: no lock of this directory is held during a call to the Gofer but GoferInode::mode_mutex_, which comes
+// first; locks are leaves, except that one and GoferInode::size_mutex_ (held during host calls on a donated descriptor), under which attr_mutex_ is taken.
 #pragma once
 
 #include <list>

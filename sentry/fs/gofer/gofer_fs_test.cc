@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -235,6 +238,106 @@ TEST_P(GoferFs, ChangesAttributes) {
   ASSERT_EQ(stat(Host("f").c_str(), &st), 0);
   EXPECT_EQ(st.st_mtim.tv_sec, -1);
   EXPECT_EQ(st.st_mtim.tv_nsec, 500'000'000);
+}
+
+// As the Sentry is: its writes cost the host's files their set-id bits. Of this thread only.
+void DropFsetid() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2] = {};
+  ASSERT_EQ(syscall(SYS_capget, &header, sets), 0);
+  sets[0].effective &= ~(1u << CAP_FSETID);
+  ASSERT_EQ(syscall(SYS_capset, &header, sets), 0);
+}
+
+TEST_P(GoferFs, SetIdBitsStayForThoseWhoMayKeepThem) {
+  std::thread([&] {
+    DropFsetid();
+    WriteFile(Host("f"), "12345");
+    ASSERT_EQ(chown(Host("f").c_str(), getuid(), getgid()), 0);
+    KernelCaller member(auth::Credentials::User(12345, getgid(), {})), stranger(auth::Credentials::User(12345, 23456, {}));
+    auto file = Open("/f", abi::kORdWr);
+    ASSERT_TRUE(file.ok());
+    const vfs::Path path = (*file)->path();
+    const auto on_host = [&] {
+      struct stat st {};
+      EXPECT_EQ(stat(Host("f").c_str(), &st), 0);
+      return st.st_mode & 07777;
+    };
+    const auto write = [&](Caller& caller) {
+      mm::BufferSrc src(std::as_bytes(std::span("x", 1)));
+      EXPECT_EQ(*(*file)->PWrite(caller, src, 0, 0, nullptr), 1u);
+      EXPECT_EQ(Stat("/f")->permissions, on_host());
+      return on_host();
+    };
+    ASSERT_TRUE(vfs::ChangeMode(caller_, path, 06711).ok());
+    EXPECT_EQ(write(caller_), 06711u);
+    ASSERT_TRUE(vfs::TruncateOpened(caller_, path, 2).ok());
+    EXPECT_EQ(on_host(), 06711u);
+    EXPECT_TRUE((*file)->Allocate(caller_, 0, 0, 100).ok());
+    EXPECT_EQ(on_host(), 06711u);
+    EXPECT_EQ(write(member), 0711u);
+    ASSERT_TRUE(vfs::ChangeMode(caller_, path, 02644).ok());
+    EXPECT_EQ(write(member), 02644u);
+    EXPECT_EQ(write(stranger), 0644u);
+    ASSERT_TRUE(vfs::ChangeMode(caller_, path, 06755).ok());
+    ASSERT_TRUE(vfs::TruncateOpened(stranger, path, 3).ok());
+    EXPECT_EQ(on_host(), 0755u);
+  }).join();
+}
+
+TEST_P(GoferFs, BitsThatAreGivenBackUndoNoChangeOfTheMode) {
+  WriteFile(Host("f"), "12345");
+  auto file = Open("/f", abi::kORdWr);
+  ASSERT_TRUE(file.ok());
+  const vfs::Path path = (*file)->path();
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    DropFsetid();
+    KernelCaller root;
+    while (!done.load()) {
+      mm::BufferSrc src(std::as_bytes(std::span("x", 1)));
+      EXPECT_EQ(*(*file)->PWrite(root, src, 0, 0, nullptr), 1u);
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(vfs::ChangeMode(caller_, path, i % 2 == 0 ? 06711 : 0600).ok());
+    if (i % 5 == 0) usleep(50);
+    const auto attr = Stat("/f");
+    if (GetParam()) {
+      EXPECT_EQ(attr->permissions, i % 2 == 0 ? 06711u : 0600u);
+    }
+    if (i % 2 == 0) continue;
+    struct stat st {};
+    ASSERT_EQ(stat(Host("f").c_str(), &st), 0);
+    ASSERT_EQ(st.st_mode & 07777, 0600u) << i;
+  }
+  done.store(true);
+  writer.join();
+}
+
+TEST_P(GoferFs, AMappingIsAnAccess) {
+  WriteFile(Host("f"), "12345");
+  const timespec old[2] = {{1000, 0}, {2000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, Host("f").c_str(), old, 0), 0);
+  auto file = Open("/f", abi::kORdWr);
+  ASSERT_TRUE(file.ok());
+  mm::MMapArgs args;
+  args.length = 4096;
+  args.shared = true;
+  EXPECT_EQ(Stat("/f")->atime / kNanosPerSecond, 1000);
+  ASSERT_TRUE((*file)->ConfigureMMap(caller_, args).ok());
+  struct stat st {};
+  ASSERT_EQ(stat(Host("f").c_str(), &st), 0);
+  EXPECT_EQ(Stat("/f")->atime, st.st_atim.tv_sec * kNanosPerSecond + st.st_atim.tv_nsec);
+  // The host decides whether it notes accesses at all.
+  const int fd = open(Host("f").c_str(), O_RDONLY);
+  ASSERT_EQ(utimensat(AT_FDCWD, Host("f").c_str(), old, 0), 0);
+  void* const memory = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+  struct stat native {};
+  ASSERT_EQ(stat(Host("f").c_str(), &native), 0);
+  EXPECT_EQ(st.st_atime > 1000, native.st_atime > 1000);
+  munmap(memory, 4096);
+  close(fd);
 }
 
 TEST_P(GoferFs, ExtendedAttributes) {

@@ -12,11 +12,16 @@
 #include "sentry/fs/gofer/gofer_file.h"
 
 namespace rampart::fs {
+namespace {
+
+constexpr uint32_t kSetIdBits = abi::kIsUid | abi::kIsGid;
+
+}  // namespace
 
 GoferInode::GoferInode(Ref<GoferFilesystem> fs, uint64_t device, const gofer::FileAttr& attr, gofer::FidNum fid, GoferInode* parent,
                        std::string_view name)
     : Inode(fs, attr.ino, TypeOf(attr)), gofer_fs_(*fs), device_(device), host_device_(abi::MakeDev(attr.dev_major, attr.dev_minor)), fid_(fid),
-      attr_(ToAttr(attr)) {
+      attr_(ToAttr(attr)), set_id_(attr_.permissions & kSetIdBits), had_set_id_(set_id_ != 0) {
   if (!fs->exclusive()) attr_time_ = MonotonicNow();
   if (fid == gofer::kNoFid && parent != nullptr) {
     origin_ = ShareRef(parent);
@@ -112,6 +117,10 @@ vfs::Attr GoferInode::Complete(const gofer::FileAttr& from) const {
   attr.rdev = attr_.rdev;
   if (!attr.btime) attr.btime = attr_.btime;
   if (from.mask == 0) attr.attributes = attr_.attributes;
+  // Nobody else changes them, or they are being given back.
+  if (type() == vfs::FileType::kRegular && (gofer_fs_.exclusive() || changing_.load() > 0)) {
+    attr.permissions = (attr.permissions & ~kSetIdBits) | set_id_;
+  }
   return attr;
 }
 
@@ -120,6 +129,8 @@ vfs::Attr GoferInode::StoreAttr(const gofer::FileAttr& attr, uint64_t generation
   const vfs::Attr complete = Complete(attr);
   if (attr_generation_ != generation) return complete;
   attr_ = complete;
+  set_id_ = complete.permissions & kSetIdBits;
+  if (set_id_ != 0) had_set_id_.store(true);
   attr_valid_ = true;
   if (!gofer_fs_.exclusive()) attr_time_ = MonotonicNow();
   return complete;
@@ -196,20 +207,48 @@ Result<void> GoferInode::SetSize(uint64_t size) {
   return Ok();
 }
 
-namespace {
-
-// The host takes the set-id bits of what the Sentry and the Gofer change, since these have no CAP_FSETID there; who has it here keeps them.
-bool KeepsSetId(const Caller& caller, uint32_t permissions) {
-  return (permissions & (abi::kIsUid | abi::kIsGid)) != 0 && caller.creds().HasCapability(abi::Capability::kFsetid);
+Result<void> GoferInode::ChangeOnHost(const vfs::AttrChange& change) {
+  const gofer::FidNum fid = TRY(EnsureFid());
+  MarkStale();
+  const uint64_t generation = AttrGeneration();
+  // Before the host has them: whoever writes from then on must know.
+  if (change.permissions && (*change.permissions & kSetIdBits) != 0) had_set_id_.store(true);
+  const gofer::FileAttr attr = TRY(client().Call(gofer::Tesetattr{fid, ToSetAttr(change)}))->attr;
+  if (!gofer::IsValid(attr) || !IsSameFile(attr)) return Errno::kEIO;
+  Adopt(attr, change.permissions.has_value());
+  StoreAttr(attr, generation + 1);
+  return Ok();
 }
 
-}  // namespace
-
-Result<void> GoferInode::RestoreSetId(const Caller& caller, uint32_t permissions) {
-  if (!KeepsSetId(caller, permissions)) return Ok();
+Result<void> GoferInode::GiveBackSetId(const Caller& caller) {
+  absl::MutexLock lock(&mode_mutex_);
+  const vfs::Attr attr = TRY(GetAttr(caller));
+  if ((attr.permissions & kSetIdBits) == 0) return Ok();
   vfs::AttrChange change;
-  change.permissions = permissions;
-  return SetAttr(caller, change);
+  change.permissions = vfs::PermissionsKept(caller, attr.permissions, attr.gid);
+  return ChangeOnHost(change);
+}
+
+void GoferInode::Adopt(const gofer::FileAttr& attr, bool mode) {
+  absl::MutexLock lock(&attr_mutex_);
+  ++attr_generation_;  // what was asked for before the change and comes after it is not kept
+  attr_.uid = attr.uid;
+  attr_.gid = attr.gid;
+  if (!mode) return;
+  attr_.permissions = ToAttr(attr).permissions;
+  set_id_ = attr_.permissions & kSetIdBits;
+}
+
+void GoferInode::TouchAccess(const vfs::FileDescription& file, const HostBacking& backing) {
+  const Nanos now = RealtimeNow();
+  {
+    absl::MutexLock lock(&attr_mutex_);
+    const Nanos modified = attr_valid_ ? attr_.mtime : now, changed = attr_valid_ ? attr_.ctime : now;
+    if (!vfs::AtimeIsStale(file, std::max(attr_.atime, touched_), modified, changed, now)) return;
+    touched_ = now;
+  }
+  backing.NoteAccess();
+  MarkStale();
 }
 
 Result<void> GoferInode::SetAttr(const Caller& caller, const vfs::AttrChange& change) {
@@ -217,22 +256,17 @@ Result<void> GoferInode::SetAttr(const Caller& caller, const vfs::AttrChange& ch
   if (change.size) {
     if (IsDirectory()) return Errno::kEISDIR;
     if (type() != vfs::FileType::kRegular) return Errno::kEINVAL;
-    const uint32_t permissions = KnownPermissions();
+    SetIdKept kept(*this);
     TRY(SetSize(*change.size));
     rest.size.reset();
-    if (!rest.permissions && KeepsSetId(caller, permissions)) rest.permissions = permissions;
+    if (!rest.permissions) TRY(kept.Settle(caller));
   }
   if (!rest.permissions && !rest.uid && !rest.gid && !rest.atime && !rest.mtime) return Ok();
-  const gofer::FidNum fid = TRY(EnsureFid());
-  MarkStale();
-  const uint64_t generation = AttrGeneration();
-  gofer::FileAttr attr = TRY(client().Call(gofer::Tesetattr{fid, ToSetAttr(rest)}))->attr;
-  if (!gofer::IsValid(attr) || !IsSameFile(attr)) return Errno::kEIO;
-  StoreAttr(attr, generation);
-  absl::MutexLock lock(&attr_mutex_);  // also when something else has changed meanwhile
-  attr_.uid = attr.uid;
-  attr_.gid = attr.gid;
-  return Ok();
+  absl::MutexLock lock(&mode_mutex_);
+  if ((rest.uid || rest.gid) && !rest.permissions && type() == vfs::FileType::kRegular && had_set_id_.load()) {
+    rest.permissions = TRY(GetAttr(caller)).permissions;  // the host takes the bits with the owner
+  }
+  return ChangeOnHost(rest);
 }
 
 Result<std::string> GoferInode::GetXattr(const Caller&, std::string_view name) {

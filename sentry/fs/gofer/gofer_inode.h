@@ -67,13 +67,21 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   Result<size_t> WriteAt(HostBacking& backing, std::span<const iovec> segments, std::optional<uint64_t> offset, uint64_t limit, uint64_t* began);
   Result<void> Allocate(HostBacking& backing, uint32_t mode, uint64_t offset, uint64_t length);
   Result<uint64_t> Size(const Caller& caller);
-  // After the host's file was changed: the set-id bits of before, if the caller may keep them.
-  Result<void> RestoreSetId(const Caller& caller, uint32_t permissions);
-  // As last heard, without asking.
-  uint32_t KnownPermissions() ABSL_LOCKS_EXCLUDED(attr_mutex_) {
-    absl::MutexLock lock(&attr_mutex_);
-    return attr_.permissions;
-  }
+  // The host takes set-id bits with every change of contents, since neither the Sentry nor the Gofer has CAP_FSETID there. Around such a change:
+  // Begin before it, and Settle after it gives the host back those that stay for `caller`. Cheap for files that never had any.
+  class SetIdKept {
+   public:
+    explicit SetIdKept(GoferInode& inode) : inode_(inode) { inode_.changing_.fetch_add(1); }
+    ~SetIdKept() { inode_.changing_.fetch_sub(1); }
+    SetIdKept(const SetIdKept&) = delete;
+    SetIdKept& operator=(const SetIdKept&) = delete;
+    Result<void> Settle(const Caller& caller) { return inode_.had_set_id_.load() ? inode_.GiveBackSetId(caller) : Result<void>(Ok()); }
+
+   private:
+    GoferInode& inode_;
+  };
+  // A mapping is an access.
+  void TouchAccess(const vfs::FileDescription& file, const HostBacking& backing);
   // What the directory holds now, perhaps without attributes.
   Result<Ref<Listing>> CurrentListing();
   Result<void> SyncThroughGofer(gofer::SyncKind kind);
@@ -89,6 +97,10 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   gofer::Client& client() const { return gofer_fs_.client(); }
   // `from`, with what it does not tell taken from what is known.
   vfs::Attr Complete(const gofer::FileAttr& from) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(attr_mutex_);
+  Result<void> ChangeOnHost(const vfs::AttrChange& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mode_mutex_) ABSL_LOCKS_EXCLUDED(attr_mutex_);
+  Result<void> GiveBackSetId(const Caller& caller) ABSL_LOCKS_EXCLUDED(mode_mutex_, attr_mutex_);
+  // Takes over the owner, and the mode if it was changed, from what the Gofer says, whatever else has changed meanwhile.
+  void Adopt(const gofer::FileAttr& attr, bool mode) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   // What the Gofer or the host said: kept if nothing changed since `generation` was read. Returns it complete.
   vfs::Attr StoreAttr(const gofer::FileAttr& attr, uint64_t generation) ABSL_LOCKS_EXCLUDED(attr_mutex_);
   uint64_t AttrGeneration() ABSL_LOCKS_EXCLUDED(attr_mutex_);
@@ -124,9 +136,16 @@ class GoferInode final : public vfs::Inode, public mm::Mappable, public mm::Punc
   std::atomic<gofer::FidNum> fid_;
   std::atomic<int> descriptions_{0};
 
+  // One change of the mode or the owner at a time, until the Gofer has answered: else a mode that is given back could undo one that is being set.
+  absl::Mutex mode_mutex_ ABSL_ACQUIRED_BEFORE(attr_mutex_);
+
   absl::Mutex attr_mutex_;
   vfs::Attr attr_ ABSL_GUARDED_BY(attr_mutex_);
   bool attr_valid_ ABSL_GUARDED_BY(attr_mutex_) = true;
+  uint32_t set_id_ ABSL_GUARDED_BY(attr_mutex_);           // the bits as the application has left them: the host may have lost them for a moment
+  std::atomic<bool> had_set_id_;                           // whether set_id_ has ever been anything, or is about to be
+  std::atomic<int> changing_{0};                           // changes that may cost the host's file its bits and are not settled
+  Nanos touched_ ABSL_GUARDED_BY(attr_mutex_) = 0;         // when TouchAccess last asked the host
   uint64_t attr_generation_ ABSL_GUARDED_BY(attr_mutex_) = 0;
   Nanos attr_time_ ABSL_GUARDED_BY(attr_mutex_) = 0;       // shared access: when it was fetched (monotonic)
   std::optional<std::string> target_ ABSL_GUARDED_BY(attr_mutex_);

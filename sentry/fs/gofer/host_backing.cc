@@ -35,4 +35,9 @@ Result<std::span<std::byte>> HostBacking::Window(uint64_t offset, uint64_t lengt
   return std::span(m.memory + (offset - m.start), length);
 }
 
+void HostBacking::NoteAccess() const {
+  void* const memory = ::mmap(nullptr, kPageSize, PROT_READ, MAP_SHARED, fd_.get(), 0);
+  if (memory != MAP_FAILED) ::munmap(memory, kPageSize);
+}
+
 }  // namespace rampart::fs

@@ -22,6 +22,8 @@ class HostBacking final : public platform::BackingFile {
   bool writable() const { return writable_; }
   Result<std::span<std::byte>> Window(uint64_t offset, uint64_t length, bool write) override;
   bool stable() const override { return false; }
+  // Has the host note an access to the file, as for a mapping of it.
+  void NoteAccess() const;
 
  private:
   struct Mapped {

@@ -39,6 +39,8 @@ bool MayInspect(const Caller& caller, kernel::Task& target);
 
 // Files about the machine: cpuinfo, meminfo, stat, … and sys/.
 void AddSystemFiles(pseudo::PseudoDirectory& root, Ref<ProcFilesystem> fs);
+// Those of /proc/sys/`path` that never change (sysctl_values.cc).
+void AddFixedSettings(pseudo::PseudoDirectory& directory, const Ref<ProcFilesystem>& fs, std::string_view path);
 Ref<vfs::Inode> NewSysctlTree(Ref<ProcFilesystem> fs);
 // sysvipc/, and what sys/ has of IPC: the entries of sys/kernel, and sys/fs/mqueue. (ipc.cc)
 Ref<vfs::Inode> NewSysvipcDirectory(const Ref<ProcFilesystem>& fs);

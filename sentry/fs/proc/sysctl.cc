@@ -67,12 +67,17 @@ Ref<vfs::Inode> Kernel(const Ref<ProcFilesystem>& fs) {
   d->Add("perf_event_paranoid", Fixed(fs, "3"));
   d->Add("printk", Fixed(fs, "4\t4\t1\t7"));
   AddIpcSettings(*d, fs);
+  AddFixedSettings(*d, fs, "kernel");
+  auto seccomp = Directory(fs);
+  AddFixedSettings(*seccomp, fs, "kernel/seccomp");
+  d->Add("seccomp", seccomp);
   d->Add("keys", NewKeySettings(fs));
   auto random = Directory(fs);
   random->Add("boot_id", Fixed(fs, Uuid()));
   random->Add("uuid", MakeRef<pseudo::FunctionFile>(fs, 0444, [](Caller&) -> Text { return Uuid() + "\n"; }));
   random->Add("entropy_avail", Fixed(fs, "256"));
   random->Add("poolsize", Fixed(fs, "256"));
+  AddFixedSettings(*random, fs, "kernel/random");
   d->Add("random", random);
   auto yama = Directory(fs);
   yama->Add("ptrace_scope", Fixed(fs, "0"));
@@ -89,6 +94,10 @@ Ref<vfs::Inode> Fs(const Ref<ProcFilesystem>& fs) {
   d->Add("lease-break-time", Fixed(fs, "45"));
   d->Add("protected_hardlinks", Fixed(fs, "0"));
   d->Add("protected_symlinks", Fixed(fs, "0"));
+  AddFixedSettings(*d, fs, "fs");
+  auto fanotify = Directory(fs);
+  AddFixedSettings(*fanotify, fs, "fs/fanotify");
+  d->Add("fanotify", fanotify);
   kernel::Kernel::AioLimits& aio = fs->kernel().aio_limits();
   d->Add("aio-nr", MakeRef<pseudo::FunctionFile>(fs, 0444, [&aio](Caller&) -> Text { return std::to_string(aio.used.load()) + "\n"; }));
   d->Add("aio-max-nr", MakeRef<pseudo::FunctionFile>(
@@ -118,6 +127,7 @@ Ref<vfs::Inode> Vm(const Ref<ProcFilesystem>& fs) {
   d->Add("mmap_min_addr", Fixed(fs, "65536"));
   d->Add("swappiness", Fixed(fs, "60"));
   d->Add("nr_hugepages", Fixed(fs, "0"));
+  AddFixedSettings(*d, fs, "vm");
   return d;
 }
 
@@ -144,6 +154,7 @@ Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
   core->Add("rmem_max", Fixed(fs, "212992"));
   core->Add("wmem_default", Fixed(fs, "212992"));
   core->Add("wmem_max", Fixed(fs, "212992"));
+  AddFixedSettings(*core, fs, "net/core");
   d->Add("core", core);
   auto ipv4 = Directory(fs);
   ipv4->Add("ip_local_port_range", Fixed(fs, "32768\t60999"));
@@ -157,7 +168,11 @@ Ref<vfs::Inode> Net(const Ref<ProcFilesystem>& fs) {
   ipv4->Add("tcp_keepalive_time", Fixed(fs, "7200"));
   ipv4->Add("tcp_fin_timeout", Fixed(fs, "60"));
   ipv4->Add("ip_forward", ForwardingFile(fs));
+  AddFixedSettings(*ipv4, fs, "net/ipv4");
   d->Add("ipv4", ipv4);
+  auto ipv6 = Directory(fs);
+  AddFixedSettings(*ipv6, fs, "net/ipv6");
+  d->Add("ipv6", ipv6);
   auto unix_directory = Directory(fs);
   unix_directory->Add("max_dgram_qlen", Fixed(fs, "512"));
   d->Add("unix", unix_directory);

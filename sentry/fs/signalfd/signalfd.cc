@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "sentry/kernel/current_task.h"
 #include "sentry/vfs/operations.h"
 
 namespace rampart::fs {
@@ -104,7 +105,8 @@ Ref<SignalFd> SignalFd::Create(kernel::Task& task, abi::SigSet signals, uint32_t
 
 void SignalFd::SetSignals(abi::SigSet signals) {
   signals_.store(signals & ~abi::kUnblockable, std::memory_order_release);
-  group_->signal_events().Notify(abi::kPollIn);
+  kernel::Task* const task = kernel::CurrentTask();
+  (task != nullptr ? task->group() : *group_).signal_events().Notify(abi::kPollIn);
 }
 
 Result<size_t> SignalFd::Read(Caller& caller, mm::IoDst& dst, uint32_t) {
@@ -128,9 +130,36 @@ Result<size_t> SignalFd::Read(Caller& caller, mm::IoDst& dst, uint32_t) {
 }
 
 wait::EventMask SignalFd::Readiness(wait::EventMask mask) {
-  abi::SigSet pending = group_->PendingSet();
-  for (const Ref<kernel::Task>& task : group_->Tasks()) pending |= task->PendingSet();
+  abi::SigSet pending = 0;
+  if (kernel::Task* const task = kernel::CurrentTask(); task != nullptr) {
+    pending = task->group().PendingSet() | task->PendingSet();
+  } else {
+    pending = group_->PendingSet();
+    for (const Ref<kernel::Task>& one : group_->Tasks()) pending |= one->PendingSet();
+  }
   return (pending & signals_.load(std::memory_order_acquire)) != 0 ? mask & abi::kPollIn : 0;
+}
+
+void SignalFd::EventRegister(wait::WaitEntry& entry, wait::EventMask mask) {
+  kernel::Task* const task = kernel::CurrentTask();
+  if (task == nullptr || &task->group() == group_.get()) return group_->signal_events().Register(entry, mask);
+  {
+    absl::MutexLock lock(&others_mu_);
+    others_.insert_or_assign(&entry, ShareRef(&task->group()));
+  }
+  task->group().signal_events().Register(entry, mask);
+}
+
+void SignalFd::EventUnregister(wait::WaitEntry& entry) {
+  RefPtr<kernel::ThreadGroup> other;
+  {
+    absl::MutexLock lock(&others_mu_);
+    if (const auto it = others_.find(&entry); it != others_.end()) {
+      other = it->second;
+      others_.erase(it);
+    }
+  }
+  (other ? *other : *group_).signal_events().Unregister(entry);
 }
 
 std::string SignalFd::FdInfo() const {

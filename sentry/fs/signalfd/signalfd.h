@@ -1,12 +1,16 @@
 // SignalFd: signals read as a file (signalfd(2)).
 //
-// Model: Linux's. Reading takes pending signals of the reading task; readiness for poll is that of the asking task too, but an epoll that asks from
-// elsewhere sees those of the process that made the descriptor.
-// Thread safety: any thread.
+// Model: Linux's. Reading takes pending signals of the reading task; readiness is that of the asking task too, whoever made the descriptor. Who
+// registers hears of signals of the own process: an epoll of those of the process that added the descriptor to it. Where no task asks, the process
+// that made the descriptor is meant.
+// Thread safety: any thread. Lock order: others_mu_ is a leaf.
 #pragma once
 
 #include <atomic>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
 #include "abi/signal.h"
 #include "sentry/kernel/task.h"
 #include "sentry/kernel/thread_group.h"
@@ -27,8 +31,8 @@ class SignalFd final : public vfs::FileDescription {
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
   Result<uint64_t> Seek(Caller&, int64_t, int) override { return uint64_t{0}; }  // Linux: noop_llseek
   wait::EventMask Readiness(wait::EventMask mask) override;
-  void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override { group_->signal_events().Register(entry, mask); }
-  void EventUnregister(wait::WaitEntry& entry) override { group_->signal_events().Unregister(entry); }
+  void EventRegister(wait::WaitEntry& entry, wait::EventMask mask) override;
+  void EventUnregister(wait::WaitEntry& entry) override;
   std::string FdInfo() const override;
 
  private:
@@ -38,6 +42,9 @@ class SignalFd final : public vfs::FileDescription {
 
   const Ref<kernel::ThreadGroup> group_;
   std::atomic<abi::SigSet> signals_;
+  absl::Mutex others_mu_;
+  // Where entries are registered that are not in group_'s queue.
+  absl::flat_hash_map<wait::WaitEntry*, Ref<kernel::ThreadGroup>> others_ ABSL_GUARDED_BY(others_mu_);
 };
 
 }  // namespace rampart::fs

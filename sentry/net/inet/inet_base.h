@@ -7,6 +7,8 @@
 
 namespace rampart::net {
 
+inline constexpr uint32_t kMsgMore = 0x8000;  // MSG_MORE
+
 class InetSocket : public Socket {
  public:
   InetSocket(const Caller& caller, int family, int type, int protocol, uint32_t flags, abi::Ucred owner, Ref<Side> side);
@@ -19,6 +21,8 @@ class InetSocket : public Socket {
 
  protected:
   ~InetSocket() override;
+  // TCP_ESTABLISHED, which a datagram socket is once it is connected.
+  virtual bool Established() const { return PeerName().ok(); }
   // Binds to an ephemeral port if it is not bound.
   Result<void> EnsureBound();
   // Where a packet to a parsed address goes: the unspecified address is this host; others than loopback: ENETUNREACH.
@@ -35,8 +39,11 @@ class InetSocket : public Socket {
   PortHolder port_;  // guarded by the table's lock
   // The local address once a connection has fixed it (getsockname); guarded by the table's lock.
   std::optional<InetAddress> fixed_local_;
+  // Which getsockname shows when the socket has given its port back; guarded by the table's lock.
+  std::optional<InetAddress> given_back_;
 
  private:
+  Result<void> BecomeIpv4();
   Result<void> SetIpOption(const Caller& caller, int level, int name, std::string_view value);
   Result<void> ChangeMembership(bool join, const Bytes16& group, bool on_loopback);
 };

@@ -44,12 +44,23 @@ constexpr Kept kIpv6[] = {
     {25, 0, INT_MIN, INT_MAX, false},  // IPV6_RECVERR
     {29, 1, 0, 1, false},         // IPV6_MULTICAST_ALL
     {49, 0, INT_MIN, INT_MAX, false}, {51, 0, INT_MIN, INT_MAX, false}, {53, 0, INT_MIN, INT_MAX, false},
-    {54, 0, INT_MIN, INT_MAX, false}, {56, 0, INT_MIN, INT_MAX, false}, {58, 0, INT_MIN, INT_MAX, false},  // IPV6_RECV…
+    {56, 0, INT_MIN, INT_MAX, false}, {58, 0, INT_MIN, INT_MAX, false},  // IPV6_RECV…
     {62, 0, INT_MIN, INT_MAX, false},  // IPV6_DONTFRAG
     {66, 0, INT_MIN, INT_MAX, false},  // IPV6_RECVTCLASS
     {67, 0, 0, 255, true},        // IPV6_TCLASS
-    {70, 0, INT_MIN, INT_MAX, false}, {72, 0, INT_MIN, INT_MAX, false}, {78, 0, INT_MIN, INT_MAX, false},  // AUTOFLOWLABEL, ADDR_PREFERENCES, FREEBIND
+    {70, 1, INT_MIN, INT_MAX, false}, {72, 0x500, 0, INT_MAX, false},  // IPV6_AUTOFLOWLABEL, IPV6_ADDR_PREFERENCES
+    {74, 0, INT_MIN, INT_MAX, false}, {78, 0, INT_MIN, INT_MAX, false},  // IPV6_RECVORIGDSTADDR, IPV6_FREEBIND
 };
+// What is not carried out: off, which one may ask about and say again. Header options: there are none, of no length.
+constexpr int kIpOff[] = {5, 18, 19, 22, 23, 25, 26, 51};  // IP_ROUTER_ALERT, PASSSEC, TRANSPARENT, NODEFRAG, CHECKSUM, RECVFRAGSIZE, RECVERR_RFC4884, LOCAL_PORT_RANGE
+constexpr int kIpv6Off[] = {2, 3, 4, 5, 8, 11, 22, 30, 31, 33, 60, 73, 75, 76, 77};  // IPV6_2292…, FLOWINFO, ROUTER_ALERT…, RECVPATHMTU, MINHOPCOUNT, …
+constexpr int kIpv6Headers[] = {54, 55, 57, 59};  // IPV6_HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS
+bool IsOff(int level, int name) {
+  const auto in = [&](const auto& all) { return std::find(std::begin(all), std::end(all), name) != std::end(all); };
+  return level == abi::kIpprotoIp ? in(kIpOff) : in(kIpv6Off);
+}
+bool IsHeader(int name) { return std::find(std::begin(kIpv6Headers), std::end(kIpv6Headers), name) != std::end(kIpv6Headers); }
+
 const Kept* KeptOf(int level, int name) {
   const auto find = [&](const auto& all) -> const Kept* {
     for (const Kept& k : all) {
@@ -62,11 +73,11 @@ const Kept* KeptOf(int level, int name) {
 
 // IP's options take a byte where an integer is meant.
 Result<int32_t> NumberIn(int level, std::string_view value) {
-  if (level == abi::kIpprotoIp && !value.empty() && value.size() < 4) return int32_t{static_cast<uint8_t>(value[0])};
+  if (level == abi::kIpprotoIp && value.size() < 4) return int32_t{value.empty() ? uint8_t{0} : static_cast<uint8_t>(value[0])};
   return IntegerIn(value);
 }
 
-constexpr int kIpTos = 1, kIpMulticastIf = 32, kIpAddMembership = 35, kIpDropMembership = 36, kIpMtu = 14, kIpTransparent = 19;
+constexpr int kIpTos = 1, kIpMulticastIf = 32, kIpAddMembership = 35, kIpDropMembership = 36, kIpMtu = 14, kIpTransparent = 19, kIpMulticastAll = 49, kIpProtocol = 52;
 constexpr int kIpv6MulticastIf = 17, kIpv6JoinGroup = 20, kIpv6LeaveGroup = 21, kIpv6Mtu = 24, kIpv6Addrform = 1;
 
 bool IsLoopbackV4(std::string_view bytes) { return static_cast<uint8_t>(bytes[0]) == 127; }
@@ -94,6 +105,21 @@ Result<void> InetSocket::ChangeMembership(bool join, const Bytes16& group, bool 
   if (it != groups.end()) return Errno::kEADDRINUSE;
   if (groups.size() >= kMaxGroups) return Errno::kENOBUFS;
   groups.push_back({group, 0});
+  return Ok();
+}
+
+// IPV6_ADDRFORM: a connection over IPv4 whose socket was made for IPv6 becomes one of AF_INET for good.
+Result<void> InetSocket::BecomeIpv4() {
+  if (type() == abi::kSockRaw || (protocol() != abi::kIpprotoTcp && protocol() != abi::kIpprotoUdp && protocol() != abi::kIpprotoUdplite)) {
+    return Errno::kENOPROTOOPT;
+  }
+  if (!Established()) return Errno::kENOTCONN;
+  const std::string name = TRY(PeerName());
+  const InetAddress peer = TRY(ParseInet(family(), name, true));
+  absl::MutexLock lock(&PortTable::Get().mu());
+  if (port_.v6_only || !peer.IsV4()) return Errno::kEADDRNOTAVAIL;
+  if (port_.address.ip == Bytes16{}) port_.address = AddressV4(0, 0, 0, 0, port_.address.port);
+  set_family(abi::kAfInet);
   return Ok();
 }
 
@@ -127,6 +153,7 @@ Result<void> InetSocket::SetIpOption(const Caller& caller, int level, int name, 
       return ChangeMembership(name == kIpv6JoinGroup, group, index == kLoopbackIndex);
     }
     const int32_t number = TRY(IntegerIn(value));
+    if (name == kIpv6Addrform) return number == abi::kAfInet ? BecomeIpv4() : Errno::kEINVAL;
     if (name == abi::kIpv6V6only) {
       absl::MutexLock lock(&PortTable::Get().mu());
       if (port_.bound) return Errno::kEINVAL;
@@ -136,6 +163,7 @@ Result<void> InetSocket::SetIpOption(const Caller& caller, int level, int name, 
     if (name == kIpv6MulticastIf && number != 0 && number != kLoopbackIndex) return Errno::kENODEV;
   }
   const Kept* const kept = KeptOf(level, name);
+  if (kept == nullptr && IsOff(level, name)) return TRY(NumberIn(level, value)) == 0 ? Result<void>(Ok()) : Errno::kENOPROTOOPT;
   if (kept == nullptr) return Errno::kENOPROTOOPT;
   int32_t number = TRY(NumberIn(level, value));
   if (level == abi::kIpprotoIp && name == kIpTos) {  // a byte of it; the bits for congestion are TCP's own
@@ -176,15 +204,23 @@ Result<std::string> InetSocket::GetOption(const Caller& caller, int level, int n
     absl::MutexLock lock(&PortTable::Get().mu());
     return BytesOf(int32_t{port_.v6_only ? 1 : 0});
   }
-  if (level == abi::kIpprotoIpv6 && name == kIpv6Addrform) return BytesOf(int32_t{abi::kAfInet6});
+  if (level == abi::kIpprotoIpv6 && name == kIpv6Addrform) {
+    if (type() == abi::kSockRaw) return Errno::kENOPROTOOPT;
+    if (!Established()) return Errno::kENOTCONN;
+    return BytesOf(int32_t{abi::kAfInet6});
+  }
   if (name == (level == abi::kIpprotoIp ? kIpMtu : kIpv6Mtu)) {
     TRY(PeerName());
     return BytesOf(int32_t{kLoopbackMtu});
   }
   if (level == abi::kIpprotoIp && name == 4) return std::string();  // IP_OPTIONS: none
   const Kept* const kept = KeptOf(level, name);
+  if (kept == nullptr && IsOff(level, name)) return BytesOf(int32_t{0});
+  if (kept == nullptr && level == abi::kIpprotoIpv6 && IsHeader(name)) return std::string();
+  if (kept == nullptr && level == abi::kIpprotoIp && name == kIpProtocol) return BytesOf(int32_t{type() == abi::kSockRaw ? protocol() : 0});
   if (kept == nullptr) return Errno::kENOPROTOOPT;
-  const int32_t number = Remembered(level, name, kept->initial);
+  const bool no_groups = level == abi::kIpprotoIp && name == kIpMulticastAll && family() == abi::kAfInet6;
+  const int32_t number = Remembered(level, name, no_groups ? 0 : kept->initial);
   // A byte if that is what there is room for.
   if (level == abi::kIpprotoIp && room > 0 && room < 4 && number >= 0 && number <= 255) return std::string(1, static_cast<char>(number));
   return BytesOf(number);

@@ -37,6 +37,7 @@ Result<void> InetSocket::Bind(const vfs::Walk& walk, std::string_view text) {
   absl::MutexLock lock(&table.mu());
   if (fixed_local_) return Errno::kEINVAL;
   TRY(table.Bind(port_, address));
+  port_.asked = address.port != 0;
   return Ok();
 }
 
@@ -69,7 +70,7 @@ InetAddress InetSocket::SourceFor(const InetAddress& to) const {
 std::string InetSocket::LocalName() const {
   absl::MutexLock lock(&PortTable::Get().mu());
   if (fixed_local_) return FormatInet(family(), *fixed_local_);
-  return FormatInet(family(), port_.bound ? port_.address : AnyAddress(family()));
+  return FormatInet(family(), port_.bound ? port_.address : given_back_.value_or(AnyAddress(family())));
 }
 
 void InetSocket::Report(SocketReport& report) const {

@@ -21,6 +21,7 @@ struct PortHolder {
   const abi::Uid owner;
   bool bound = false;
   bool v6_only = false;
+  bool asked = false;                // by the port's number
   InetAddress address;               // as bound
   RefPtr<TcpListener> listener;      // TCP that listens
   RefPtr<PacketQueue> datagrams;     // UDP

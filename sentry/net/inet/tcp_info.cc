@@ -10,7 +10,7 @@ namespace {
 constexpr TcpOption kOptions[] = {
     {abi::kTcpNodelay, 0, INT_MIN, INT_MAX, true},
     {kTcpMaxseg, 536, 88, 32767, false},
-    {3, 0, INT_MIN, INT_MAX, true},    // TCP_CORK
+    {kTcpCork, 0, INT_MIN, INT_MAX, true},
     {4, 7200, 1, 32767, false},        // TCP_KEEPIDLE
     {5, 75, 1, 32767, false},          // TCP_KEEPINTVL
     {6, 9, 1, 127, false},             // TCP_KEEPCNT
@@ -22,8 +22,12 @@ constexpr TcpOption kOptions[] = {
     {18, 0, 0, INT_MAX, false},        // TCP_USER_TIMEOUT
     {23, 0, 0, INT_MAX, false},        // TCP_FASTOPEN: accepted, no data goes early
     {24, 0, INT_MIN, INT_MAX, false},  // TCP_TIMESTAMP
-    {25, -1, INT_MIN, INT_MAX, false}, // TCP_NOTSENT_LOWAT
+    {25, 0, INT_MIN, INT_MAX, false}, // TCP_NOTSENT_LOWAT
     {30, 0, INT_MIN, INT_MAX, true},   // TCP_FASTOPEN_CONNECT
+    // Not carried out: off, which one may ask about and say again.
+    {16, 0, 0, 0, false}, {17, 0, 0, 0, false}, {19, 0, 0, 0, false},  // TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK, TCP_REPAIR
+    {27, 0, 0, 0, false}, {34, 0, 0, 0, false}, {36, 0, 0, 0, false},  // TCP_SAVE_SYN, TCP_FASTOPEN_NO_COOKIE, TCP_INQ
+    {37, 0, 0, 0, false}, {43, 0, 0, 0, false},                        // TCP_TX_DELAY, TCP_IS_MPTCP
 };
 
 }  // namespace
@@ -47,7 +51,7 @@ TcpInfo TcpInfo::OfLoopback() {
   info.rcv_space = 65483;
   info.max_pacing_rate = UINT64_MAX;
   info.min_rtt = 10;
-  info.snd_wnd = 65536;
+  info.snd_wnd = info.rcv_wnd = 65536;
   return info;
 }
 

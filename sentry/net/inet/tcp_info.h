@@ -19,12 +19,14 @@ struct TcpInfo {
   uint64_t delivery_rate, busy_time, rwnd_limited, sndbuf_limited;
   uint32_t delivered, delivered_ce;
   uint64_t bytes_sent, bytes_retrans;
-  uint32_t dsack_dups, reord_seen, rcv_ooopack, snd_wnd;
+  uint32_t dsack_dups, reord_seen, rcv_ooopack, snd_wnd, rcv_wnd, rehash;
+  uint16_t total_rto, total_rto_recoveries;
+  uint32_t total_rto_time;
 
   // Of a connection over lo: no losses, and the times that such a connection shows.
   static TcpInfo OfLoopback();
 };
-static_assert(sizeof(TcpInfo) == 232);
+static_assert(sizeof(TcpInfo) == 248);
 
 struct TcpOption {
   int name;
@@ -33,7 +35,7 @@ struct TcpOption {
   static const TcpOption* Find(int name);
 };
 
-inline constexpr int kTcpMaxseg = 2, kTcpInfo = 11, kTcpCongestion = 13;
+inline constexpr int kTcpMaxseg = 2, kTcpCork = 3, kTcpInfo = 11, kTcpCongestion = 13;
 inline constexpr char kCongestion[16] = "cubic";
 // ENOENT: another algorithm.
 Result<void> CheckCongestion(std::string_view name);

@@ -23,6 +23,7 @@ class TcpSocket final : public InetSocket {
     receive_buffer.store(kInitialReceiveBuffer);
   }
 
+  Result<void> Bind(const vfs::Walk& walk, std::string_view address) override;
   Result<void> Listen(Caller& caller, int backlog) override;
   Result<void> Connect(const vfs::Walk& walk, std::string_view address) override;
   Result<void> FinishConnect() override;
@@ -31,6 +32,7 @@ class TcpSocket final : public InetSocket {
   Result<RecvResult> Receive(mm::IoDst& dst, uint32_t flags) override;
   Result<void> Shutdown(int how) override;
   Result<std::string> PeerName() const override;
+  bool Established() const override { return Info().state == TcpInfo::kEstablished; }
   bool listening() const override { return Now().phase == Phase::kListening; }
   Result<size_t> Readable() const override;
   size_t Unsent() const override;
@@ -75,8 +77,11 @@ class TcpSocket final : public InetSocket {
   void AdoptEnd(TcpEnd end, bool reuse);
   void CloseLink(const View& view, bool reset);
   Result<void> Disconnect();
+  // The port that was not asked for by number, when the connection has ended or failed (Linux: tcp_set_state to TCP_CLOSE): bind(2) may name another.
+  void GiveBackPort(bool keeps_address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   TcpInfo Info() const;
 
+  std::atomic<bool> corked_{false};
   mutable absl::Mutex mu_;
   View view_ ABSL_GUARDED_BY(mu_);
 };
@@ -85,6 +90,32 @@ size_t TcpSocket::CapacityFor(bool sending) const {
   const bool set = sending ? send_buffer_set.load() : receive_buffer_set.load();
   if (!set) return kDefaultCapacity / 2;
   return static_cast<size_t>(sending ? send_buffer.load() : receive_buffer.load()) / 2;
+}
+
+void TcpSocket::GiveBackPort(bool keeps_address) {
+  PortTable& table = PortTable::Get();
+  absl::MutexLock ports(&table.mu());
+  const bool asked = port_.bound && port_.asked;
+  if (keeps_address && (asked || !fixed_local_)) return;
+  const std::optional<InetAddress> local = std::exchange(fixed_local_, std::nullopt);
+  if (asked) return;
+  if (port_.bound) {
+    given_back_ = keeps_address && local ? *local : port_.address;
+    table.Unbind(port_);
+  } else if (local) {
+    given_back_ = *local;
+    if (!keeps_address) given_back_->ip = AnyAddress(family()).ip;
+  }
+  if (view_.accepted_port != 0) table.RemoveConnection(static_cast<uint16_t>(view_.accepted_port), view_.accepted_reuse);
+  view_.accepted_port = 0;
+}
+
+Result<void> TcpSocket::Bind(const vfs::Walk& walk, std::string_view address) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (view_.phase == Phase::kConnected && Ended(view_.rx->state(), view_.tx->state())) GiveBackPort(true);
+  }
+  return InetSocket::Bind(walk, address);
 }
 
 Result<void> TcpSocket::Listen(Caller&, int backlog) {
@@ -146,8 +177,7 @@ Result<void> TcpSocket::ResolveHandshake() {
   }
   view_ = View{};
   view_.was_refused = true;
-  absl::MutexLock ports(&PortTable::Get().mu());
-  fixed_local_.reset();
+  GiveBackPort(false);
   const Errno error = side().TakeError();
   return error != Errno{} ? error : Errno::kECONNABORTED;
 }
@@ -157,9 +187,11 @@ Result<void> TcpSocket::Disconnect() {
   {
     absl::MutexLock lock(&mu_);
     std::swap(old, view_);
-    absl::MutexLock ports(&PortTable::Get().mu());
-    fixed_local_.reset();
-    port_.listener = nullptr;
+    {
+      absl::MutexLock ports(&PortTable::Get().mu());
+      port_.listener = nullptr;
+    }
+    GiveBackPort(false);
   }
   CloseLink(old, true);
   return Ok();
@@ -225,9 +257,8 @@ Result<Ref<Socket>> TcpSocket::Accept(const Caller& caller, uint32_t flags) {
   accepted->reuse_port.store(reuse_port.load());
   accepted->urgent_inline.store(urgent_inline.load());
   accepted->linger.store(linger.load());
-  for (const auto& [level, name] : {std::pair{abi::kIpprotoTcp, abi::kTcpNodelay}, std::pair{abi::kSolSocket, abi::kSoKeepalive}}) {
-    accepted->Remember(level, name, Remembered(level, name, 0));
-  }
+  accepted->corked_.store(corked_.load());
+  accepted->RememberAllOf(*this);
   accepted->receive_buffer.store(receive_buffer.load());
   accepted->receive_buffer_set.store(receive_buffer_set.load());
   accepted->send_buffer_set.store(send_buffer_set.load());
@@ -276,10 +307,12 @@ Result<size_t> TcpSocket::Send(const SendRequest& request) {
   if (now.phase != Phase::kConnected) return Errno::kEPIPE;
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
   const bool urgent = (request.flags & abi::kMsgOob) != 0;
-  return now.tx->Write(request.src, request.ancillary, urgent, request.file_limit);
+  const bool hold = !urgent && (corked_.load() || (request.flags & kMsgMore) != 0);
+  return now.tx->Write(request.src, request.ancillary, {.urgent = urgent, .hold = hold, .file_limit = request.file_limit});
 }
 
 Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
+  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;  // there is never anything in it
   View now = Now();
   if (now.phase == Phase::kConnecting) {
     absl::MutexLock lock(&mu_);
@@ -301,7 +334,6 @@ Result<RecvResult> TcpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
     result.full_length = result.copied;
     return result;
   }
-  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;
   StreamQueue::ReadOptions options;
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.discard = (flags & abi::kMsgTrunc) != 0;
@@ -353,7 +385,9 @@ Result<size_t> TcpSocket::Readable() const {
 
 size_t TcpSocket::Unsent() const {
   const View now = Now();
-  return now.tx ? now.tx->state().bytes : 0;
+  if (!now.tx) return 0;
+  const StreamQueue::State tx = now.tx->state();
+  return tx.bytes + tx.held;
 }
 
 Result<bool> TcpSocket::AtMark() const {
@@ -418,10 +452,10 @@ TcpInfo TcpSocket::Info() const {
   } else {
     info.state = rx.writer_done ? TcpInfo::kCloseWait : TcpInfo::kEstablished;
   }
-  info.bytes_acked = tx.written + 1;
-  info.bytes_sent = tx.written;
-  info.bytes_received = rx.written;
-  info.notsent_bytes = 0;
+  info.bytes_acked = tx.written - tx.held + 1;
+  info.bytes_sent = tx.written - tx.held;
+  info.bytes_received = rx.written - rx.held;
+  info.notsent_bytes = static_cast<uint32_t>(tx.held);
   return info;
 }
 
@@ -440,7 +474,7 @@ void TcpSocket::Report(SocketReport& report) const {
     // What the peer has room for it has got, as far as Linux can tell.
     constexpr uint64_t kWindow = kDefaultCapacity / 2;
     report.receive_queue = std::min<uint64_t>(rx.bytes, kWindow);
-    report.send_queue = tx.bytes > kWindow ? tx.bytes - kWindow : 0;
+    report.send_queue = tx.held + (tx.bytes > kWindow ? tx.bytes - kWindow : 0);
     report.shutdown = static_cast<uint8_t>((rx.writer_done || rx.reader_shut ? 1 : 0) | (tx.writer_done ? 2 : 0));
   }
 }
@@ -469,6 +503,10 @@ Result<void> TcpSocket::SetOption(const Caller& caller, int level, int name, std
   if (option == nullptr) return Errno::kENOPROTOOPT;
   if (number < option->smallest || number > option->largest) return Errno::kEINVAL;
   Remember(level, name, option->is_flag ? (number != 0 ? 1 : 0) : number);
+  if (name == kTcpCork) corked_.store(number != 0);
+  if (name == (number != 0 ? abi::kTcpNodelay : kTcpCork)) {
+    if (const View now = Now(); now.tx) now.tx->Push();
+  }
   return Ok();
 }
 
@@ -476,6 +514,8 @@ Result<std::string> TcpSocket::GetOption(const Caller& caller, int level, int na
   if (level != abi::kIpprotoTcp) return InetSocket::GetOption(caller, level, name, room);
   if (name == kTcpInfo) return BytesOf(Info());
   if (name == kTcpCongestion) return std::string(kCongestion, sizeof(kCongestion));
+  // TCP_CC_INFO of cubic, TCP_SAVED_SYN, TCP_ULP, TCP_FASTOPEN_KEY: nothing.
+  if (name == 26 || name == 28 || name == 31 || name == 33) return std::string();
   const TcpOption* const option = TcpOption::Find(name);
   if (option == nullptr) return Errno::kENOPROTOOPT;
   if (name == kTcpMaxseg && Now().phase == Phase::kConnected) return BytesOf(int32_t{65483});

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <optional>
 
+#include "sentry/net/inet/error_queue.h"
 #include "sentry/net/inet/inet_base.h"
 #include "sentry/net/inet/ip_input.h"
 #include "sentry/net/socket/interface.h"
@@ -11,11 +12,16 @@
 namespace rampart::net {
 namespace {
 
-constexpr size_t kMaxDatagram = 65507;
+constexpr size_t kMaxLength = 65535;  // of IP's field
 constexpr int kUdpCork = 1;
-constexpr uint32_t kMsgMore = 0x8000;
+
 constexpr int kSendCoverage = 10, kReceiveCoverage = 11;  // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
+constexpr int32_t kInternetControl = 0xc0;  // the precedence that ICMP's messages have
+constexpr int kIpRecverr = 11, kIpv6Recverr = 25, kSoSelectErrQueue = 45, kIpOrigdstaddr = 20, kIpv6Origdstaddr = 74;
 constexpr int kIpMulticastIf = 32, kIpMulticastLoop = 34, kIpv6MulticastIf = 17, kIpv6MulticastLoop = 19;
+
+// What a datagram holds: its own header counts, and IPv4's, which IPv6's does not.
+size_t MaximumTo(const InetAddress& to) { return to.IsV4() ? kMaxLength - 28 : kMaxLength - 8; }
 
 class UdpSocket final : public InetSocket {
  public:
@@ -34,13 +40,18 @@ class UdpSocket final : public InetSocket {
   void Report(SocketReport& report) const override {
     InetSocket::Report(report);
     const PacketQueue::State rx = rx_->state();
-    report.receive_queue = rx.bytes + rx.packets * PacketQueue::kOverhead;
+    report.receive_queue = rx.cost;
   }
   void BuffersChanged() override { rx_->SetCapacity(static_cast<size_t>(receive_buffer.load())); }
   wait::EventMask Readiness(wait::EventMask mask) override;
   Result<void> SetOption(const Caller& caller, int level, int name, std::string_view value) override {
     if (level == abi::kIpprotoUdp) return SetCork(name, value);
-    if (level != abi::kIpprotoUdplite || protocol() != level) return InetSocket::SetOption(caller, level, name, value);
+    if (level != abi::kIpprotoUdplite || protocol() != level) {
+      TRY(InetSocket::SetOption(caller, level, name, value));
+      const bool recverr = level == abi::kIpprotoIp ? name == kIpRecverr : level == abi::kIpprotoIpv6 && name == kIpv6Recverr;
+      if (recverr && !option(level, name)) errors_.Purge();
+      return Ok();
+    }
     if (name != kSendCoverage && name != kReceiveCoverage) return Errno::kENOPROTOOPT;
     const int32_t number = TRY(IntegerIn(value));  // how much a checksum covers: there are none; 0 is all, less than a header is a header
     Remember(level, name, number == 0 ? 0 : std::clamp(number, 8, 65535));
@@ -64,18 +75,27 @@ class UdpSocket final : public InetSocket {
   }
 
  private:
-  Result<InetAddress> Destination(const SendRequest& request, bool& connected) const;
-  void Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected);
+  Result<InetAddress> Destination(const SendRequest& request) const;
   // A datagram on its way, with what decides where it goes.
   struct Outgoing {
     Packet packet;
     InetAddress to, from;
-    bool connected = false;
   };
+  void Deliver(Outgoing out);
+  // Nobody had the port.
+  void ComesBack(const InetAddress& to, const InetAddress& from, std::string_view bytes);
+  Result<RecvResult> ReceiveError(mm::IoDst& dst);
+  // IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR.
+  void AddOriginalAddress(const InetAddress& to, RecvResult& result) const;
+  // IP_RECVERR or IPV6_RECVERR, for what goes there.
+  bool WantsErrors(const InetAddress& to) const {
+    return to.IsV4() ? option(abi::kIpprotoIp, kIpRecverr) : option(abi::kIpprotoIpv6, kIpv6Recverr);
+  }
   Result<Outgoing> Address(const SendRequest& request);
   Result<void> SetCork(int name, std::string_view value);
 
   const Ref<PacketQueue> rx_;
+  ErrorQueue errors_;
   std::atomic<bool> receive_shut_{false}, send_shut_{false};  // datagrams come all the same
   std::atomic<bool> cork_{false};  // UDP_CORK
   absl::Mutex cork_mu_;            // before the port table's
@@ -106,11 +126,10 @@ Result<void> UdpSocket::Connect(const vfs::Walk&, std::string_view text) {
   return Ok();
 }
 
-Result<InetAddress> UdpSocket::Destination(const SendRequest& request, bool& connected) const {
+Result<InetAddress> UdpSocket::Destination(const SendRequest& request) const {
   if (request.to.empty()) {
     absl::MutexLock lock(&PortTable::Get().mu());
-    connected = port_.connected;
-    if (!connected) return Errno::kEDESTADDRREQ;
+    if (!port_.connected) return Errno::kEDESTADDRREQ;
     return port_.peer;
   }
   InetAddress to = TRY(ParseInet(family(), request.to, family() == abi::kAfInet6));
@@ -128,19 +147,37 @@ Result<InetAddress> UdpSocket::Destination(const SendRequest& request, bool& con
   return Route(to);
 }
 
-void UdpSocket::Deliver(Packet packet, const InetAddress& to, const InetAddress& from, bool connected) {
+void UdpSocket::Deliver(Outgoing out) {
+  const InetAddress &to = out.to, &from = out.from;
   const bool group = to.IsMulticast() || to.IsBroadcast();
   const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
   if (to.IsMulticast() && !loops) return;
   const bool watched = IpWatched();
   std::string shown;
-  if (watched) shown = ShowDatagram(protocol(), packet, to, from);
-  if (DeliverDatagram(protocol(), std::move(packet), to, from) || group) return;
-  if (connected) {  // the answer is "port unreachable"
-    side().SetError(Errno::kECONNREFUSED);
-    side().Notify(abi::kPollErr | kIn | kOut);
-  }
+  if (watched) shown = ShowDatagram(protocol(), out.packet, to, from);
+  std::string kept;
+  if (WantsErrors(to) && !group) kept = out.packet.bytes;
+  if (DeliverDatagram(protocol(), std::move(out.packet), to, from) || group) return;
+  ComesBack(to, from, kept);
   if (watched) SendUnreachable(shown, Unreachable::kPort);
+}
+
+// A connected socket has only what its peer says (Linux: __udp4_lib_err looks it up by both addresses).
+void UdpSocket::ComesBack(const InetAddress& to, const InetAddress& from, std::string_view bytes) {
+  bool connected = false, others = false;
+  {
+    absl::MutexLock lock(&PortTable::Get().mu());
+    connected = port_.connected && port_.peer == to;
+    others = port_.connected && !connected;
+  }
+  if (others) return;
+  if (WantsErrors(to)) {
+    errors_.Put(ReturnedDatagram::PortUnreachable(to, from, bytes), static_cast<size_t>(std::max(receive_buffer.load(), 0)));
+  } else if (!connected) {
+    return;
+  }
+  side().SetError(Errno::kECONNREFUSED);
+  side().Notify(abi::kPollErr | kIn | kOut | (option(abi::kSolSocket, kSoSelectErrQueue) ? abi::kPollPri : 0));
 }
 
 Result<void> UdpSocket::SetCork(int name, std::string_view value) {
@@ -153,13 +190,13 @@ Result<void> UdpSocket::SetCork(int name, std::string_view value) {
     absl::MutexLock lock(&cork_mu_);
     out.swap(held_);
   }
-  if (out) Deliver(std::move(out->packet), out->to, out->from, out->connected);
+  if (out) Deliver(std::move(*out));
   return Ok();
 }
 
 Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
   Outgoing out;
-  out.to = TRY(Destination(request, out.connected));
+  out.to = TRY(Destination(request));
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
   if (send_shut_.load()) return Errno::kEPIPE;
   const InetAddress& to = out.to;
@@ -174,7 +211,7 @@ Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
 Result<size_t> UdpSocket::Send(const SendRequest& request) {
   TRY(EnsureBound());  // before anything can be wrong with the message
   const size_t size = request.src.remaining();
-  if (size > kMaxDatagram) return Errno::kEMSGSIZE;
+  if (size > kMaxLength && family() == abi::kAfInet) return Errno::kEMSGSIZE;  // the rest is known by the address
   if ((request.flags & abi::kMsgOob) != 0 && family() == abi::kAfInet) return Errno::kEOPNOTSUPP;
   const bool hold = cork_.load() || (request.flags & kMsgMore) != 0;
   bool adds = false;
@@ -184,11 +221,12 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
   }
   std::optional<Outgoing> out;
   if (!adds) out = TRY(Address(request));
+  if (out && size > MaximumTo(out->to)) return Errno::kEMSGSIZE;
   std::string bytes = TRY(GatherPacket(request.src));
   {
     absl::MutexLock lock(&cork_mu_);
     if (held_) {
-      if (held_->packet.bytes.size() + bytes.size() > kMaxDatagram) {
+      if (held_->packet.bytes.size() + bytes.size() > MaximumTo(held_->to)) {
         held_.reset();
         return Errno::kEMSGSIZE;
       }
@@ -202,12 +240,12 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
     out = std::move(held_);
     held_.reset();
   }
-  Deliver(std::move(out->packet), out->to, out->from, out->connected);
+  Deliver(std::move(*out));
   return size;
 }
 
 Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
-  if ((flags & abi::kMsgErrqueue) != 0) return Errno::kEAGAIN;  // MSG_OOB means nothing here
+  if ((flags & abi::kMsgErrqueue) != 0) return ReceiveError(dst);  // MSG_OOB means nothing here
   RecvResult result;
   bool end = false;
   Result<Packet> taken = rx_->Take((flags & abi::kMsgPeek) != 0, end);
@@ -217,7 +255,45 @@ Result<RecvResult> UdpSocket::Receive(mm::IoDst& dst, uint32_t flags) {
   Packet packet = TRY(std::move(taken));
   result.from = FormatInet(family(), UnpackInet(packet.from));
   AddControls(packet, result);
+  AddOriginalAddress(UnpackInet(packet.to), result);
   TRY(GivePacket(std::move(packet), dst, result));
+  return result;
+}
+
+void UdpSocket::AddOriginalAddress(const InetAddress& to, RecvResult& result) const {
+  if (to.IsV4() && option(abi::kIpprotoIp, kIpOrigdstaddr)) {
+    result.controls.push_back({abi::kIpprotoIp, kIpOrigdstaddr, FormatInet(abi::kAfInet, to)});
+  }
+  if (family() == abi::kAfInet6 && option(abi::kIpprotoIpv6, kIpv6Origdstaddr)) {
+    result.controls.push_back({abi::kIpprotoIpv6, kIpv6Origdstaddr, FormatInet(abi::kAfInet6, to)});
+  }
+}
+
+// What was asked for with the datagram comes first. Nothing is told of bytes that did not fit but that there were some.
+Result<RecvResult> UdpSocket::ReceiveError(mm::IoDst& dst) {
+  Errno next{};
+  std::optional<ReturnedDatagram> back = errors_.Take(next);
+  if (!back) return Errno::kEAGAIN;
+  if (next == Errno{}) {
+    (void)side().TakeError();
+  } else {
+    side().SetError(next);
+    side().Notify(abi::kPollErr);
+  }
+  RecvResult result;
+  result.from = FormatInet(family(), back->to);
+  Packet message;  // as the ICMP message that told of it
+  message.bytes = std::move(back->bytes);
+  message.to = PackInet(back->from);
+  message.hops = 64;
+  message.traffic_class = back->to.IsV4() ? kInternetControl : 0;
+  message.time = back->time;
+  AddControls(message, result);
+  const bool v6 = family() == abi::kAfInet6;
+  result.controls.push_back({v6 ? abi::kIpprotoIpv6 : abi::kIpprotoIp, v6 ? kIpv6Recverr : kIpRecverr, back->Describe(family())});
+  TRY(GivePacket(std::move(message), dst, result));
+  result.full_length = result.copied;
+  result.flags |= abi::kMsgErrqueue;
   return result;
 }
 
@@ -243,7 +319,7 @@ Result<std::string> UdpSocket::PeerName() const {
 wait::EventMask UdpSocket::Readiness(wait::EventMask mask) {
   const PacketQueue::State rx = rx_->state();
   wait::EventMask ready = kOut | abi::kPollWrBand;
-  if (side().has_error()) ready |= abi::kPollErr;
+  if (side().has_error() || !errors_.empty()) ready |= abi::kPollErr | (option(abi::kSolSocket, kSoSelectErrQueue) ? abi::kPollPri : 0);
   if (rx.packets > 0 || receive_shut_.load()) ready |= kIn;
   if (receive_shut_.load()) ready |= abi::kPollRdHup;
   if (receive_shut_.load() && send_shut_.load()) ready |= abi::kPollHup;

@@ -64,7 +64,6 @@ Result<Address> Parse(std::string_view text) {
   if (text.size() < sizeof(Address)) return Errno::kEINVAL;
   Address a{};
   std::memcpy(&a, text.data(), sizeof(a));
-  if (a.family != abi::kAfPacket) return Errno::kEINVAL;
   return a;
 }
 
@@ -79,6 +78,7 @@ class PacketSocket final : public Socket {
 
   Result<void> Bind(const vfs::Walk&, std::string_view text) override {
     const Address a = TRY(Parse(text));
+    if (a.family != abi::kAfPacket) return Errno::kEINVAL;
     if (a.index != 0 && a.index != kLoopbackIndex) return Errno::kENODEV;
     index_.store(a.index);
     if (a.protocol != 0) tap_->protocol.store(a.protocol);

@@ -12,7 +12,7 @@ inline constexpr char kLoopbackName[] = "lo";
 inline constexpr uint32_t kLoopbackFlags = 0x1 | 0x8 | 0x40, kLoopbackLowerUp = 0x10000;
 inline constexpr uint16_t kHardwareLoopback = 772;  // ARPHRD_LOOPBACK
 
-// SIOCGIF…: ENODEV (another name), EFAULT. Changes: EPERM. Others: ENOTTY.
-Result<uint64_t> InterfaceIoctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument);
+// SIOCGIF…: ENODEV (another name), EFAULT; addresses are told by sockets of AF_INET and AF_PACKET only (`family`). Changes: EPERM. Others: ENOTTY.
+Result<uint64_t> InterfaceIoctl(int family, mm::UserMemory& memory, uint32_t command, uint64_t argument);
 
 }  // namespace rampart::net

@@ -47,7 +47,7 @@ struct RecvResult {
   size_t copied = 0;
   size_t full_length = 0;  // of the packet, or what was discarded: MSG_TRUNC
   uint32_t flags = 0;      // for msg_flags
-  bool is_message = false; // of packets: not the end
+  bool is_message = false; // not the end: of packets, and of reads of no bytes
   std::string from;        // sockaddr of the sender; empty: none
   Ancillary ancillary;
   std::vector<Control> controls;

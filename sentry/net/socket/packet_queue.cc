@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/time.h"
+#include "sentry/net/socket/buffer_cost.h"
 #include "sentry/net/socket/in_flight.h"
 
 namespace rampart::net {
@@ -14,6 +15,10 @@ PacketQueue::~PacketQueue() {
   Files dropped;
   absl::MutexLock in_flight(&InFlightMutex());
   TakeFiles(dropped);  // normally none; `dropped` goes after the lock, declared before it
+}
+
+size_t PacketQueue::CostOf(const Packet& packet) const {
+  return count_ == Count::kLocal ? PacketCost(packet.bytes.size()) : packet.bytes.size() + kOverhead;
 }
 
 void PacketQueue::RememberLocked(const RefPtr<Side>& sender) {
@@ -48,7 +53,8 @@ Result<void> PacketQueue::Put(Packet& packet, size_t maximum, const RefPtr<Side>
       CountIn(packet.ancillary);
       with_files_.fetch_add(1, std::memory_order_release);
     }
-    used_ += packet.bytes.size() + kOverhead;
+    used_ += CostOf(packet);
+    bytes_ += packet.bytes.size();
     packet.time = RealtimeNow();
     packets_.push_back(std::move(packet));
     packet = Packet{};
@@ -83,7 +89,8 @@ Result<Packet> PacketQueue::Take(bool peek, bool& end) {
     }
     packet = std::move(first);
     packets_.pop_front();
-    used_ -= packet.bytes.size() + kOverhead;
+    used_ -= CostOf(packet);
+    bytes_ -= packet.bytes.size();
     nobody_waits = waiting_.empty();
     break;
   }
@@ -153,7 +160,7 @@ bool PacketQueue::CloseReader() {
   {
     absl::MutexLock lock(&mu_);
     unread.swap(packets_);
-    used_ = 0;
+    used_ = bytes_ = 0;
   }
   TellSenders();
   return std::any_of(unread.begin(), unread.end(), [](const Packet& packet) { return !packet.bytes.empty(); });
@@ -165,7 +172,7 @@ bool PacketQueue::Purge() {
     absl::MutexLock in_flight(&InFlightMutex());
     absl::MutexLock lock(&mu_);
     unread.swap(packets_);
-    used_ = 0;
+    used_ = bytes_ = 0;
     for (Packet& packet : unread) {
       if (!packet.ancillary.files.empty()) CountOut(packet.ancillary);
     }
@@ -177,7 +184,7 @@ bool PacketQueue::Purge() {
 
 PacketQueue::State PacketQueue::state() const {
   absl::MutexLock lock(&mu_);
-  return {packets_.size(), packets_.empty() ? 0 : packets_.front().bytes.size(), used_ - packets_.size() * kOverhead,
+  return {packets_.size(), packets_.empty() ? 0 : packets_.front().bytes.size(), bytes_, used_,
           writer_done_,    reader_shut_, reader_gone_};
 }
 

@@ -32,8 +32,10 @@ struct Packet {
 class PacketQueue final : public RefCounted {
  public:
   static constexpr size_t kOverhead = 768;  // of each packet: what Linux's smallest sk_buff takes
+  // What a packet counts: its bytes and kOverhead, or as Linux's local sockets count (buffer_cost.h).
+  enum class Count : uint8_t { kFlat, kLocal };
   static constexpr size_t kNoMaximum = SIZE_MAX;
-  PacketQueue(Ref<Side> reader, size_t capacity) : reader_(std::move(reader)), capacity_(capacity) {}
+  PacketQueue(Ref<Side> reader, size_t capacity, Count count = Count::kFlat) : reader_(std::move(reader)), count_(count), capacity_(capacity) {}
 
   // `maximum`: packets that may wait. EAGAIN (and `sender` is told later), EPIPE (nobody will read), ETOOMANYREFS (`file_limit`).
   Result<void> Put(Packet& packet, size_t maximum, const RefPtr<Side>& sender, uint64_t file_limit = UINT64_MAX);
@@ -56,6 +58,7 @@ class PacketQueue final : public RefCounted {
     size_t packets;
     size_t first_bytes;   // of the first packet: FIONREAD
     size_t bytes;         // of all
+    size_t cost;          // likewise, as they count
     bool writer_done, reader_shut, reader_gone;
   };
   State state() const;
@@ -72,11 +75,15 @@ class PacketQueue final : public RefCounted {
   void RememberLocked(const RefPtr<Side>& sender) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TellSenders();
 
+  size_t CostOf(const Packet& packet) const;
+
   const Ref<Side> reader_;
+  const Count count_;
   std::atomic<size_t> with_files_{0};  // packets that carry descriptions
   mutable absl::Mutex mu_;
   std::deque<Packet> packets_ ABSL_GUARDED_BY(mu_);
-  size_t used_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t used_ ABSL_GUARDED_BY(mu_) = 0;   // what they count
+  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   size_t capacity_ ABSL_GUARDED_BY(mu_);
   std::vector<Ref<Side>> waiting_ ABSL_GUARDED_BY(mu_);
   bool writer_done_ ABSL_GUARDED_BY(mu_) = false, reader_shut_ ABSL_GUARDED_BY(mu_) = false, reader_gone_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "sentry/net/socket/packet_queue.h"
 #include "sentry/net/socket/stream_queue.h"
 
@@ -15,7 +17,7 @@ struct Stream {
     mm::BufferSrc src(std::as_bytes(std::span(text)));
     Ancillary ancillary;
     ancillary.credentials = from;
-    return queue->Write(src, ancillary, urgent, UINT64_MAX);
+    return queue->Write(src, ancillary, {.urgent = urgent, .file_limit = UINT64_MAX});
   }
   Result<std::string> Read(size_t room, StreamQueue::ReadOptions options = {}) {
     std::string text(room, '\0');
@@ -51,8 +53,32 @@ TEST(StreamQueue, WrapsAroundItsRing) {
   EXPECT_EQ(got, sent);
 }
 
+// As natively: a buffer is begun as long as there is any room, and counts for more than its bytes.
+TEST(StreamQueue, LocalBytesCountWithTheirBuffers) {
+  for (const auto& [size, writes, cost] : {std::tuple{1, 278, 213504}, {193, 167, 213760}, {3776, 49, 213248}, {3777, 44, 214016}, {10000, 17, 213248}}) {
+    Stream s(Style::kUnix, 212992);
+    const std::string bytes(static_cast<size_t>(size), 'x');
+    int n = 0;
+    while (s.Write(bytes).ok()) ++n;
+    EXPECT_EQ(n, writes) << size;
+    EXPECT_EQ(s.queue->state().cost, static_cast<size_t>(cost)) << size;
+    EXPECT_EQ(s.Read(1 << 20)->size(), static_cast<size_t>(size * n));
+  }
+  Stream s(Style::kUnix, 212992);
+  EXPECT_EQ(*s.Write(std::string(1000000, 'x')), 219264u);
+  EXPECT_EQ(s.queue->state().cost, 222720u);
+  (void)s.Read(36543);
+  EXPECT_EQ(s.queue->state().cost, 222720u);
+  (void)s.Read(1);
+  EXPECT_EQ(s.queue->state().cost, 222720u - 37120);
+  EXPECT_FALSE(s.queue->state().writable);
+  (void)s.Read(1 << 20);
+  EXPECT_EQ(s.queue->state().cost, 0u);
+  EXPECT_TRUE(s.queue->state().writable);
+}
+
 TEST(StreamQueue, FullIsAgainAndPartial) {
-  Stream s(Style::kUnix, 10);
+  Stream s(Style::kTcp, 10);
   EXPECT_EQ(*s.Write("0123456789abc"), 10u);
   EXPECT_EQ(s.Write("x").error(), Errno::kEAGAIN);
   EXPECT_FALSE(s.queue->state().writable);
@@ -170,6 +196,21 @@ TEST(PacketQueue, TellsSendersThatFoundNoRoom) {
   EXPECT_EQ(told.count, 1);
   EXPECT_TRUE(q->HasRoom(1, sender));
   sender->queue().Unregister(told);
+}
+
+TEST(PacketQueue, LocalPacketsCountWithTheirBuffers) {
+  for (const auto& [size, writes, cost] : {std::tuple{0, 278, 213504}, {705, 93, 214272}, {3777, 26, 219648}, {20000, 11, 228096}, {100000, 3, 307968}}) {
+    const Ref<PacketQueue> q = MakeRef<PacketQueue>(MakeRef<Side>(), 212992, PacketQueue::Count::kLocal);
+    int n = 0;
+    for (;; ++n) {
+      Packet p;
+      p.bytes.assign(static_cast<size_t>(size), 'x');
+      if (!q->Put(p, PacketQueue::kNoMaximum, nullptr).ok()) break;
+    }
+    EXPECT_EQ(n, writes) << size;
+    EXPECT_EQ(q->state().cost, static_cast<size_t>(cost)) << size;
+    EXPECT_EQ(q->state().bytes, static_cast<size_t>(size * n));
+  }
 }
 
 TEST(PacketQueue, ManyEmptyPacketsAreBounded) {

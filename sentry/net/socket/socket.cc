@@ -70,7 +70,7 @@ void Socket::OnLastRef() {
 }
 
 void Socket::Report(SocketReport& report) const {
-  report.family = family_, report.type = type_, report.protocol = protocol_;
+  report.family = family(), report.type = type_, report.protocol = protocol_;
   report.inode = inode_number();
   report.uid = uid_;
   report.local = LocalName();
@@ -89,6 +89,16 @@ Result<Ref<Socket>> Socket::Accept(const Caller&, uint32_t) { return Errno::kEOP
 void Socket::Remember(int level, int name, int32_t value) {
   absl::MutexLock lock(&remembered_mu_);
   remembered_[{level, name}] = value;
+}
+
+void Socket::RememberAllOf(const Socket& from) {
+  std::map<std::pair<int, int>, int32_t> all;
+  {
+    absl::MutexLock lock(&from.remembered_mu_);
+    all = from.remembered_;
+  }
+  absl::MutexLock lock(&remembered_mu_);
+  remembered_ = std::move(all);
 }
 
 int32_t Socket::Remembered(int level, int name, int32_t initial) const {
@@ -139,7 +149,7 @@ Result<uint64_t> Socket::Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t 
     default: break;
   }
   if (command >= 0x8900 && command <= 0x89ff) {
-    Result<uint64_t> answer = InterfaceIoctl(caller, memory, command, argument);
+    Result<uint64_t> answer = InterfaceIoctl(family(), memory, command, argument);
     if (answer.ok() || answer.error() != Errno::kENOTTY) return answer;
   }
   return FileDescription::Ioctl(caller, memory, command, argument);

@@ -28,7 +28,7 @@ class Socket : public vfs::FileDescription {
  public:
   Socket(int family, int type, int protocol, uint32_t flags, Ref<Side> side, const Caller& caller);
 
-  int family() const { return family_; }
+  int family() const { return family_.load(std::memory_order_relaxed); }
   int type() const { return type_; }
   int protocol() const { return protocol_; }
   abi::Uid uid() const { return uid_; }  // who made it
@@ -96,10 +96,14 @@ class Socket : public vfs::FileDescription {
   // Integer options that are kept and told again, with no other effect. Unset: `initial`.
   void Remember(int level, int name, int32_t value);
   int32_t Remembered(int level, int name, int32_t initial) const;
+  // All that `from` was told: what accept(2) makes has it too.
+  void RememberAllOf(const Socket& from);
+  void set_family(int family) { family_.store(family, std::memory_order_relaxed); }
 
  private:
   friend class SocketList;
-  const int family_, type_, protocol_;
+  std::atomic<int> family_;  // AF_INET6 may become AF_INET (IPV6_ADDRFORM)
+  const int type_, protocol_;
   const abi::Uid uid_;
   uint64_t list_key_ = 0;  // 0: not in the list; guarded by the list's lock
   const Ref<Side> side_;

@@ -5,12 +5,17 @@
 #include <cstring>
 
 #include "sentry/mm/io.h"
+#include "sentry/net/socket/buffer_cost.h"
 #include "sentry/net/socket/in_flight.h"
 
 namespace rampart::net {
 namespace {
 
 constexpr size_t kSmallestRing = 4096, kKeptRing = 65536;
+constexpr uint64_t kSegment = 65483;  // lo's, of TCP
+constexpr Nanos kHoldTime = 200'000'000;
+
+time::TimerQueue* g_timers = nullptr;  // set once, before there are sockets
 
 size_t TotalOf(std::span<const iovec> segments) {
   size_t total = 0;
@@ -19,6 +24,8 @@ size_t TotalOf(std::span<const iovec> segments) {
 }
 
 }  // namespace
+
+void SetStreamTimers(time::TimerQueue& timers) { g_timers = &timers; }
 
 // One Read, over the pieces that its destination comes in.
 struct StreamQueue::Taking {
@@ -32,6 +39,14 @@ struct StreamQueue::Taking {
   std::optional<abi::Ucred> credentials{};
 };
 
+// One Write, over the pieces that its source comes in.
+struct StreamQueue::Putting {
+  Ancillary& ancillary;
+  const WriteOptions& options;
+  size_t left;          // of all its bytes
+  size_t begun = 0;     // UNIX: of these, what is paid for as part of the last buffer
+};
+
 StreamQueue::~StreamQueue() {
   if (marks_count_.load(std::memory_order_acquire) == 0) return;
   Files dropped;
@@ -42,7 +57,7 @@ StreamQueue::~StreamQueue() {
 
 bool StreamQueue::WritableLocked() const {
   // A quarter (UNIX) or two thirds (TCP) full, as unix_writable and sk_stream_is_writeable have it.
-  return style_ == Style::kUnix ? used() <= capacity() / 4 : used() <= capacity() / 3 * 2;
+  return style_ == Style::kUnix ? cost_ <= capacity() / 4 : used() <= capacity() / 3 * 2;
 }
 
 Result<void> StreamQueue::CheckWrite() const {
@@ -88,7 +103,33 @@ void StreamQueue::CopyOut(uint64_t at, std::span<const iovec> segments, size_t n
   }
 }
 
-Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit) {
+bool StreamQueue::FullLocked() const { return (style_ == Style::kUnix ? cost_ : used()) >= capacity(); }
+
+// How many of the next bytes of a write are taken. Linux begins a buffer as long as there is any room.
+size_t StreamQueue::RoomFor(size_t bytes, Putting& putting) {
+  if (style_ == Style::kTcp) return std::min(bytes, capacity() - std::min(capacity(), used()));
+  const size_t largest = std::min(kStreamPiece, std::max<size_t>(capacity() / 2, 128) - 64);
+  size_t n = 0;
+  while (n < bytes) {
+    if (putting.begun == 0) {
+      if (FullLocked()) break;
+      putting.begun = std::min(putting.left - n, largest);
+      pieces_.push_back({tail_ + n, StreamPieceCost(putting.begun)});
+      cost_ += pieces_.back().cost;
+    } else if (pieces_.empty() || pieces_.back().end != tail_ + n) {  // another writer came between
+      pieces_.push_back({tail_ + n, 0});
+    }
+    const size_t some = std::min(putting.begun, bytes - n);
+    pieces_.back().end += some;
+    putting.begun -= some;
+    n += some;
+  }
+  putting.left -= n;
+  return n;
+}
+
+Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Putting& putting) {
+  Ancillary& ancillary = putting.ancillary;
   const bool with_files = !ancillary.files.empty();
   const MaybeInFlightLock in_flight(with_files);
   absl::MutexLock lock(&mu_);
@@ -100,13 +141,16 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
     writer_->SetError(Errno::kEPIPE);
     return total;
   }
-  const size_t n = std::min(total, capacity() > used() ? capacity() - used() : 0);
-  if (n < total) no_space_ = true;
-  if (n == 0) return Errno::kEAGAIN;
+  if (FullLocked() && putting.begun == 0) {
+    no_space_ = true;
+    return Errno::kEAGAIN;
+  }
   if (with_files) {
     InFlightMutex().AssertHeld();
-    TRY(CheckInFlight(ancillary, file_limit));
+    TRY(CheckInFlight(ancillary, putting.options.file_limit));
   }
+  const size_t n = RoomFor(total, putting);
+  if (n < total) no_space_ = true;
   EnsureRing(used() + n);
   CopyIn(segments, n);
   if (style_ == Style::kUnix) {
@@ -123,33 +167,51 @@ Result<size_t> StreamQueue::Append(std::span<const iovec> segments, Ancillary& a
     marks_count_.store(marks_.size(), std::memory_order_release);
   }
   tail_ += n;
+  // As tcp_push: a sender that must wait for space has sent all that it could.
+  Hold(putting.options.hold && n == total ? n : 0);
   return n;
 }
 
-Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit) {
+void StreamQueue::Hold(size_t n) {
+  const uint64_t whole = held_ + n, held = n == 0 ? 0 : whole % kSegment;
+  const bool anew = held_ == 0 || whole >= kSegment;
+  held_ = held;
+  if (held == 0 || !anew || g_timers == nullptr) return;
+  if (push_timer_ == nullptr) push_timer_ = std::make_unique<time::Timer>(*g_timers, [this] { Push(); });
+  push_timer_->Arm(Deadline::After(kHoldTime));
+}
+
+void StreamQueue::Push() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (held_ == 0) return;
+    held_ = 0;
+  }
+  reader_->Notify(kIn);
+}
+
+Result<size_t> StreamQueue::Write(mm::IoSrc& src, Ancillary& ancillary, const WriteOptions& options) {
   {
     // Before the bytes are looked at, as Linux does: a fault in them is told only where they would be taken.
     absl::MutexLock lock(&mu_);
     TRY(CheckWrite());
     if (src.remaining() == 0) return size_t{0};
-    if (used() >= capacity() && !(style_ == Style::kTcp && (reader_gone_ || refuses_))) {
+    if (FullLocked() && !(style_ == Style::kTcp && (reader_gone_ || refuses_))) {
       no_space_ = true;
       return Errno::kEAGAIN;
     }
   }
-  const Result<size_t> moved =
-      src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, ancillary, file_limit); });
+  Putting putting{ancillary, options, src.remaining()};
+  const Result<size_t> moved = src.Drain(src.remaining(), [&](std::span<const iovec> segments) { return Append(segments, putting); });
   if (!moved.ok() || *moved == 0) return moved;
-  if (urgent && src.remaining() == 0) {
-    absl::MutexLock lock(&mu_);
-    if (tail_ > head_) urgent_ = tail_ - 1, urgent_taken_ = false;
-  }
-  reader_->Notify(urgent ? kIn | abi::kPollPri : kIn);
-  bool dead = false;
+  bool dead = false, silent = false;
   {
     absl::MutexLock lock(&mu_);
+    if (options.urgent && src.remaining() == 0 && tail_ > head_) urgent_ = tail_ - 1, urgent_taken_ = false;
+    silent = held_ >= *moved;
     dead = broken_;
   }
+  if (!silent) reader_->Notify(options.urgent ? kIn | abi::kPollPri : kIn);
   if (dead) writer_->Notify(kIn | kOut | abi::kPollErr | abi::kPollHup | abi::kPollRdHup);
   return moved;
 }
@@ -202,6 +264,7 @@ size_t StreamQueue::LimitByMarks(uint64_t at, size_t n, Taking& taking) {
 void StreamQueue::Advance(uint64_t to) {
   head_ = to;
   while (runs_.size() > 1 && runs_[1].start <= head_) runs_.pop_front();
+  for (; !pieces_.empty() && pieces_.front().end <= head_; pieces_.pop_front()) cost_ -= pieces_.front().cost;
   if (urgent_ && *urgent_ < head_) urgent_.reset();
   if (head_ == tail_ && ring_size_ > kKeptRing) ring_.reset(), ring_size_ = 0;
 }
@@ -223,7 +286,7 @@ Result<size_t> StreamQueue::TakeLocked(std::span<const iovec> segments, size_t r
       }
     }
   }
-  size_t n = std::min(room, static_cast<size_t>(tail_ - at));
+  size_t n = std::min(room, static_cast<size_t>(shown() - at));
   if (urgent_ && *urgent_ > at && *urgent_ - at < n) {
     n = static_cast<size_t>(*urgent_ - at);
     taking.stop = true;
@@ -264,6 +327,28 @@ Result<size_t> StreamQueue::Take(std::span<const iovec> segments, size_t room, T
   }
 }
 
+// After the last byte that is wanted, which may be none. A read of none is told that nothing is there too, and takes the descriptions that the next
+// byte came with; a peek goes on to the next descriptions, however far away they are (Linux: unix_stream_read_generic).
+Result<void> StreamQueue::TakeBeyond(Taking& taking) {
+  bool with_lock = marks_count_.load(std::memory_order_acquire) != 0;
+  while (true) {
+    const MaybeInFlightLock in_flight(with_lock);
+    absl::MutexLock lock(&mu_);
+    if (head_ == shown()) return NothingThere();
+    const uint64_t at = head_ + taking.peeked;
+    if (style_ != Style::kUnix || at >= shown()) return Ok();
+    taking.has_in_flight_lock = with_lock;
+    taking.again_with_lock = false;
+    (void)LimitByMarks(at, taking.options.peek ? static_cast<size_t>(shown() - at) : 1, taking);
+    if (!taking.again_with_lock) {
+      if (taking.peeked == 0 && !runs_.empty()) taking.result.ancillary.credentials = runs_.front().credentials;
+      taking.result.is_message = true;
+      return Ok();
+    }
+    with_lock = true;
+  }
+}
+
 Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& result) {
   Taking taking{options, result};
   Result<void> outcome = Ok();
@@ -271,8 +356,7 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
     const bool wants_none = dst.remaining() == 0;
     const Result<size_t> n = wants_none ? Result<size_t>(size_t{0}) : Take({}, dst.remaining(), taking);
     if (wants_none) {
-      absl::MutexLock lock(&mu_);
-      if (head_ == tail_) outcome = NothingThere();
+      outcome = TakeBeyond(taking);
     } else if (n.ok()) {
       dst.Skip(*n);
       result.full_length += *n;
@@ -288,10 +372,11 @@ Result<void> StreamQueue::Read(mm::IoDst& dst, ReadOptions options, RecvResult& 
       return n;
     });
     if (!moved.ok()) outcome = moved.error();
-    // That nothing is there comes before what is wrong with the buffer, and is told to those who want no bytes too.
-    if (wants_none || (!moved.ok() && moved.error() == Errno::kEFAULT)) {
+    if (wants_none || (moved.ok() && options.peek && taking.peeked > 0 && !taking.stop)) outcome = TakeBeyond(taking);
+    // That nothing is there comes before what is wrong with the buffer.
+    if (!moved.ok() && moved.error() == Errno::kEFAULT) {
       absl::MutexLock lock(&mu_);
-      if (head_ == tail_) outcome = NothingThere();
+      if (head_ == shown()) outcome = NothingThere();
     }
   }
   if (taking.tell_writer) writer_->Notify(kOut);
@@ -325,6 +410,7 @@ void StreamQueue::CloseWriter() {
   {
     absl::MutexLock lock(&mu_);
     writer_done_ = true;
+    held_ = 0;
   }
   reader_->Notify(kIn | abi::kPollRdHup | abi::kPollHup);
   writer_->Notify(kOut | abi::kPollHup);
@@ -349,7 +435,8 @@ bool StreamQueue::CloseReader() {
   bool unread = false;
   {
     absl::MutexLock lock(&mu_);
-    unread = used() > 0;
+    unread = shown() > head_;
+    held_ = 0;
     reader_gone_ = true;
     runs_.clear();
     Advance(tail_);
@@ -368,6 +455,8 @@ bool StreamQueue::CloseReader() {
 void StreamQueue::Reset() {
   absl::MutexLock lock(&mu_);
   writer_done_ = reset_ = true;
+  tail_ = shown();  // never sent
+  held_ = 0;
 }
 
 void StreamQueue::Break() {
@@ -379,7 +468,8 @@ StreamQueue::State StreamQueue::state() const {
   absl::MutexLock lock(&mu_);
   const bool writable = WritableLocked();
   if (!writable) no_space_ = true;  // whoever asked will want to be told
-  return {used(), writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_, urgent_.has_value() && !urgent_taken_, tail_, head_};
+  return {static_cast<size_t>(shown() - head_), held_, cost_, writable, writer_done_, reset_, reader_shut_, reader_gone_, broken_,
+          urgent_.has_value() && !urgent_taken_, tail_, head_};
 }
 
 void StreamQueue::ForEachFile(absl::FunctionRef<void(vfs::FileDescription&)> f) const {

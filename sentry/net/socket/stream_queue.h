@@ -18,20 +18,30 @@
 #include "sentry/net/socket/in_flight.h"
 #include "sentry/net/socket/message.h"
 #include "sentry/net/socket/side.h"
+#include "sentry/time/timer_queue.h"
 
 namespace rampart::net {
+
+// The queue whose thread shows what has been held back for too long. Set once, before there are sockets; without it nothing does.
+void SetStreamTimers(time::TimerQueue& timers);
 
 class StreamQueue final : public RefCounted {
  public:
   // How it behaves when the reader is gone: a UNIX socket's writer gets EPIPE; TCP's first write is answered by a reset.
   enum class Style : uint8_t { kUnix, kTcp };
-  // The capacity has a part of the writer's buffer and one of the reader's.
+  // The capacity has a part of the writer's buffer and one of the reader's: of bytes for TCP, of what they cost (buffer_cost.h) for UNIX.
   StreamQueue(Style style, Ref<Side> reader, Ref<Side> writer, size_t writer_part, size_t reader_part)
       : style_(style), reader_(std::move(reader)), writer_(std::move(writer)), writer_part_(writer_part), reader_part_(reader_part) {}
 
-  // Adds what fits, and `ancillary` with the first byte (its files are then gone from it). `urgent`: the last byte is TCP's urgent one.
-  // EAGAIN, EPIPE, ETOOMANYREFS (`file_limit`).
-  Result<size_t> Write(mm::IoSrc& src, Ancillary& ancillary, bool urgent, uint64_t file_limit);
+  struct WriteOptions {
+    bool urgent = false;      // the last byte is TCP's urgent one
+    bool hold = false;        // TCP_CORK, MSG_MORE: what does not fill a segment waits for more, or for Push, at most kHoldTime
+    uint64_t file_limit = 0;  // RLIMIT_NOFILE, for descriptions in flight
+  };
+  // Adds what fits, and `ancillary` with the first byte (its files are then gone from it). EAGAIN, EPIPE, ETOOMANYREFS.
+  Result<size_t> Write(mm::IoSrc& src, Ancillary& ancillary, const WriteOptions& options);
+  // Shows the reader what is held back.
+  void Push();
   struct ReadOptions {
     bool peek = false;
     bool discard = false;           // take without copying: TCP's MSG_TRUNC
@@ -59,6 +69,8 @@ class StreamQueue final : public RefCounted {
 
   struct State {
     size_t bytes;          // to read
+    uint64_t held;         // beyond those, not to be read yet
+    size_t cost;           // UNIX: of what is not read
     bool writable;         // as poll(2) shows it
     bool writer_done;      // closed or reset by the writer
     bool reset;
@@ -86,18 +98,30 @@ class StreamQueue final : public RefCounted {
     uint64_t start;
     abi::Ucred credentials;
   };
+  // One of Linux's buffers: counted until all of its bytes are read.
+  struct Piece {
+    uint64_t end;
+    size_t cost;
+  };
+  struct Putting;
   struct Taking;
   size_t used() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return static_cast<size_t>(tail_ - head_); }
+  uint64_t shown() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return tail_ - held_; }  // how far the reader sees
+  // Of n bytes that have just come, holds back what does not fill a segment. 0: everything is shown.
+  void Hold(size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t capacity() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return writer_part_ + reader_part_; }
   void SetPart(size_t StreamQueue::* part, size_t bytes);
   bool WritableLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> CheckWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Result<size_t> Append(std::span<const iovec> segments, Ancillary& ancillary, uint64_t file_limit);
+  bool FullLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<size_t> Append(std::span<const iovec> segments, Putting& putting);
+  size_t RoomFor(size_t bytes, Putting& putting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EnsureRing(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyIn(std::span<const iovec> segments, size_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CopyOut(uint64_t from, std::span<const iovec> segments, size_t n) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<size_t> Take(std::span<const iovec> segments, size_t room, Taking& taking);
   Result<size_t> TakeLocked(std::span<const iovec> segments, size_t room, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Result<void> TakeBeyond(Taking& taking);
   size_t LimitByMarks(uint64_t at, size_t n, Taking& taking) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Result<void> NothingThere() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Advance(uint64_t to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -109,15 +133,19 @@ class StreamQueue final : public RefCounted {
   std::unique_ptr<char[]> ring_ ABSL_GUARDED_BY(mu_);
   size_t ring_size_ ABSL_GUARDED_BY(mu_) = 0;  // a power of two, or 0
   uint64_t head_ ABSL_GUARDED_BY(mu_) = 0, tail_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t held_ ABSL_GUARDED_BY(mu_) = 0;     // bytes before tail_ that the reader does not see yet
   size_t writer_part_ ABSL_GUARDED_BY(mu_), reader_part_ ABSL_GUARDED_BY(mu_);
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mu_);
   std::deque<Run> runs_ ABSL_GUARDED_BY(mu_);
+  std::deque<Piece> pieces_ ABSL_GUARDED_BY(mu_);
+  size_t cost_ ABSL_GUARDED_BY(mu_) = 0;  // of pieces_
   std::optional<uint64_t> urgent_ ABSL_GUARDED_BY(mu_);   // its position
   bool urgent_taken_ ABSL_GUARDED_BY(mu_) = false;
   bool writer_done_ ABSL_GUARDED_BY(mu_) = false, reset_ ABSL_GUARDED_BY(mu_) = false;
   bool reader_shut_ ABSL_GUARDED_BY(mu_) = false, reader_gone_ ABSL_GUARDED_BY(mu_) = false, broken_ ABSL_GUARDED_BY(mu_) = false;
   bool refuses_ ABSL_GUARDED_BY(mu_) = false;
   mutable bool no_space_ ABSL_GUARDED_BY(mu_) = false;    // a writer met a full queue: tell it
+  std::unique_ptr<time::Timer> push_timer_ ABSL_GUARDED_BY(mu_);  // null until something is held back; last: its callback uses the rest
 };
 
 }  // namespace rampart::net

@@ -16,7 +16,7 @@ size_t MaximumFor(UnixNode& to, const UnixNode& from) {
 
 Result<size_t> UnixSocket::SendStream(const SendRequest& request, const UnixLink& link) {
   if (!request.to.empty()) return Errno::kEISCONN;
-  return link.stream_tx->Write(request.src, request.ancillary, false, request.file_limit);
+  return link.stream_tx->Write(request.src, request.ancillary, {.file_limit = request.file_limit});
 }
 
 Result<size_t> UnixSocket::SendPacket(const SendRequest& request, const UnixLink& link) {
@@ -109,7 +109,7 @@ Result<RecvResult> UnixSocket::Receive(mm::IoDst& dst, uint32_t flags) {
   options.peek = (flags & abi::kMsgPeek) != 0;
   options.split_writers = pass_credentials.load();
   TRY(own.stream_rx->Read(dst, options, result));
-  if (result.full_length > 0) result.from = own.PeerName();
+  if (result.full_length > 0 || result.is_message) result.from = own.PeerName();
   return result;
 }
 
@@ -178,8 +178,8 @@ Result<size_t> UnixSocket::Readable() const {
 
 size_t UnixSocket::Unsent() const {
   const UnixLink own = link();
-  if (own.stream_tx) return own.stream_tx->state().bytes;
-  if (own.packet_tx) return own.packet_tx->state().bytes;
+  if (own.stream_tx) return own.stream_tx->state().cost;
+  if (own.packet_tx) return own.packet_tx->state().cost;
   return 0;
 }
 

@@ -40,7 +40,7 @@ struct UnixPending {
 class UnixNode final : public RefCounted {
  public:
   UnixNode(int node_type, Ref<Side> node_side, abi::Ucred node_owner)
-      : type(node_type), side(std::move(node_side)), owner(node_owner), datagrams(MakeRef<PacketQueue>(side, kDefaultBuffer)) {}
+      : type(node_type), side(std::move(node_side)), owner(node_owner), datagrams(MakeRef<PacketQueue>(side, kDefaultBuffer, PacketQueue::Count::kLocal)) {}
 
   const int type;
   const Ref<Side> side;

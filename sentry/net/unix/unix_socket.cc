@@ -88,8 +88,8 @@ std::pair<UnixLink, UnixLink> UnixSocket::MakeLinks(const Ref<Side>& far_side, i
     near.stream_tx = MakeRef<StreamQueue>(StreamQueue::Style::kUnix, far_side, own, mine, 0);
     near.stream_rx = MakeRef<StreamQueue>(StreamQueue::Style::kUnix, own, far_side, theirs, 0);
   } else {
-    near.packet_tx = MakeRef<PacketQueue>(far_side, mine);
-    near.packet_rx = MakeRef<PacketQueue>(own, theirs);
+    near.packet_tx = MakeRef<PacketQueue>(far_side, mine, PacketQueue::Count::kLocal);
+    near.packet_rx = MakeRef<PacketQueue>(own, theirs, PacketQueue::Count::kLocal);
   }
   far.stream_tx = near.stream_rx, far.stream_rx = near.stream_tx;
   far.packet_tx = near.packet_rx, far.packet_rx = near.packet_tx;

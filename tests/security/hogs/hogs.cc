@@ -199,6 +199,15 @@ bool Zombies(long) {
   return child > 0;
 }
 
+bool Processes(long) {  // as many as --pids allows, or the memory
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  return child > 0;
+}
+
 bool Epolls(long) {  // each watches the one before
   static int before = ::eventfd(0, 0);
   const int epoll = ::epoll_create1(0);
@@ -218,7 +227,7 @@ constexpr Named kHogs[] = {
     {"pipes", FullPipes}, {"sockets", FullSockets}, {"messages", SmallMessages}, {"inflight", InFlight}, {"epoll", EpollEntries},
     {"watches", Watches}, {"events", Events}, {"timers", Timers}, {"signals", QueuedSignals}, {"mappings", Mappings}, {"memfds", MemoryFiles},
     {"sparse", SparseFiles}, {"mounts", Mounts}, {"locks", Locks}, {"highfds", HighDescriptors}, {"terminals", Terminals},
-    {"connections", Connections}, {"zombies", Zombies}, {"epolls", Epolls},
+    {"connections", Connections}, {"zombies", Zombies}, {"processes", Processes}, {"epolls", Epolls},
 };
 
 }  // namespace
