@@ -19,6 +19,7 @@
 #include "runner/namespaces/priorities.h"
 #include "runner/namespaces/security_label.h"
 #include "runner/oci/spec_json.h"
+#include "runner/runsc/hooks.h"
 #include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
 #include "runner/util/files.h"
@@ -358,6 +359,7 @@ absl::StatusOr<Outcome> MonitorContainer(const Invocation& invocation, Preparati
     // The sandbox's processes have user namespaces of their own; of a named one they have the maps.
     else if (ns.type != CLONE_NEWPID && ns.type != CLONE_NEWUSER) TRY_STATUS(EnterNamespace(ns));
   }
+  TRY_STATUS(MakeNamespacesForHooks(preparation.spec, /*may_lack=*/!invocation.caller.IsRoot()));
   if (const auto score = preparation.spec.process->oom_score_adj; score.has_value()) {
     // Who has no right to a lower one keeps his own, as under other runtimes without root.
     const absl::Status written = WriteSmallFile("/proc/self/oom_score_adj", absl::StrCat(*score));

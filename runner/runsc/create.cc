@@ -144,19 +144,19 @@ absl::Status AwaitReady(int report) {
   return absl::FailedPreconditionError("the container's monitor ended without a word");
 }
 
-absl::Status RunCreateHooks(const oci::Spec& spec, const ContainerState& state) {
+absl::Status RunCreateHooks(const oci::Spec& spec, const ContainerState& state, absl::Span<const ForeignNamespace> home) {
   const std::string text = StateJson(state, Status::kCreating);
-  TRY_STATUS(RunHooks(spec.hooks.prestart, "prestart", text));
-  TRY_STATUS(RunHooks(spec.hooks.create_runtime, "createRuntime", text));
-  return RunHooks(spec.hooks.create_container, "createContainer", text);
+  TRY_STATUS(RunHooks(spec.hooks.prestart, "prestart", text, home));
+  TRY_STATUS(RunHooks(spec.hooks.create_runtime, "createRuntime", text, home));
+  return RunHooks(spec.hooks.create_container, "createContainer", text, home);
 }
 
 // What is left to do when the sandbox is ready. An error leaves the rest to the caller.
-absl::Status FinishCreation(const Preparation& preparation, Begun& begun, pid_t pid) {
+absl::Status FinishCreation(const Preparation& preparation, Begun& begun, pid_t pid, absl::Span<const ForeignNamespace> home = {}) {
   begun.state.pid = pid;
   begun.state.pid_start = StartTimeOf(pid);
   TRY_STATUS(begun.directory.Store(begun.state));
-  TRY_STATUS(RunCreateHooks(preparation.spec, begun.state));
+  TRY_STATUS(RunCreateHooks(preparation.spec, begun.state, home));
   TRY_STATUS(WritePidFile(preparation.request.pid_file, pid));
   begun.state.status = Status::kCreated;
   return begun.directory.Store(begun.state);
@@ -254,6 +254,7 @@ CommandResult StartCommand(Invocation& invocation) {
 static CommandResult RunInForeground(Invocation& invocation, CreateRequest request, bool keep) {
   Preparation preparation = TRY_STATUS(PrepareContainer(invocation, std::move(request), "run"));
   const oci::Spec spec = preparation.spec;
+  const std::vector<ForeignNamespace> home = TRY_STATUS(HomeOfHooks(spec));
   Begun begun = TRY_STATUS(BeginContainer(invocation, preparation));
   Found found{std::move(begun.directory), begun.state, Status::kStopped};
   ContainerSetting setting;
@@ -262,7 +263,7 @@ static CommandResult RunInForeground(Invocation& invocation, CreateRequest reque
   const std::string pid_file = preparation.request.pid_file;
   setting.ready = [&]() -> absl::Status {
     begun.directory = std::move(found.directory);
-    const absl::Status status = FinishCreation(preparation, begun, ::getpid());
+    const absl::Status status = FinishCreation(preparation, begun, ::getpid(), home);
     found.directory = std::move(begun.directory);
     found.state = begun.state;
     return status;
@@ -270,11 +271,12 @@ static CommandResult RunInForeground(Invocation& invocation, CreateRequest reque
   setting.started = [&] {
     found.state.status = Status::kRunning;
     (void)found.directory.Store(found.state);
-    const absl::Status hooks = RunHooks(spec.hooks.poststart, "poststart", StateJson(found.state, Status::kRunning));
+    const absl::Status hooks = RunHooks(spec.hooks.poststart, "poststart", StateJson(found.state, Status::kRunning), home);
     if (!hooks.ok()) LogToEngine(invocation.config, "warning", std::string(hooks.message()));
     found.directory.Unlock();
   };
   const auto outcome = MonitorContainer(invocation, preparation, setting);
+  for (const ForeignNamespace& ns : home) (void)EnterNamespace(ns);
   found.state.pid = 0;
   found.state.status = Status::kStopped;
   absl::Status removed = absl::OkStatus();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,11 +29,16 @@ absl::StatusOr<UniqueFd> StateFile(const std::string& state) {
   return fd;
 }
 
-[[noreturn]] void Execute(const oci::Hook& hook, int in, int err) {
+[[noreturn]] void Execute(const oci::Hook& hook, int in, int err, absl::Span<const ForeignNamespace> home) {
   CallerSignals::ResetInChild();
   ::dup2(in, 0);
   ::dup2(err, 1);
   ::dup2(err, 2);
+  for (const ForeignNamespace& ns : home) {
+    if (EnterNamespace(ns).ok()) continue;
+    ::dprintf(2, "cannot be run in the runtime's namespaces: %s", std::strerror(errno));
+    ::_exit(127);
+  }
   ::syscall(SYS_close_range, 3, ~0u, 0);
   std::vector<char*> argv;
   std::vector<char*> env;
@@ -65,13 +71,13 @@ bool Watch(const Child& child, int from, Deadline deadline, std::string& text) {
   }
 }
 
-absl::Status RunHook(const oci::Hook& hook, const std::string& name, const std::string& state) {
+absl::Status RunHook(const oci::Hook& hook, const std::string& name, const std::string& state, absl::Span<const ForeignNamespace> home) {
   const UniqueFd in = TRY_STATUS(StateFile(state));
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return SystemError("make a pipe");
   const UniqueFd from(ends[0]);
   UniqueFd to(ends[1]);
-  const Child child = TRY_STATUS(CloneChild(0, [&] { Execute(hook, in.get(), to.get()); }));
+  const Child child = TRY_STATUS(CloneChild(0, [&] { Execute(hook, in.get(), to.get(), home); }));
   to.Reset();
   std::string text;
   const Deadline deadline = hook.timeout.has_value() ? Deadline::After(*hook.timeout * kNanosPerSecond) : Deadline::Never();
@@ -86,10 +92,40 @@ absl::Status RunHook(const oci::Hook& hook, const std::string& name, const std::
   return UsageError(absl::StrCat(name, " ('", hook.path, "') ", how, text.empty() ? "" : ": ", text));
 }
 
+bool HasHooks(const oci::Hooks& hooks) {
+  return !(hooks.prestart.empty() && hooks.create_runtime.empty() && hooks.create_container.empty() && hooks.poststart.empty() && hooks.poststop.empty());
+}
+
+bool LooksForNamespaces(const oci::Hooks& hooks) { return !(hooks.prestart.empty() && hooks.create_runtime.empty() && hooks.create_container.empty()); }
+
+// Those that a process enters itself, and whose contents are somebody else's business.
+int Flag(const std::string& type) { return type == "network" ? CLONE_NEWNET : type == "uts" ? CLONE_NEWUTS : type == "ipc" ? CLONE_NEWIPC : 0; }
+
 }  // namespace
 
-absl::Status RunHooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state) {
-  for (size_t i = 0; i < hooks.size(); ++i) TRY_STATUS(RunHook(hooks[i], absl::StrCat("the hook $.hooks.", kind, "[", i, "]"), state));
+absl::Status RunHooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state, absl::Span<const ForeignNamespace> home) {
+  for (size_t i = 0; i < hooks.size(); ++i) TRY_STATUS(RunHook(hooks[i], absl::StrCat("the hook $.hooks.", kind, "[", i, "]"), state, home));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ForeignNamespace>> HomeOfHooks(const oci::Spec& spec) {
+  std::vector<ForeignNamespace> out;
+  if (!HasHooks(spec.hooks)) return out;
+  for (const oci::Namespace& ns : spec.linux_config.namespaces) {
+    const bool left = !ns.path.empty() || (LooksForNamespaces(spec.hooks) && Flag(ns.type) != 0);
+    if (left && ns.type != "pid" && ns.type != "user" && ns.type != "time") out.push_back(TRY_STATUS(OwnNamespace(ns.type)));
+  }
+  return out;
+}
+
+absl::Status MakeNamespacesForHooks(const oci::Spec& spec, bool may_lack) {
+  if (!LooksForNamespaces(spec.hooks)) return absl::OkStatus();
+  int flags = 0;
+  for (const oci::Namespace& ns : spec.linux_config.namespaces) flags |= ns.path.empty() ? Flag(ns.type) : 0;
+  if (flags == 0) return absl::OkStatus();
+  if (::unshare(flags) != 0) return may_lack && errno == EPERM ? absl::OkStatus() : SystemError("make namespaces");
+  const std::string& name = spec.hostname;
+  if ((flags & CLONE_NEWUTS) != 0 && !name.empty() && ::sethostname(name.data(), name.size()) != 0) return SystemError("set the host name");
   return absl::OkStatus();
 }
 

@@ -352,7 +352,7 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
   if (count > static_cast<uint64_t>(INT64_MAX) || from.offset + count > static_cast<uint64_t>(INT64_MAX)) return Errno::kEINVAL;
   const Ref<vfs::FileDescription> out = TRY(task.fds().Get(out_fd));
   if (!out->writable()) return Errno::kEBADF;
-  const bool to_pipe = out->inode()->type() == vfs::FileType::kFifo;
+  const bool to_pipe = IsPipe(*out);
   if (!to_pipe && (!in->seekable() || in->inode()->IsDirectory() || (out->flags() & abi::kOAppend) != 0)) return Errno::kEINVAL;
   count = std::min(count, abi::kMaxRwCount);
   if (const Result<void> takes = CheckSplices(*out); !takes.ok()) {  // noticed when there is something to give it

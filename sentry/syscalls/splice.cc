@@ -269,6 +269,8 @@ Result<void> CheckSplices(const FileDescription& file) {
   }
 }
 
+bool IsPipe(const FileDescription& file) { return dynamic_cast<const fs::PipeFile*>(&file) != nullptr; }
+
 Result<uint64_t> SendToPipe(Task& task, FileDescription& in, uint64_t& offset, FileDescription& out, uint64_t length) {
   End from{in, nullptr, in.seekable() ? std::optional(offset) : std::nullopt}, to{out, PipeOf(out), {}};
   TRY(WaitForRoom(task, to, !out.nonblocking()));  // a pipe is asked before the source is
