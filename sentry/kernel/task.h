@@ -216,6 +216,17 @@ class Task final : public RefCounted, public Caller {
   // restart_syscall(2). EINTR when nothing was left.
   Result<Word> Restart();
 
+  // prctl(PR_SET_SYSCALL_USER_DISPATCH): calls made outside of [offset, offset + length) become SIGSYS while the byte at `selector` says so (or
+  // always, if that is 0). Task thread; not inherited, gone with exec. Change it by SetUserDispatch.
+  struct UserDispatch {
+    bool on = false;
+    uint64_t offset = 0, length = 0, selector = 0;
+  };
+  const UserDispatch& user_dispatch() const { return user_dispatch_; }
+  void SetUserDispatch(const UserDispatch& dispatch);
+  // PR_MCE_KILL_…: kept; no machine checks come here.
+  std::atomic<uint32_t> mce_kill{2};
+
   // --- the application's own seccomp (task_seccomp.cc): kSeccompMode…; cheap. Any thread.
   uint32_t seccomp_mode() const { return seccomp_mode_.load(std::memory_order_acquire); }
   RefPtr<const appfilter::Filter> seccomp_filter() const;
@@ -390,6 +401,7 @@ class Task final : public RefCounted, public Caller {
   bool restore_mask_ = false;
   bool exit_requested_ = false;
   bool answers_due_ = true;                                    // the platform must be told what getpid() and its like answer
+  UserDispatch user_dispatch_;
   uint32_t answers_mode_ = 0;                                  // the seccomp mode when it was told
   bool replaced_registers_ = false;                            // the call set all registers itself (exec, sigreturn)
   uint8_t trace_work_ = 0;                                     // kTrace…: what the last resumption by our tracer asked for

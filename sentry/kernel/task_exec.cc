@@ -115,6 +115,7 @@ void Task::InstallImage(ExecImage& image) {
   SetThreadKeyring(nullptr);
   group_->SetProcessKeyring(nullptr);
   alt_stack_ = abi::SigStack{};
+  SetUserDispatch({});
   restart_ = nullptr;
   {
     // A table shared with another process (CLONE_SIGHAND) stays with that one.
