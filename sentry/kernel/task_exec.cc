@@ -93,6 +93,7 @@ Result<void> Task::ReplaceProgram(ExecRequest request) {
   // No way back from here.
   ReleaseRobustFutexes();
   context_->Leave(mm_->space());
+  image.loaded.mm->exec_gain.store(mm_->inherited_exec_gain(), std::memory_order_relaxed);
   ReleaseMm();
   ReleaseVforkParent();
   InstallImage(image);

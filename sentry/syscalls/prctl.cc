@@ -13,7 +13,8 @@ using kernel::Task;
 
 namespace {
 
-constexpr int kPrTaskPerfEventsDisable = 31, kPrTaskPerfEventsEnable = 32, kPrMceKill = 33, kPrMceKillGet = 34, kPrSetSyscallUserDispatch = 59;
+constexpr int kPrTaskPerfEventsDisable = 31, kPrTaskPerfEventsEnable = 32, kPrMceKill = 33, kPrMceKillGet = 34, kPrSetSyscallUserDispatch = 59,
+              kPrSetMdwe = 65, kPrGetMdwe = 66;
 constexpr uint64_t kUserEnd = (uint64_t{1} << 47) - kPageSize;  // TASK_SIZE_MAX
 
 template <class Change>
@@ -154,6 +155,16 @@ Result<Word> SetUserDispatch(Task& task, uint64_t mode, uint64_t offset, uint64_
   return Word{0};
 }
 
+// PR_SET_MDWE: no memory that is both written and executed, and none that becomes executable.
+Result<Word> SetNoExecGain(Task& task, uint64_t bits, uint64_t a3, uint64_t a4, uint64_t a5) {
+  if ((a3 | a4 | a5) != 0 || (bits & ~uint64_t{mm::kRefuseExecGain | mm::kNotInherited}) != 0) return Errno::kEINVAL;
+  if ((bits & mm::kNotInherited) != 0 && (bits & mm::kRefuseExecGain) == 0) return Errno::kEINVAL;
+  uint32_t before = 0;
+  const auto wanted = static_cast<uint32_t>(bits);
+  if (!task.mm().exec_gain.compare_exchange_strong(before, wanted) && before != wanted) return Errno::kEPERM;
+  return Word{0};
+}
+
 Result<Word> MceKill(Task& task, uint64_t what, uint64_t policy, uint64_t a4, uint64_t a5) {
   constexpr uint64_t kClear = 0, kSet = 1;
   constexpr uint32_t kLate = 0, kEarly = 1, kDefault = 2;
@@ -187,6 +198,11 @@ Result<Word> Machine(Task& task, int option, uint64_t a2, uint64_t a3, uint64_t 
       return Word{task.mce_kill.load()};
     case kPrSetSyscallUserDispatch:
       return SetUserDispatch(task, a2, a3, a4, a5);
+    case kPrSetMdwe:
+      return SetNoExecGain(task, a2, a3, a4, a5);
+    case kPrGetMdwe:
+      if ((a2 | a3 | a4 | a5) != 0) return Errno::kEINVAL;
+      return Word{task.mm().exec_gain.load()};
     default:
       return Identity(task, option, a2, a3, a4, a5);
   }
