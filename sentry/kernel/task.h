@@ -269,6 +269,9 @@ class Task final : public RefCounted, public Caller {
   Nanos user_time() const { return TicksToNanos(clock_.user_ticks()); }
   Nanos system_time() const { return TicksToNanos(clock_.system_ticks()); }
   ResourceTotals Usage() const;
+  // For /proc/PID/io: a call that has moved so many bytes. Task thread.
+  void CountRead(uint64_t bytes) { Raise(bytes_read_, bytes), Raise(read_calls_, 1); }
+  void CountWrite(uint64_t bytes) { Raise(bytes_written_, bytes), Raise(write_calls_, 1); }
 
   // Runs the task on its host thread until it exits; called by the thread pool.
   void Run(platform::Context& context);
@@ -426,6 +429,9 @@ class Task final : public RefCounted, public Caller {
   std::atomic<bool> exiting_{false};                           // written under signal_mu_
   TaskClock clock_;
   std::atomic<uint64_t> minor_faults_{0}, sleeps_{0};
+  // Written by the task's thread only.
+  static void Raise(std::atomic<uint64_t>& counter, uint64_t by) { counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed); }
+  std::atomic<uint64_t> bytes_read_{0}, bytes_written_{0}, read_calls_{0}, write_calls_{0};
 
   // Guarded by group_->signal_mu_.
   PendingSignals pending_;

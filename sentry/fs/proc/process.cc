@@ -113,9 +113,16 @@ Text Statm(Caller&, kernel::Task& task, const Shown&) {
          pages(m.data_bytes + m.stack_bytes));
   return out;
 }
-Text Io(Caller& caller, kernel::Task& task, const Shown&) {
+// What goes to and from disks is the host's: 0.
+Text Io(Caller& caller, kernel::Task& task, const Shown& shown) {
   if (!MayInspect(caller, task)) return Errno::kEACCES;
-  return std::string("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+  kernel::ResourceTotals totals = shown.thread ? task.Usage() : task.group().Usage();
+  if (!shown.thread) totals += task.group().ChildrenUsage();
+  std::string out;
+  const auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  Append(out, "rchar: %llu\nwchar: %llu\nsyscr: %llu\nsyscw: %llu\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n", number(totals.bytes_read),
+         number(totals.bytes_written), number(totals.read_calls), number(totals.write_calls));
+  return out;
 }
 Text Cgroup(Caller&, kernel::Task&, const Shown&) { return std::string("0::/\n"); }
 Text Zero(Caller&, kernel::Task&, const Shown&) { return std::string("0\n"); }
