@@ -1,6 +1,7 @@
-// /proc/PID/io: what read(2), write(2) and their like have moved.
+// /proc/PID/io: what read(2), write(2) and their like have moved. And other files of /proc that only tell.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -9,6 +10,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <fstream>
 #include <map>
 #include <sstream>
 #include <string>
@@ -99,6 +101,65 @@ TEST_F(ProcIo, ThreadsAndChildrenThatHaveGoneStay) {
   ASSERT_EQ(waitpid(pid, &status, 0), pid);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(Now().wchar - before.wchar, 15u);  // until it was waited for
+}
+
+std::string FirstLine(const char* file) {
+  std::ifstream in(file);
+  EXPECT_TRUE(in.is_open()) << file;
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+TEST(ProcNet, HeadersAreLinuxs) {
+  EXPECT_EQ(FirstLine("/proc/net/raw"),
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops");
+  EXPECT_EQ(FirstLine("/proc/net/udp").substr(0, 33), "   sl  local_address rem_address ");
+  EXPECT_EQ(FirstLine("/proc/net/icmp").substr(0, 32), "  sl  local_address rem_address ");
+  EXPECT_EQ(FirstLine("/proc/net/icmp").size(), 127u);
+  EXPECT_EQ(FirstLine("/proc/net/route").size(), 127u);
+  EXPECT_EQ(FirstLine("/proc/net/psched"), "000003e8 00000040 000f4240 3b9aca00");
+  EXPECT_EQ(FirstLine("/proc/net/ptype"), "Type Device      Function");
+  EXPECT_EQ(FirstLine("/proc/net/mcfilter"), "Idx Device        MCA        SRC    INC    EXC");
+  EXPECT_EQ(FirstLine("/proc/self/cpuset").substr(0, 1), "/");
+}
+
+TEST(ProcNet, NetstatHasAsManyValuesAsNames) {
+  std::ifstream in("/proc/net/netstat");
+  std::string names, values;
+  int pairs = 0;
+  while (std::getline(in, names) && std::getline(in, values)) {
+    std::istringstream a(names), b(values);
+    std::string name, value;
+    ASSERT_TRUE(a >> name && b >> value);
+    EXPECT_EQ(name, value);  // TcpExt:
+    while (a >> name) EXPECT_TRUE(b >> value) << name;
+    EXPECT_FALSE(b >> value);
+    ++pairs;
+  }
+  EXPECT_GE(pairs, 2);
+}
+
+TEST(ProcNet, ProtocolsCountTheirSockets) {
+  const auto sockets = [](const std::string& protocol) {
+    std::ifstream in("/proc/net/protocols");
+    for (std::string line; std::getline(in, line);) {
+      std::istringstream words(line);
+      std::string name;
+      long size = 0, count = -1;
+      if (words >> name >> size >> count && name == protocol) return count;
+    }
+    return -1L;
+  };
+  const long tcp = sockets("TCP"), udp6 = sockets("UDPv6");
+  ASSERT_GE(tcp, 0);
+  const int a = socket(AF_INET, SOCK_STREAM, 0), b = socket(AF_INET6, SOCK_DGRAM, 0);
+  ASSERT_EQ(listen(a, 1), 0);
+  const sockaddr_in6 any{.sin6_family = AF_INET6, .sin6_port = 0, .sin6_flowinfo = 0, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_scope_id = 0};
+  ASSERT_EQ(bind(b, reinterpret_cast<const sockaddr*>(&any), sizeof(any)), 0);
+  EXPECT_GE(sockets("TCP"), tcp + 1);
+  EXPECT_GE(sockets("UDPv6"), udp6 + 1);
+  close(a), close(b);
 }
 
 }  // namespace
