@@ -9,19 +9,21 @@ Result<mm::Translation> ShmSegment::Translate(mm::FileRange required, mm::FileRa
   return memory->Translate(required, optional, write);
 }
 Result<void> ShmSegment::AddMapping(mm::MappingSpace&, mm::FileRange, bool, bool) {
-  table->Attached(*this);
-  return Ok();
+  return table->Attached(*this);
 }
 void ShmSegment::RemoveMapping(mm::MappingSpace&, mm::FileRange, bool, bool) { table->Detached(*this); }
 
 std::string ShmAttachment::MappedName() const { return absl::StrFormat("/SYSV%08x (deleted)", static_cast<uint32_t>(segment_->key)); }
 uint64_t ShmAttachment::inode_number() const { return static_cast<uint64_t>(segment_->permissions.id); }  // set before anybody could attach
 
-void ShmTable::Attached(ShmSegment& segment) {
+Result<void> ShmTable::Attached(ShmSegment& segment) {
   absl::MutexLock lock(&mu_);
+  // Its last attachment went and took it along: remap_file_pages(2) attaches anew what it has just detached.
+  if (!ids_.Contains(segment)) return Errno::kEINVAL;
   segment.atime = NowSeconds();
   segment.last_process = CurrentProcess();
   ++segment.attached;
+  return Ok();
 }
 
 void ShmTable::Detached(ShmSegment& segment) {

@@ -100,7 +100,7 @@ class ShmTable final : public RefCounted {
 
  private:
   friend class ShmSegment;
-  void Attached(ShmSegment& segment);
+  Result<void> Attached(ShmSegment& segment);
   void Detached(ShmSegment& segment);
   bool MayDestroyLocked(const ShmSegment& segment) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // The caller drops what it gets after the lock.

@@ -173,6 +173,8 @@ char Task::StateLetter() const {
 ResourceTotals Task::Usage() const {
   ResourceTotals totals{.user_time = user_time(), .system_time = system_time()};
   totals.minor_faults = minor_faults_.load(std::memory_order_relaxed);
+  totals.bytes_read = bytes_read_.load(std::memory_order_relaxed), totals.read_calls = read_calls_.load(std::memory_order_relaxed);
+  totals.bytes_written = bytes_written_.load(std::memory_order_relaxed), totals.write_calls = write_calls_.load(std::memory_order_relaxed);
   totals.voluntary_switches = sleeps_.load(std::memory_order_relaxed);
   return totals;
 }

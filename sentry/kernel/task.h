@@ -216,6 +216,17 @@ class Task final : public RefCounted, public Caller {
   // restart_syscall(2). EINTR when nothing was left.
   Result<Word> Restart();
 
+  // prctl(PR_SET_SYSCALL_USER_DISPATCH): calls made outside of [offset, offset + length) become SIGSYS while the byte at `selector` says so (or
+  // always, if that is 0). Task thread; not inherited, gone with exec. Change it by SetUserDispatch.
+  struct UserDispatch {
+    bool on = false;
+    uint64_t offset = 0, length = 0, selector = 0;
+  };
+  const UserDispatch& user_dispatch() const { return user_dispatch_; }
+  void SetUserDispatch(const UserDispatch& dispatch);
+  // PR_MCE_KILL_…: kept; no machine checks come here.
+  std::atomic<uint32_t> mce_kill{2};
+
   // --- the application's own seccomp (task_seccomp.cc): kSeccompMode…; cheap. Any thread.
   uint32_t seccomp_mode() const { return seccomp_mode_.load(std::memory_order_acquire); }
   RefPtr<const appfilter::Filter> seccomp_filter() const;
@@ -258,6 +269,9 @@ class Task final : public RefCounted, public Caller {
   Nanos user_time() const { return TicksToNanos(clock_.user_ticks()); }
   Nanos system_time() const { return TicksToNanos(clock_.system_ticks()); }
   ResourceTotals Usage() const;
+  // For /proc/PID/io: a call that has moved so many bytes. Task thread.
+  void CountRead(uint64_t bytes) { Raise(bytes_read_, bytes), Raise(read_calls_, 1); }
+  void CountWrite(uint64_t bytes) { Raise(bytes_written_, bytes), Raise(write_calls_, 1); }
 
   // Runs the task on its host thread until it exits; called by the thread pool.
   void Run(platform::Context& context);
@@ -390,6 +404,7 @@ class Task final : public RefCounted, public Caller {
   bool restore_mask_ = false;
   bool exit_requested_ = false;
   bool answers_due_ = true;                                    // the platform must be told what getpid() and its like answer
+  UserDispatch user_dispatch_;
   uint32_t answers_mode_ = 0;                                  // the seccomp mode when it was told
   bool replaced_registers_ = false;                            // the call set all registers itself (exec, sigreturn)
   uint8_t trace_work_ = 0;                                     // kTrace…: what the last resumption by our tracer asked for
@@ -414,6 +429,9 @@ class Task final : public RefCounted, public Caller {
   std::atomic<bool> exiting_{false};                           // written under signal_mu_
   TaskClock clock_;
   std::atomic<uint64_t> minor_faults_{0}, sleeps_{0};
+  // Written by the task's thread only.
+  static void Raise(std::atomic<uint64_t>& counter, uint64_t by) { counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed); }
+  std::atomic<uint64_t> bytes_read_{0}, bytes_written_{0}, read_calls_{0}, write_calls_{0};
 
   // Guarded by group_->signal_mu_.
   PendingSignals pending_;

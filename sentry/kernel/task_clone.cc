@@ -140,6 +140,7 @@ Result<void> Task::CopyState(const CloneRequest& request, Task& child) {
   if (inherited.io && !has(abi::kCloneIo)) inherited.io = MakeRef<IoContext>(inherited.io->priority.load());
   child.SetScheduling(std::move(inherited));
   child.timer_slack.store(timer_slack.load());
+  child.mce_kill.store(mce_kill.load());
   child.default_timer_slack.store(timer_slack.load());
   return Ok();
 }

@@ -93,6 +93,7 @@ Result<void> Task::ReplaceProgram(ExecRequest request) {
   // No way back from here.
   ReleaseRobustFutexes();
   context_->Leave(mm_->space());
+  image.loaded.mm->exec_gain.store(mm_->inherited_exec_gain(), std::memory_order_relaxed);
   ReleaseMm();
   ReleaseVforkParent();
   InstallImage(image);
@@ -115,6 +116,7 @@ void Task::InstallImage(ExecImage& image) {
   SetThreadKeyring(nullptr);
   group_->SetProcessKeyring(nullptr);
   alt_stack_ = abi::SigStack{};
+  SetUserDispatch({});
   restart_ = nullptr;
   {
     // A table shared with another process (CLONE_SIGHAND) stays with that one.

@@ -80,7 +80,7 @@ void Task::TellAnswers() {
   answers_due_ = false;
   answers_mode_ = seccomp_mode();
   if (!kernel_.config().hooks.may_be_answered) return;
-  if (answers_mode_ != abi::kSeccompModeDisabled || trace_work_ != 0) return context_->SetAnswers({});
+  if (answers_mode_ != abi::kSeccompModeDisabled || trace_work_ != 0 || user_dispatch_.on) return context_->SetAnswers({});
   const auto number = [](abi::Sysno sysno) { return static_cast<uint32_t>(sysno); };
   const platform::KnownAnswer answers[] = {
       {number(abi::Sysno::getpid), static_cast<uint64_t>(group_->own_pid())},

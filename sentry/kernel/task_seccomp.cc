@@ -38,6 +38,11 @@ Result<abi::Pid> Task::AddSeccompFilter(std::vector<abi::SockFilter> program, bo
   return abi::Pid{0};
 }
 
+void Task::SetUserDispatch(const UserDispatch& dispatch) {
+  user_dispatch_ = dispatch;
+  answers_due_ = true;  // the platform answers no call that is to be seen here
+}
+
 void Task::SetSeccompFilter(RefPtr<const appfilter::Filter> filter) {
   {
     absl::MutexLock lock(&mu_);

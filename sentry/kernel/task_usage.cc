@@ -35,6 +35,10 @@ ResourceTotals& ResourceTotals::operator+=(const ResourceTotals& o) {
   involuntary_switches += o.involuntary_switches;
   blocks_in += o.blocks_in;
   blocks_out += o.blocks_out;
+  bytes_read += o.bytes_read;
+  bytes_written += o.bytes_written;
+  read_calls += o.read_calls;
+  write_calls += o.write_calls;
   peak_resident_bytes = std::max(peak_resident_bytes, o.peak_resident_bytes);
   return *this;
 }

@@ -29,6 +29,7 @@ struct ResourceTotals {
   uint64_t voluntary_switches = 0, involuntary_switches = 0;
   uint64_t blocks_in = 0, blocks_out = 0;
   uint64_t peak_resident_bytes = 0;
+  uint64_t bytes_read = 0, bytes_written = 0, read_calls = 0, write_calls = 0;  // read(2), write(2) and their like
 
   ResourceTotals& operator+=(const ResourceTotals& o);
 };

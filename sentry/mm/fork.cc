@@ -97,6 +97,7 @@ Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context* context, Write
   Impl& from = *impl_;
   Impl& to = *child->impl_;
   child->barrier_registrations.store(barrier_registrations.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  child->exec_gain.store(inherited_exec_gain(), std::memory_order_relaxed);
   absl::MutexLock lock(&from.mu);
   absl::MutexLock child_lock(&to.mu);
   from.NoteThread();

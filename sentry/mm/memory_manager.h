@@ -101,6 +101,8 @@ struct FutexKey {
   bool operator==(const FutexKey& o) const { return object == o.object && offset == o.offset; }
 };
 
+inline constexpr uint32_t kRefuseExecGain = 1, kNotInherited = 2;  // PR_MDWE_REFUSE_EXEC_GAIN, PR_MDWE_NO_INHERIT
+
 class MemoryManager final : public RefCounted, public UserMemory, public MappingSpace {
  public:
   // An empty address space.
@@ -156,6 +158,13 @@ class MemoryManager final : public RefCounted, public UserMemory, public Mapping
   // /proc/PID/pagemap: an entry for each page from `start` on (aligned; holes are 0), without frame numbers.
   void PageMap(UserAddr start, std::span<uint64_t> entries) const;
 
+  // prctl(PR_SET_MDWE): kRefuseExecGain, kNotInherited. Inherited by fork and exec.
+  std::atomic<uint32_t> exec_gain{0};
+  // What a child or the next program has of it.
+  uint32_t inherited_exec_gain() const {
+    const uint32_t bits = exec_gain.load(std::memory_order_relaxed);
+    return (bits & kNotInherited) != 0 ? 0 : bits;
+  }
   // What membarrier(2) was told for this space; inherited by fork, gone with exec.
   std::atomic<uint32_t> barrier_registrations{0};
   // The one companion, made on first use. Null: none, or (Ensure…) the space is gone already.

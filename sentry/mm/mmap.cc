@@ -5,6 +5,9 @@
 #include "sentry/mm/shared_memory.h"
 
 namespace rampart::mm {
+namespace {
+constexpr Prot kWriteExec = Prot::kWrite | Prot::kExec;
+}
 
 Result<UserAddr> MemoryManager::Impl::MMapLocked(const Caller& caller, MMapArgs& args, Vma vma) {
   const uint64_t length = args.length;
@@ -58,6 +61,7 @@ Result<UserAddr> MemoryManager::MMap(const Caller& caller, MMapArgs args) {
   if (args.offset > INT64_MAX - args.length) return Errno::kEOVERFLOW;
   if (args.grows_down && (args.shared || args.file)) return Errno::kEINVAL;
   if (!platform::Allows(args.max_prot, args.prot)) return Errno::kEACCES;
+  if ((exec_gain.load(std::memory_order_relaxed) & kRefuseExecGain) != 0 && platform::Allows(args.prot, kWriteExec)) return Errno::kEACCES;
 
   Vma vma;
   vma.prot = args.prot;
@@ -162,7 +166,9 @@ Result<void> MemoryManager::MProtect(UserAddr address, uint64_t length, Prot pro
       result = Errno::kENOMEM;
       break;
     }
-    result = m.ProtectVma(v, prot);
+    const bool gains = platform::Allows(prot, kWriteExec) || (platform::Allows(prot, Prot::kExec) && !platform::Allows(v->second.prot, Prot::kExec));
+    const bool refused = gains && (exec_gain.load(std::memory_order_relaxed) & kRefuseExecGain) != 0;
+    result = refused ? Result<void>(Errno::kEACCES) : m.ProtectVma(v, prot);
     if (!result.ok()) break;
     at = v->second.end;
   }

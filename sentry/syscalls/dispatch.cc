@@ -41,7 +41,30 @@ Result<Word> Unhandled(const kernel::Task& task, const SyscallEntry* entry, uint
   return entry->error;
 }
 
+// Linux: syscall_user_dispatch. True: the call is not carried out, the program (a foreign one, perhaps) is told of it instead.
+bool Diverted(kernel::Task& task, uint32_t number) {
+  const kernel::Task::UserDispatch& dispatch = task.user_dispatch();
+  if (task.regs().rip - dispatch.offset < dispatch.length) return false;
+  if (dispatch.selector != 0) {
+    constexpr uint8_t kAllow = 0, kBlock = 1;
+    const Result<uint8_t> wish = task.CopyIn(UserIn<uint8_t>(dispatch.selector));
+    if (wish.ok() && *wish == kAllow) return false;
+    if (!wish.ok() || *wish != kBlock) {
+      task.PrepareGroupExit(abi::KilledStatus(wish.ok() ? abi::kSigSys : abi::kSigSegv, false));
+      return true;
+    }
+  }
+  constexpr int32_t kSysUserDispatch = 2;
+  abi::SigInfo info{.signo = abi::kSigSys, .code = kSysUserDispatch};
+  info.SetSyscall(task.regs().rip, static_cast<int32_t>(number), abi::kAuditArchX86_64);
+  task.ForceSignal(info);
+  return true;
+}
+
 Result<Word> Invoke(kernel::Task& task, const SyscallEntry* entry, uint32_t number) {
+  if (task.user_dispatch().on) [[unlikely]] {
+    if (Diverted(task, number)) return task.regs().orig_rax;
+  }
   if (task.seccomp_mode() != abi::kSeccompModeDisabled) [[unlikely]] {
     if (const std::optional<Word> refused = RefusedBySeccomp(task, number)) return *refused;
     if (const auto wanted = static_cast<uint32_t>(task.regs().orig_rax); wanted != number) {

@@ -13,6 +13,10 @@ using kernel::Task;
 
 namespace {
 
+constexpr int kPrTaskPerfEventsDisable = 31, kPrTaskPerfEventsEnable = 32, kPrMceKill = 33, kPrMceKillGet = 34, kPrSetSyscallUserDispatch = 59,
+              kPrSetMdwe = 65, kPrGetMdwe = 66;
+constexpr uint64_t kUserEnd = (uint64_t{1} << 47) - kPageSize;  // TASK_SIZE_MAX
+
 template <class Change>
 Result<Word> ChangeCreds(Task& task, Change change) {
   auth::CredentialValues values = task.creds();
@@ -141,6 +145,69 @@ Result<Word> Identity(Task& task, int option, uint64_t a2, uint64_t a3, uint64_t
   }
 }
 
+Result<Word> SetUserDispatch(Task& task, uint64_t mode, uint64_t offset, uint64_t length, uint64_t selector) {
+  constexpr uint64_t kOff = 0, kOn = 1;
+  if (mode != kOff && mode != kOn) return Errno::kEINVAL;
+  if (mode == kOff && (offset | length | selector) != 0) return Errno::kEINVAL;
+  if (mode == kOn && offset != 0 && offset + length <= offset) return Errno::kEINVAL;
+  if (selector >= kUserEnd) return Errno::kEFAULT;
+  task.SetUserDispatch({mode == kOn, offset, length, selector});
+  return Word{0};
+}
+
+// PR_SET_MDWE: no memory that is both written and executed, and none that becomes executable.
+Result<Word> SetNoExecGain(Task& task, uint64_t bits, uint64_t a3, uint64_t a4, uint64_t a5) {
+  if ((a3 | a4 | a5) != 0 || (bits & ~uint64_t{mm::kRefuseExecGain | mm::kNotInherited}) != 0) return Errno::kEINVAL;
+  if ((bits & mm::kNotInherited) != 0 && (bits & mm::kRefuseExecGain) == 0) return Errno::kEINVAL;
+  uint32_t before = 0;
+  const auto wanted = static_cast<uint32_t>(bits);
+  if (!task.mm().exec_gain.compare_exchange_strong(before, wanted) && before != wanted) return Errno::kEPERM;
+  return Word{0};
+}
+
+Result<Word> MceKill(Task& task, uint64_t what, uint64_t policy, uint64_t a4, uint64_t a5) {
+  constexpr uint64_t kClear = 0, kSet = 1;
+  constexpr uint32_t kLate = 0, kEarly = 1, kDefault = 2;
+  if ((a4 | a5) != 0) return Errno::kEINVAL;
+  if (what == kClear) {
+    if (policy != 0) return Errno::kEINVAL;
+    task.mce_kill.store(kDefault);
+    return Word{0};
+  }
+  if (what != kSet || (policy != kLate && policy != kEarly && policy != kDefault)) return Errno::kEINVAL;
+  task.mce_kill.store(static_cast<uint32_t>(policy));
+  return Word{0};
+}
+
+// What concerns the hardware, or memory as a whole.
+Result<Word> Machine(Task& task, int option, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+  constexpr uint64_t kTscEnable = 1;
+  switch (option) {
+    case abi::kPrGetTsc:
+      TRY(task.CopyOut(UserOut<int32_t>(a2), static_cast<int32_t>(kTscEnable)));
+      return Word{0};
+    case abi::kPrSetTsc:  // the other setting, SIGSEGV at rdtsc, is not there
+      return a2 == kTscEnable ? Result<Word>(Word{0}) : Errno::kEINVAL;
+    case kPrTaskPerfEventsDisable:  // there are none
+    case kPrTaskPerfEventsEnable:
+      return Word{0};
+    case kPrMceKill:
+      return MceKill(task, a2, a3, a4, a5);
+    case kPrMceKillGet:
+      if ((a2 | a3 | a4 | a5) != 0) return Errno::kEINVAL;
+      return Word{task.mce_kill.load()};
+    case kPrSetSyscallUserDispatch:
+      return SetUserDispatch(task, a2, a3, a4, a5);
+    case kPrSetMdwe:
+      return SetNoExecGain(task, a2, a3, a4, a5);
+    case kPrGetMdwe:
+      if ((a2 | a3 | a4 | a5) != 0) return Errno::kEINVAL;
+      return Word{task.mm().exec_gain.load()};
+    default:
+      return Identity(task, option, a2, a3, a4, a5);
+  }
+}
+
 }  // namespace
 
 Result<Word> SysPrctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
@@ -179,9 +246,6 @@ Result<Word> SysPrctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint
     case abi::kPrSetTiming:
       if (a2 != 0) return Errno::kEINVAL;
       return Word{0};
-    case abi::kPrGetTsc:
-      TRY(task.CopyOut(UserOut<int32_t>(a2), int32_t{1}));
-      return Word{0};
     case abi::kPrSetThpDisable:
       if (a3 != 0 || a4 != 0 || a5 != 0) return Errno::kEINVAL;
       group.thp_disabled.store(a2 != 0);
@@ -199,7 +263,7 @@ Result<Word> SysPrctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint
     case abi::kPrSetPtracer:
       return Word{0};
     default:
-      return Identity(task, option, a2, a3, a4, a5);
+      return Machine(task, option, a2, a3, a4, a5);
   }
 }
 

@@ -69,7 +69,7 @@ Result<void> CheckEnd(const vfs::FileDescription& file, const Ranges& ranges, st
   return end > static_cast<uint64_t>(INT64_MAX) ? Result<void>(Errno::kEINVAL) : Ok();
 }
 
-Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+Result<Word> ReadBytes(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
   if (!file.readable()) return Errno::kEBADF;
   const vfs::Inode& inode = *file.path().dentry->inode();
   if (inode.IsDirectory()) return Errno::kEISDIR;
@@ -101,7 +101,7 @@ Result<void> LimitWrite(Task& task, vfs::FileDescription& file, Ranges& ranges, 
   return Ok();
 }
 
-Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+Result<Word> WriteBytes(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
   if (!file.writable()) return Errno::kEBADF;
   if (file.path().dentry->inode()->type() == vfs::FileType::kSocket && !offset) {
     if (auto* const socket = dynamic_cast<net::Socket*>(&file)) return WriteSocket(task, *socket, std::move(ranges), (rwf & abi::kRwfNowait) != 0);
@@ -131,6 +131,17 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   if (done > 0 && (file.flags() & vfs::kONonotify) == 0) vfs::NotifyWatches(file.path(), vfs::kInModify);
   if (((file.flags() & abi::kODsync) != 0 || (rwf & (abi::kRwfDsync | abi::kRwfSync)) != 0) && file.seekable()) TRY(file.Sync(true));
   return static_cast<Word>(done);
+}
+
+Result<Word> DoRead(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  Result<Word> n = ReadBytes(task, file, std::move(ranges), offset, rwf);
+  task.CountRead(n.ok() ? *n : 0);
+  return n;
+}
+Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std::optional<uint64_t> offset, uint32_t rwf) {
+  Result<Word> n = WriteBytes(task, file, std::move(ranges), offset, rwf);
+  task.CountWrite(n.ok() ? *n : 0);
+  return n;
 }
 
 // Linux: kiocb_set_rw_flags, which comes after everything else that can be wrong.
@@ -370,6 +381,7 @@ Result<Word> SysSendfile(Task& task, Fd out_fd, Fd in_fd, UserInOut<int64_t> off
     if (moves_out) (void)out->Seek(task, static_cast<int64_t>(*to.offset), abi::kSeekSet);
     TRY(TellOffset(task, offset, *in, from.offset));
   }
+  task.CountRead(n), task.CountWrite(n);
   return static_cast<Word>(n);
 }
 
@@ -411,6 +423,7 @@ Result<Word> SysCopyFileRange(Task& task, Fd in_fd, UserInOut<int64_t> in_offset
     TRY(TellOffset(task, in_offset, *in, from.offset));
     TRY(TellOffset(task, out_offset, *out, *to.offset));
   }
+  task.CountRead(n), task.CountWrite(n);
   return static_cast<Word>(n);
 }
 

@@ -230,7 +230,7 @@ constexpr SyscallTable kAmd64({
     Partial<SysPidfdOpen>(Sysno::pidfd_open, "No PIDFD_THREAD."),
     Partial<SysPidfdSendSignal>(Sysno::pidfd_send_signal, "No flags."),
     Full<SysPidfdGetfd>(Sysno::pidfd_getfd),
-    Partial<SysPrctl>(Sysno::prctl, "Names, death signal, dumpable, subreaper, capabilities, securebits, no_new_privs, timer slack, seccomp; no PR_SET_MM, no PR_SET_VMA."),
+    Partial<SysPrctl>(Sysno::prctl, "Names, death signal, dumpable, subreaper, capabilities, securebits, no_new_privs, timer slack, seccomp, user dispatch, MDWE; no PR_SET_MM, no PR_SET_VMA, no PR_TSC_SIGSEGV."),
     Full<SysArchPrctl>(Sysno::arch_prctl),
     Partial<SysPersonality>(Sysno::personality, "Remembered; only ADDR_NO_RANDOMIZE and READ_IMPLIES_EXEC act."),
     Partial<SysPtrace>(Sysno::ptrace, "No hardware breakpoints (ENOSPC), no SINGLEBLOCK, no 32-bit tracees."),

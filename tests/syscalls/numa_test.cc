@@ -2,10 +2,13 @@
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
+#include <csignal>
 #include <fstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "scratch.h"
 
@@ -242,6 +245,24 @@ TEST_F(Numa, MigratePages) {
     IN_CHILD_FAILS(migrate(0, 64, &zero_, &both_), EPERM);
     return 0;
   }), 0);
+}
+
+TEST_F(Numa, MovingIsNotInterrupted) {
+  constexpr size_t kPages = 3000;
+  std::vector<void*> pages(kPages, map_);
+  std::vector<int> nodes(kPages, 0), status(kPages, -1);
+  map_[0] = 1;
+  signal(SIGALRM, [](int) {});
+  const itimerval often{{0, 500}, {0, 500}};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  for (int i = 0; i < 300; ++i) {
+    const long moved = Move(0, kPages, pages.data(), nodes.data(), status.data(), MPOL_MF_MOVE);
+    EXPECT_NE(moved == -1 ? errno : 0, EINTR);
+    if (HasFailure()) break;
+  }
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  signal(SIGALRM, SIG_DFL);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 
@@ -508,6 +509,25 @@ TEST(Shm, ManyProcessesAttachAndDetach) {
   EXPECT_EQ(counter->load(), kProcesses * kRounds);
   EXPECT_TRUE(Becomes([&] { return s.attached() == 1; }));
   shmdt(counter);
+}
+
+// remap_file_pages(2) maps anew what is attached: that ends with the last attachment of what was removed.
+TEST(ShmRemap, WhatWasRemovedIsNotAttachedAnew) {
+  Segment segment;
+  const int id = segment.id();
+  char* const at = segment.Attach();
+  at[0] = 'x';
+  EXPECT_EQ(syscall(SYS_remap_file_pages, at, kPage, 0, 0, 0), 0);
+  EXPECT_EQ(segment.attached(), 1u);
+  EXPECT_EQ(at[0], 'x');
+  segment.Remove();
+  errno = 0;
+  EXPECT_EQ(syscall(SYS_remap_file_pages, at, kPage, 0, 0, 0), -1);
+  EXPECT_TRUE(errno == EINVAL || errno == EIDRM) << errno;
+  EXPECT_EQ(shmdt(at), -1);  // it is not mapped any more
+  EXPECT_EQ(errno, EINVAL);
+  shmid_ds ds{};
+  EXPECT_EQ(shmctl(id, IPC_STAT, &ds), -1);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "sentry/fs/proc/internal.h"
+#include "sentry/fs/proc/net_fixed.h"
 #include "sentry/net/socket/socket_list.h"
 
 namespace rampart::fs::proc {
@@ -54,19 +55,22 @@ std::string TcpTable(bool v6) {
   return out;
 }
 
-// UDP, UDP-Lite, ICMP and raw sockets have one format. `wanted`: whether a socket belongs there.
-std::string DatagramTable(bool v6, bool (*wanted)(const SocketReport&)) {
-  std::string out = v6 ? "  sl  local_address                         remote_address                      " : "   sl  local_address rem_address ";
+// UDP, UDP-Lite, ICMP and raw sockets have one format, but for the IPv4 tables' spaces. `wanted`: whether a socket belongs there.
+enum class Spaces : uint8_t { kUdp, kPing, kRaw };
+std::string DatagramTable(bool v6, bool (*wanted)(const SocketReport&), Spaces spaces = Spaces::kUdp) {
+  std::string out = v6 ? "  sl  local_address                         remote_address                      " : "  sl  local_address rem_address ";
+  if (!v6 && spaces == Spaces::kUdp) out.insert(0, " ");
+  const size_t width = v6 || spaces == Spaces::kRaw ? 0 : kUdpLine;
   out += "  st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
-  Pad(out, 0, v6 ? 0 : kUdpLine);
+  Pad(out, 0, width);
   for (const SocketReport& r : SocketList::Get().Reports(v6 ? abi::kAfInet6 : abi::kAfInet)) {
     if (!IsBound(r) || !wanted(r)) continue;
     const size_t start = out.size();
     const unsigned port = static_cast<unsigned>(static_cast<uint8_t>(r.local[2]) << 8 | static_cast<uint8_t>(r.local[3]));
-    Append(out, "%5u: %s %s %02X %08llX:%08llX 00:00000000 00000000 %5u        0 %llu 2 0000000000000000 0", port, End(r.local, v6).c_str(),
+    Append(out, "%*u: %s %s %02X %08llX:%08llX 00:00000000 00000000 %5u        0 %llu 2 0000000000000000 0", !v6 && spaces == Spaces::kRaw ? 4 : 5, port, End(r.local, v6).c_str(),
            End(r.peer, v6).c_str(), r.state, static_cast<unsigned long long>(r.send_queue), static_cast<unsigned long long>(r.receive_queue), r.uid,
            static_cast<unsigned long long>(r.inode));
-    Pad(out, start, v6 ? 0 : kUdpLine);
+    Pad(out, start, width);
   }
   return out;
 }
@@ -152,6 +156,46 @@ constexpr char kSnmp[] =
     "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdp: 0 0 0 0 0 0 0 0 0\n"
     "UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\nUdpLite: 0 0 0 0 0 0 0 0 0\n";
 
+// Which protocols there are, how large their sockets are in Linux, and what each can do (close, connect, disconnect, …).
+std::string ProtocolTable() {
+  struct Protocol {
+    const char* name;
+    int size, family, type, protocol;  // type and protocol 0: any
+    const char* rest;                  // max. header, slab, module, abilities
+  };
+  static constexpr Protocol kAll[] = {
+      {"PACKET", 1600, abi::kAfPacket, 0, 0, "      0   no   kernel      n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n"},
+      {"PINGv6", 1344, abi::kAfInet6, abi::kSockDgram, abi::kIpprotoIcmpv6, "      0   yes  kernel      y  y  y  n  n  y  n  n  y  y  y  y  y  y  n  y  y  n"},
+      {"RAWv6", 1344, abi::kAfInet6, abi::kSockRaw, 0, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  y  y  y  y  n  n"},
+      {"UDPLITEv6", 1472, abi::kAfInet6, abi::kSockDgram, abi::kIpprotoUdplite, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  y  y  y  n"},
+      {"UDPv6", 1472, abi::kAfInet6, abi::kSockDgram, abi::kIpprotoUdp, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  y  y  y  n"},
+      {"TCPv6", 2432, abi::kAfInet6, abi::kSockStream, 0, "    192   yes  kernel      y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y  y  y"},
+      {"UNIX-STREAM", 1152, abi::kAfUnix, abi::kSockStream, 0, "      0   yes  kernel      y  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n"},
+      {"UNIX", 1152, abi::kAfUnix, -abi::kSockStream, 0, "      0   yes  kernel      y  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n"},
+      {"UDP-Lite", 1344, abi::kAfInet, abi::kSockDgram, abi::kIpprotoUdplite, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  y  y  y  n"},
+      {"PING", 1016, abi::kAfInet, abi::kSockDgram, abi::kIpprotoIcmp, "      0   yes  kernel      y  y  y  n  n  y  n  n  y  y  y  y  y  y  n  y  y  n"},
+      {"RAW", 1152, abi::kAfInet, abi::kSockRaw, 0, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  y  y  y  y  n  n"},
+      {"UDP", 1344, abi::kAfInet, abi::kSockDgram, abi::kIpprotoUdp, "      0   yes  kernel      y  y  y  n  y  y  y  n  y  y  y  y  n  n  y  y  y  n"},
+      {"TCP", 2304, abi::kAfInet, abi::kSockStream, 0, "    192   yes  kernel      y  y  y  y  y  y  y  y  y  y  y  y  n  y  y  y  y  y"},
+      {"NETLINK", 1096, abi::kAfNetlink, 0, 0, "      0   no   kernel      n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n"},
+  };
+  std::string out = "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em\n";
+  for (const Protocol& p : kAll) {
+    const std::vector<SocketReport> reports = SocketList::Get().Reports(p.family);
+    const auto n = std::count_if(reports.begin(), reports.end(), [&](const SocketReport& r) {
+      // As sock_prot_inuse_add: those of TCP count once they listen or connect, those of UDP once they are bound.
+      const bool inet = p.family == abi::kAfInet || p.family == abi::kAfInet6;
+      if (inet && r.type == abi::kSockStream && r.state == SocketReport::kClose) return false;
+      if (inet && r.type == abi::kSockDgram && !IsBound(r)) return false;
+      const bool type = p.type == 0 || (p.type > 0 ? r.type == p.type : r.type != -p.type);
+      return type && (p.protocol == 0 || r.protocol == p.protocol);
+    });
+    const bool tcp = p.type == abi::kSockStream && p.family != abi::kAfUnix;
+    Append(out, "%-9s %4u %6d  %6d   %-3s %s\n", p.name, p.size, static_cast<int>(n), tcp || p.protocol == abi::kIpprotoUdp ? 0 : -1, tcp ? "no" : "NI", p.rest);
+  }
+  return out;
+}
+
 struct Table {
   const char* name;
   uint32_t mode;
@@ -159,6 +203,7 @@ struct Table {
   std::string (*make)();
 };
 constexpr Table kTables[] = {
+    {"anycast6", 0444, "", nullptr},
     {"arp", 0444, "IP address       HW type     Flags       HW address            Mask     Device\n", nullptr},
     {"dev", 0444,
      "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    "
@@ -166,21 +211,35 @@ constexpr Table kTables[] = {
      "     0          0\n",
      nullptr},
     {"dev_mcast", 0444, "", nullptr},
-    {"icmp", 0444, nullptr, [] { return DatagramTable(false, IsPing); }},
+    {"icmp", 0444, nullptr, [] { return DatagramTable(false, IsPing, Spaces::kPing); }},
     {"icmp6", 0444, nullptr, [] { return DatagramTable(true, IsPing); }},
     {"if_inet6", 0444, "00000000000000000000000000000001 01 80 10 80       lo\n", nullptr},
     {"igmp", 0444, "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n", nullptr},
+    {"igmp6", 0444,
+     "1    lo              ff020000000000000000000000000001     1 0000000C 0\n1    lo              ff010000000000000000000000000001     1 00000008 0\n", nullptr},
+    {"ip6_flowlabel", 0444, "Label S Owner  Users  Linger Expires  Dst                              Opt\n", nullptr},
     {"ipv6_route", 0444,
      "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n"
      "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001       lo\n"
      "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n",
      nullptr},
+    {"mcfilter", 0444, "Idx Device        MCA        SRC    INC    EXC\n", nullptr},
+    {"mcfilter6", 0444, "Idx Device                Multicast Address                   Source Address    INC    EXC\n", nullptr},
     {"netlink", 0444, nullptr, NetlinkTable},
-    {"packet", 0440, nullptr, PacketTable},
-    {"raw", 0444, nullptr, [] { return DatagramTable(false, IsRaw); }},
+    {"netstat", 0444, kNetstat, nullptr},
+    {"packet", 0444, nullptr, PacketTable},
+    {"protocols", 0444, nullptr, ProtocolTable},
+    {"psched", 0444, "000003e8 00000040 000f4240 3b9aca00\n", nullptr},
+    {"ptype", 0444, "Type Device      Function\n0800          ip_rcv\n86dd          ipv6_rcv\n", nullptr},
+    {"raw", 0444, nullptr, [] { return DatagramTable(false, IsRaw, Spaces::kRaw); }},
     {"raw6", 0444, nullptr, [] { return DatagramTable(true, IsRaw); }},
-    {"route", 0444, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n", nullptr},
+    {"route", 0444,
+     "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n", nullptr},
+    {"rt_cache", 0444,
+     "Iface\tDestination\tGateway \tFlags\t\tRefCnt\tUse\tMetric\tSource\t\tMTU\tWindow\tIRTT\tTOS\tHHRef\tHHUptod\tSpecDst                          \n",
+     nullptr},
     {"snmp", 0444, kSnmp, nullptr},
+    {"snmp6", 0444, kSnmp6, nullptr},
     {"sockstat", 0444, nullptr, [] { return Counts(false); }},
     {"sockstat6", 0444, nullptr, [] { return Counts(true); }},
     {"tcp", 0444, nullptr, [] { return TcpTable(false); }},

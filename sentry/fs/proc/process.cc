@@ -113,11 +113,20 @@ Text Statm(Caller&, kernel::Task& task, const Shown&) {
          pages(m.data_bytes + m.stack_bytes));
   return out;
 }
-Text Io(Caller& caller, kernel::Task& task, const Shown&) {
+// What goes to and from disks is the host's: 0.
+Text Io(Caller& caller, kernel::Task& task, const Shown& shown) {
   if (!MayInspect(caller, task)) return Errno::kEACCES;
-  return std::string("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+  kernel::ResourceTotals totals = shown.thread ? task.Usage() : task.group().Usage();
+  if (!shown.thread) totals += task.group().ChildrenUsage();
+  std::string out;
+  const auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  Append(out, "rchar: %llu\nwchar: %llu\nsyscr: %llu\nsyscw: %llu\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n", number(totals.bytes_read),
+         number(totals.bytes_written), number(totals.read_calls), number(totals.write_calls));
+  return out;
 }
 Text Cgroup(Caller&, kernel::Task&, const Shown&) { return std::string("0::/\n"); }
+Text Cpuset(Caller&, kernel::Task&, const Shown&) { return std::string("/\n"); }
+Text Nothing(Caller&, kernel::Task&, const Shown&) { return std::string(); }
 Text Zero(Caller&, kernel::Task&, const Shown&) { return std::string("0\n"); }
 Text NoUser(Caller&, kernel::Task&, const Shown&) { return std::string("4294967295"); }
 Text Personality(Caller&, kernel::Task& task, const Shown&) {
@@ -227,9 +236,10 @@ struct FileRow {
 };
 constexpr FileRow kFiles[] = {
     {"auxv", 0400, Auxv}, {"cgroup", 0444, Cgroup}, {"cmdline", 0444, Cmdline}, {"comm", 0644, Comm, StoreComm},
-    {"coredump_filter", 0644, CoreFilter, StoreCoreFilter}, {"environ", 0400, Environ},
+    {"arch_status", 0444, Nothing}, {"coredump_filter", 0644, CoreFilter, StoreCoreFilter}, {"cpuset", 0444, Cpuset}, {"environ", 0400, Environ},
     {"gid_map", 0444, IdMap}, {"io", 0400, Io}, {"limits", 0444, Limits}, {"loginuid", 0444, NoUser},
-    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"numa_maps", 0444, NumaMaps}, {"oom_adj", 0644, OomAdj, StoreOomAdj},
+    {"mountinfo", 0444, MountInfoFile}, {"mounts", 0444, Mounts}, {"mountstats", 0400, MountStats}, {"numa_maps", 0444, NumaMaps},
+    {"projid_map", 0444, IdMap}, {"oom_adj", 0644, OomAdj, StoreOomAdj},
     {"oom_score", 0444, Zero}, {"oom_score_adj", 0644, OomScoreAdj, StoreOomScoreAdj}, {"personality", 0400, Personality}, {"schedstat", 0444, Schedstat},
     {"sessionid", 0444, NoUser}, {"setgroups", 0644, SetGroups}, {"smaps", 0444, Smaps}, {"smaps_rollup", 0444, SmapsRollup}, {"stat", 0444, Stat},
     {"statm", 0444, Statm}, {"status", 0444, Status}, {"timerslack_ns", 0666, TimerSlack, StoreTimerSlack}, {"uid_map", 0444, IdMap}, {"wchan", 0444, Wchan},
