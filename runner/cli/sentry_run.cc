@@ -183,7 +183,7 @@ absl::Status SetOptions(const CommandLine& line, SandboxOptions& options) {
   options.strace_set = line.strace_set;
   options.stats = line.stats;
   options.debug_log = line.debug_log;
-  options.pass_fds = line.pass_fds;
+  for (const int fd : line.pass_fds) options.pass_fds.push_back({fd, fd});
   if (!line.timeout.empty()) options.timeout = TRY_STATUS(ParseTime(line.timeout));
   if (line.self_test == "hold") options.self_test = SelfTest::kHold;
   else if (line.self_test == "violate") options.self_test = SelfTest::kViolate;

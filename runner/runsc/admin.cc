@@ -67,6 +67,7 @@ CommandResult DoCommand(Invocation& invocation) {
   flags.Ignored("ip", false, "there is no network");
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "do", flags));
   if (words.empty()) return UsageError("do: a command is expected (see runsc help do)");
+  if (invocation.config.network == "sandbox") return UsageError("do: --network=sandbox is not there yet: the command has its own loopback only (--network=none, the default)");
   std::vector<std::string> line;
   if (!root.empty()) line.insert(line.end(), {"--root", root});
   if (!cwd.empty()) line.insert(line.end(), {"--workdir", cwd});
@@ -79,6 +80,7 @@ CommandResult DoCommand(Invocation& invocation) {
   request.options.strace = options.strace;
   request.options.strace_set = options.strace_set;
   request.options.debug_log = options.debug_log;
+  TRY_STATUS(MakeParents(options.debug_log));
   const Outcome outcome = TRY_STATUS(RunInSandbox(request.spec, request.options, invocation.caller));
   if (const std::string message = MessageOf(outcome, words[0]); !message.empty()) WriteAll(2, absl::StrCat("runsc: ", message, "\n"));
   return ExitStatusOf(outcome);

@@ -2,10 +2,13 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "runner/oci/spec_json.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
@@ -28,6 +31,23 @@ Status AskStarted(const ContainerDirectory& directory, Status status) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<PassedFd>> FdsToPass(int64_t preserved, const std::vector<std::string>& pairs) {
+  constexpr int64_t kMost = 4096;
+  std::vector<PassedFd> out;
+  if (preserved < 0 || preserved > kMost) return UsageError(absl::StrCat("--preserve-fds=", preserved, ": 0 to ", kMost, " is expected"));
+  for (int fd = 3; fd < 3 + preserved; ++fd) out.push_back({fd, fd});
+  for (const std::string& pair : pairs) {
+    const std::vector<std::string> words = absl::StrSplit(pair, ':');
+    PassedFd one;
+    const bool numbers = words.size() == 2 && absl::SimpleAtoi(words[0], &one.here) && absl::SimpleAtoi(words[1], &one.inside);
+    if (!numbers || one.here < 3 || one.inside < 3 || one.inside > kMost) return UsageError(absl::StrCat("--pass-fd=", pair, ": M:N is expected, two descriptors from 3 on"));
+    const bool taken = std::any_of(out.begin(), out.end(), [&](const PassedFd& other) { return other.inside == one.inside; });
+    if (taken) return UsageError(absl::StrCat("--pass-fd=", pair, ": there is another descriptor ", one.inside, " inside"));
+    out.push_back(one);
+  }
+  return out;
+}
 
 void Print(const std::string& text) { WriteAll(1, text); }
 

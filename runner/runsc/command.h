@@ -56,6 +56,9 @@ absl::StatusOr<oci::Spec> LoadSpec(const ContainerDirectory& directory);
 absl::StatusOr<ControlClient> ConnectToRunning(const Found& found);
 // The state as the specification has it, for `state`, `list` and hooks.
 std::string StateJson(const ContainerState& state, Status status);
+// Those of --preserve-fds, and each "M:N" of --pass-fd. Errors: what is not so written, standard streams, and two for one number.
+absl::StatusOr<std::vector<PassedFd>> FdsToPass(int64_t preserved, const std::vector<std::string>& pairs);
+
 void Print(const std::string& text);
 // 2020-01-02T03:04:05.123456789Z
 std::string Timestamp();

@@ -112,7 +112,7 @@ Flags GlobalFlags(Config& config) {
   flags.Bool("strace", &config.strace, "log system calls, to --debug-log");
   flags.String("strace-syscalls", &config.strace_syscalls, "only these, comma-separated");
   flags.String("platform", &config.platform, "ptrace, kvm, or auto: the best that works here; systrap is taken for auto");
-  flags.String("network", &config.network, "none: loopback inside only. sandbox and host are not there yet");
+  flags.String("network", &config.network, "none: loopback inside only; sandbox: what the container's network namespace has, which may be nothing but a loopback yet. host is not there yet");
   flags.String("file-access", &config.file_access, "exclusive: nobody else changes the root while the container lives; shared: look each time");
   flags.String("file-access-mounts", &config.file_access_mounts, "the same for bind mounts");
   flags.Bool("overlay", &config.overlay, "as --overlay2=all:memory");
@@ -144,10 +144,8 @@ absl::Status CheckConfig(const Config& config) {
   TRY_STATUS(one_of("log-format", config.log_format, {"text", "json", "json-k8s"}));
   TRY_STATUS(one_of("file-access", config.file_access, {"exclusive", "shared"}));
   TRY_STATUS(one_of("file-access-mounts", config.file_access_mounts, {"exclusive", "shared"}));
-  if (config.network == "sandbox" || config.network == "host") {
-    return UsageError(absl::StrCat("--network=", config.network, " is not there yet: containers have their own loopback only (--network=none, the default)"));
-  }
-  TRY_STATUS(one_of("network", config.network, {"none"}));
+  if (config.network == "host") return UsageError("--network=host is not there yet: containers have their own loopback only (--network=none, the default)");
+  TRY_STATUS(one_of("network", config.network, {"none", "sandbox"}));
   if (config.host_uds != "none") return UsageError(absl::StrCat("--host-uds=", config.host_uds, " is not there yet: only none is"));
   if (ParseOverlay(config.overlay2).has_value()) return absl::OkStatus();
   return UsageError(absl::StrCat("--overlay2=", config.overlay2, ": none, root:memory or all:memory is expected, the latter two with ,size=N or without (dir= is not there yet)"));

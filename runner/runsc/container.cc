@@ -20,6 +20,7 @@
 #include "runner/namespaces/security_label.h"
 #include "runner/oci/spec_json.h"
 #include "runner/runsc/hooks.h"
+#include "runner/runsc/network.h"
 #include "runner/runsc/pod.h"
 #include "runner/runsc/spec_check.h"
 #include "runner/util/files.h"
@@ -281,6 +282,8 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
   if (domainname != spec->linux_config.sysctl.end() && spec->domainname.empty()) spec->domainname = domainname->second;
   Config config = invocation.config;
   if (const absl::Status applied = ApplyAnnotations(*spec, config); !applied.ok()) return in_file(applied);
+  out.network_of_namespace = config.network == "sandbox" && out.sandbox.empty();
+  if (const absl::Status network = out.network_of_namespace ? CheckNetworkOfSpec(*spec) : absl::OkStatus(); !network.ok()) return in_file(network);
   if (spec->process->terminal && request.console_socket.empty() && std::strcmp(command, "create") == 0) {
     return UsageError("$.process.terminal is true: --console-socket is needed for the terminal to go to");
   }
@@ -294,7 +297,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
     if (const absl::Status opened = OpenNamespaces(spec->linux_config, out.namespaces); !opened.ok()) return in_file(opened);
   }
   out.options = OptionsOf(config, request.id, "boot");
-  for (int64_t fd = 3; fd < 3 + request.preserve_fds; ++fd) out.options.pass_fds.push_back(static_cast<int>(fd));
+  out.options.pass_fds = TRY_STATUS(FdsToPass(request.preserve_fds, request.pass_fds));
   Caller caller = invocation.caller;
   auto plan = MakePlan(*spec, out.options, caller);
   if (!plan.ok()) return in_file(plan.status());
@@ -322,6 +325,7 @@ absl::StatusOr<Preparation> PrepareContainer(const Invocation& invocation, Creat
 }
 
 absl::StatusOr<Begun> BeginContainer(const Invocation& invocation, const Preparation& preparation) {
+  TRY_STATUS(MakeParents(preparation.options.debug_log));
   ContainerDirectory directory = TRY_STATUS(ContainerDirectory::Create(invocation.root, preparation.request.id));
   ContainerState state = NewState(preparation);
   state.owner = OwnerName(invocation.caller.uid);

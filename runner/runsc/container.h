@@ -29,6 +29,7 @@ struct CreateRequest {
   std::string console_socket;
   std::string pid_file;
   int64_t preserve_fds = 0;
+  std::vector<std::string> pass_fds;
 };
 
 // All that is decided before anything is made.
@@ -38,6 +39,7 @@ struct Preparation {
   std::string spec_text;
   Plan plan;
   SandboxOptions options;
+  bool network_of_namespace = false;  // --network=sandbox
   std::vector<ContainerGroup> groups;
   std::optional<ResctrlGroup> rdt;
   IdMaps id_maps;

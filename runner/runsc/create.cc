@@ -17,6 +17,7 @@
 #include "runner/runsc/container.h"
 #include "runner/runsc/engine_log.h"
 #include "runner/runsc/hooks.h"
+#include "runner/runsc/network.h"
 #include "runner/runsc/oom_notice.h"
 #include "runner/util/files.h"
 #include "runner/util/status.h"
@@ -35,6 +36,7 @@ Flags CreateFlags(CreateRequest& request) {
   flags.String("console-socket", &request.console_socket, "UNIX socket that the terminal's master is sent to");
   flags.String("pid-file", &request.pid_file, "file for the pid of the container's process on the host");
   flags.Int("preserve-fds", &request.preserve_fds, "hand descriptors 3 to 2+N to the container");
+  flags.List("pass-fd", &request.pass_fds, "M:N: hand descriptor M to the container as N; may be repeated");
   flags.Ignored("no-pivot", true, "the container's root is never mounted on the host");
   flags.Ignored("no-new-keyring", true, "the sandbox has no keyrings");
   flags.Ignored("user-log", false, "there is no log for users");
@@ -85,7 +87,7 @@ struct MonitorFds {
   std::vector<int> keep = {fds.report, fds.listener};
   for (const ForeignNamespace& ns : preparation.namespaces) keep.push_back(ns.fd.get());
   if (log.valid()) keep.push_back(log.get());
-  keep.insert(keep.end(), preparation.options.pass_fds.begin(), preparation.options.pass_fds.end());
+  for (const PassedFd& fd : preparation.options.pass_fds) keep.push_back(fd.here);
   if (fds.console >= 0) {
     if (const absl::Status taken = TakeConsole(fds.console); !taken.ok()) {
       Report(fds.report, absl::StrCat("E", taken.message()));
@@ -105,7 +107,7 @@ struct MonitorFds {
     // The streams are the sandbox's: whoever reads them waits for their last holder.
     const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (int fd = 0; fd <= 2 && null.valid() && !has_terminal; ++fd) ::dup2(null.get(), fd);
-    for (const int fd : preparation.options.pass_fds) ::close(fd);
+    for (const PassedFd& fd : preparation.options.pass_fds) ::close(fd.here);
     oom = OomNotice::Open(preparation.groups, /*limited=*/limited);
     // Engines join the namespaces of the container's process to look at its files (podman cp): they must not find the host's there.
     // A mount namespace that the configuration names is where it is expected then; one that asks for none is in the runtime's.
@@ -157,6 +159,7 @@ absl::Status FinishCreation(const Preparation& preparation, Begun& begun, pid_t 
   begun.state.pid_start = StartTimeOf(pid);
   TRY_STATUS(begun.directory.Store(begun.state));
   TRY_STATUS(RunCreateHooks(preparation.spec, begun.state, home));
+  if (preparation.network_of_namespace && IsInNetworkOfContainer(preparation.spec)) TRY_STATUS(CheckNetworkOfProcess(pid));
   TRY_STATUS(WritePidFile(preparation.request.pid_file, pid));
   begun.state.status = Status::kCreated;
   return begun.directory.Store(begun.state);
@@ -291,7 +294,7 @@ static CommandResult RunInForeground(Invocation& invocation, CreateRequest reque
     LogToEngine(invocation.config, "error", message);
   }
   TRY_STATUS(std::move(removed));
-  return ExitStatusOf(*outcome);
+  return outcome->kind == Outcome::Kind::kAbandoned ? kExitFailure : ExitStatusOf(*outcome);
 }
 
 CommandResult RunCommand(Invocation& invocation) {

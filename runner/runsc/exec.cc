@@ -42,6 +42,7 @@ struct ExecOptions {
   bool detach = false;
   bool no_new_privs = false;
   int64_t preserve_fds = 0;
+  std::vector<std::string> pass_fds;
 };
 
 Flags ExecFlags(ExecOptions& options) {
@@ -66,6 +67,7 @@ Flags ExecFlags(ExecOptions& options) {
   flags.String("internal-pid-file", &options.internal_pid_file, "file for the pid inside");
   flags.String("console-socket", &options.console_socket, "UNIX socket that the terminal's master is sent to");
   flags.Int("preserve-fds", &options.preserve_fds, "hand descriptors 3 to 2+N to it");
+  flags.List("pass-fd", &options.pass_fds, "M:N: hand descriptor M to it as N; may be repeated");
   flags.Ignored("apparmor", false, "the sandbox is confined by other means");
   flags.Ignored("process-label", false, "the sandbox is confined by other means");
   flags.Ignored("ignore-paused", true, "a paused container executes nothing");
@@ -138,7 +140,8 @@ absl::StatusOr<control::Request> RequestFor(const Invocation& invocation, const 
   control::ExecRequest& exec = *request.mutable_exec();
   FillProgram(program, exec);
   exec.set_terminal(process.terminal);
-  for (int64_t fd = 0; fd < 3 + options.preserve_fds; ++fd) exec.add_fds(static_cast<int>(fd));
+  for (int fd = 0; fd < 3; ++fd) exec.add_fds(fd);
+  for (const PassedFd& fd : TRY_STATUS(FdsToPass(options.preserve_fds, options.pass_fds))) exec.add_fds(fd.inside);
   return request;
 }
 
@@ -148,9 +151,9 @@ class Standing {
   Standing(ControlClient client, CallerSignals signals) : client_(std::move(client)), signals_(std::move(signals)) {}
 
   // Returns the pid inside.
-  absl::StatusOr<int> Begin(control::Request& request) {
-    std::vector<int> fds;
-    for (const int fd : request.exec().fds()) fds.push_back(fd);
+  absl::StatusOr<int> Begin(control::Request& request, const ExecOptions& options) {
+    std::vector<int> fds = {0, 1, 2};
+    for (const PassedFd& fd : TRY_STATUS(FdsToPass(options.preserve_fds, options.pass_fds))) fds.push_back(fd.here);
     control::Response response;
     const absl::Status status = client_.Call(request, response, fds);
     if (!status.ok()) return Explain(status, request, response);
@@ -234,14 +237,16 @@ absl::Status BecomeStandIn(Invocation& invocation, const Found& found, const con
   }
   auto standing = Stand(found);
   if (!standing.ok()) fail(standing.status());
-  const auto pid = standing->Begin(request);
+  const auto pid = standing->Begin(request, options);
   if (!pid.ok()) fail(pid.status());
   if (const absl::Status written = WriteInternalPid(options, *pid); !written.ok()) fail(written);
   if (const absl::Status written = BecomeStandIn(invocation, found, request); !written.ok()) fail(written);
   // The streams are the process's now.
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= 2 && null.valid() && console < 0; ++fd) ::dup2(null.get(), fd);
-  for (int fd = 3; fd < 3 + options.preserve_fds; ++fd) ::close(fd);
+  if (const auto passed = FdsToPass(options.preserve_fds, options.pass_fds); passed.ok()) {
+    for (const PassedFd& fd : *passed) ::close(fd.here);
+  }
   ::send(report, "R", 1, MSG_NOSIGNAL);
   char commit = 0;
   if (::recv(report, &commit, 1, 0) != 1) ::_exit(kExitFailure);  // whoever started us was killed: it never ran for anybody
@@ -299,7 +304,7 @@ CommandResult ExecCommand(Invocation& invocation) {
   if (process.terminal && !options.console_socket.empty()) console = TRY_STATUS(MakeConsole(options.console_socket, process.console_size));
   if (options.detach || console.valid()) return ExecDetached(invocation, found, request, options, console.get(), !options.detach);
   Standing standing = TRY_STATUS(Stand(found));
-  const int pid = TRY_STATUS(standing.Begin(request));
+  const int pid = TRY_STATUS(standing.Begin(request, options));
   TRY_STATUS(WriteInternalPid(options, pid));
   TRY_STATUS(WritePidFile(options.pid_file, ::getpid()));
   TRY_STATUS(BecomeStandIn(invocation, found, request));

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -127,6 +128,11 @@ absl::Status MakeNamespacesForHooks(const oci::Spec& spec, bool may_lack) {
   const std::string& name = spec.hostname;
   if ((flags & CLONE_NEWUTS) != 0 && !name.empty() && ::sethostname(name.data(), name.size()) != 0) return SystemError("set the host name");
   return absl::OkStatus();
+}
+
+bool IsInNetworkOfContainer(const oci::Spec& spec) {
+  const auto& all = spec.linux_config.namespaces;
+  return std::any_of(all.begin(), all.end(), [&](const oci::Namespace& ns) { return ns.type == "network" && (!ns.path.empty() || LooksForNamespaces(spec.hooks)); });
 }
 
 }  // namespace rampart::runner

@@ -23,4 +23,7 @@ absl::StatusOr<std::vector<ForeignNamespace>> HomeOfHooks(const oci::Spec& spec)
 // Docker puts a container's network interfaces where its process is. `may_lack`: who has no right to make them goes without.
 absl::Status MakeNamespacesForHooks(const oci::Spec& spec, bool may_lack);
 
+// Whether that process is in the container's network namespace: one that is named, or was made for hooks. Else nobody has put anything into it.
+bool IsInNetworkOfContainer(const oci::Spec& spec);
+
 }  // namespace rampart::runner

@@ -125,14 +125,17 @@ absl::Status DestroyContainer(Found& found) {
 CommandResult KillCommand(Invocation& invocation) {
   bool all = false;
   int64_t pid = 0;
+  int64_t group = 0;
   Flags flags;
   flags.Bool("all", &all, "to every process");
   flags.Alias("a");
   flags.Int("pid", &pid, "to this process (its number inside)");
+  flags.Int("pgid", &group, "to the process group of this process (its number inside)");
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "kill", flags));
   if (words.empty() || words.size() > 2) return UsageError("kill: a container and at most a signal are expected (see runsc help kill)");
   const int signo = TRY_STATUS(ParseSignal(words.size() > 1 ? words[1] : "TERM"));
-  if (pid < 0 || pid > INT32_MAX) return UsageError(absl::StrCat("--pid=", pid, " is not a process"));
+  if (pid < 0 || pid > INT32_MAX || group < 0 || group > INT32_MAX) return UsageError(absl::StrCat("kill: ", pid != 0 ? pid : group, " is not a process"));
+  if ((pid != 0) + (group != 0) + (all ? 1 : 0) > 1) return UsageError("kill: one of --all, --pid and --pgid is expected");
   const Found found = TRY_STATUS(FindContainer(invocation, words[0], /*lock=*/false));
   if (found.status == Status::kCreated || found.status == Status::kCreating) {
     // Nothing runs inside: a signal that would end the program ends what waits for it.
@@ -142,7 +145,8 @@ CommandResult KillCommand(Invocation& invocation) {
   control::Request request;
   request.mutable_signal()->set_signal(signo);
   request.mutable_signal()->set_all(all);
-  request.mutable_signal()->set_pid(static_cast<int>(pid));
+  request.mutable_signal()->set_pid(static_cast<int>(group != 0 ? group : pid));
+  request.mutable_signal()->set_group(group != 0);
   auto client = ConnectToRunning(found);
   if (absl::IsUnavailable(client.status())) return absl::FailedPreconditionError(absl::StrCat("container not running: '", words[0], "' has ended"));
   if (!client.ok()) return client.status();
@@ -152,7 +156,7 @@ CommandResult KillCommand(Invocation& invocation) {
   // Who ends before he can answer, by this signal or another, is as good as one who has heard it.
   if (sent.ok() || absl::IsUnavailable(sent)) return 0;
   // Whatever the sandbox does: SIGKILL ends it.
-  if (signo == SIGKILL && pid == 0 && absl::IsDeadlineExceeded(sent)) {
+  if (signo == SIGKILL && pid == 0 && group == 0 && absl::IsDeadlineExceeded(sent)) {
     TRY_STATUS(SignalMonitor(found.state, SIGKILL));
     return 0;
   }

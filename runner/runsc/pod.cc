@@ -305,13 +305,12 @@ absl::StatusOr<Outcome> RunPodContainer(const Invocation& invocation, Preparatio
   wanted.set_pids_of(PidsOf(invocation, preparation.spec, preparation.sandbox));
   const UniqueFd channel = gofer->TakeChannel();
   std::vector<int> fds = {channel.get()};
-  std::vector<int> files = preparation.options.pass_fds;
-  files.insert(files.end(), {0, 1, 2});
-  std::sort(files.begin(), files.end());
-  for (const int fd : files) {
-    if (::fcntl(fd, F_GETFD) < 0) continue;
-    wanted.mutable_program()->add_fds(fd);
-    fds.push_back(fd);
+  std::vector<PassedFd> files = preparation.options.pass_fds;
+  for (int fd = 0; fd <= 2; ++fd) files.push_back({fd, fd});
+  for (const auto& [here, inside] : files) {
+    if (::fcntl(here, F_GETFD) < 0) continue;
+    wanted.mutable_program()->add_fds(inside);
+    fds.push_back(here);
   }
   PodMonitor monitor(std::move(client), std::move(signals), *gofer, setting);
   TRY_STATUS(monitor.Make(request, fds));

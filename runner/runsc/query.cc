@@ -109,19 +109,20 @@ CommandResult StateCommand(Invocation& invocation) {
 CommandResult ListCommand(Invocation& invocation) {
   std::string format = "table";
   bool quiet = false;
+  bool sandboxes = false;
   Flags flags;
   flags.String("format", &format, "table or json");
   flags.Alias("f");
   flags.Bool("quiet", &quiet, "names only");
   flags.Alias("q");
-  flags.Ignored("sandbox", true, "each sandbox has one container");
+  flags.Bool("sandbox", &sandboxes, "sandboxes only: no further containers of pods");
   TRY_STATUS(ParseWords(invocation, "list", flags).status());
   TRY_STATUS(CheckFormat(format));
   std::vector<std::vector<std::string>> rows = {{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"}};
   Json all = Json::array();
   const std::vector<std::string> names = TRY_STATUS(ListContainers(invocation.root));
   for (const std::string& id : names) {
-    if (quiet) {
+    if (quiet && !sandboxes) {
       Print(id + "\n");
       continue;
     }
@@ -132,6 +133,11 @@ CommandResult ListCommand(Invocation& invocation) {
       continue;
     }
     const ContainerState& state = found->state;
+    if (sandboxes && !state.sandbox.empty()) continue;
+    if (quiet) {
+      Print(id + "\n");
+      continue;
+    }
     rows.push_back({id, absl::StrCat(found->status == Status::kStopped ? 0 : state.pid), StatusName(found->status), Printable(state.bundle), state.created, state.owner});
     all.push_back(Json::parse(StateJson(state, found->status)));
   }
@@ -175,15 +181,22 @@ CommandResult EventsCommand(Invocation& invocation) {
   const double factor = number.size() > 2 && number.substr(number.size() - 2) == "ms" ? 0.001 : 1;
   while (!number.empty() && (number.back() == 's' || number.back() == 'm')) number.pop_back();
   if (!absl::SimpleAtod(number, &seconds) || seconds * factor < 0.001) return UsageError(absl::StrCat("--interval=", interval, ": write seconds, or 500ms, 5s"));
-  for (;;) {
+  const auto period = static_cast<Nanos>(seconds * factor * 1e9);
+  const Nanos step = std::min(period, kNanosPerSecond);  // of memory that ran out people want to hear soon
+  const timespec pause{step / kNanosPerSecond, step % kNanosPerSecond};
+  uint64_t kills = 0;
+  for (Nanos next = 0, turn = 0;; ++turn) {
     control::Request request;
     request.mutable_stats();
     const auto response = Ask(invocation, id, std::move(request));
     if (!response.ok()) return response.status();
-    Print(Dump(StatsOf(id, response->stats())));
+    if (turn > 0 && response->stats().memory_kills() > kills) Print(Dump(Json{{"type", "oom"}, {"id", id}}));
+    kills = response->stats().memory_kills();
+    if (MonotonicNow() >= next) {
+      Print(Dump(StatsOf(id, response->stats())));
+      next = MonotonicNow() + period;
+    }
     if (once) return 0;
-    const auto nanos = static_cast<int64_t>(seconds * factor * 1e9);
-    const timespec pause{nanos / kNanosPerSecond, nanos % kNanosPerSecond};
     ::nanosleep(&pause, nullptr);
   }
 }

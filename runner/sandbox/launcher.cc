@@ -150,10 +150,10 @@ absl::StatusOr<ChildGuard> SpawnSentry(SentryChild config, const SandboxOptions&
     if (caller.standard_open[fd]) boot.files.push_back({fd, fd});
   }
   int next = kFirstPassedFd;
-  for (const int fd : options.pass_fds) {
-    if (::fcntl(fd, F_GETFD) < 0) return UsageError(absl::StrCat("descriptor ", fd, " is to be passed on, but is not open"));
-    boot.files.push_back({fd, next});
-    donations.push_back({fd, next++});
+  for (const auto& [here, inside] : options.pass_fds) {
+    if (::fcntl(here, F_GETFD) < 0) return UsageError(absl::StrCat("descriptor ", here, " is to be passed on, but is not open"));
+    boot.files.push_back({inside, next});
+    donations.push_back({here, next++});
   }
   return SpawnGuarded(kBootName, Encode(config), std::move(donations));
 }

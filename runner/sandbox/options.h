@@ -15,6 +15,12 @@ enum class SelfTest : uint8_t {
   kViolate,  // … makes a system call that is not allowed
 };
 
+// A descriptor of the caller's that the program gets.
+struct PassedFd {
+  int here = -1;
+  int inside = -1;
+};
+
 struct SandboxOptions {
   std::string platform;            // "" = the best that works here
   bool overlay_root = true;        // the root is covered by an upper layer in memory
@@ -34,7 +40,7 @@ struct SandboxOptions {
   Nanos timeout = 0;               // 0 = none
   double cpus = 0;                 // as asked for on the command line, for error messages; the limit is in the specification
   bool no_new_privs = false;
-  std::vector<int> pass_fds;       // descriptors of the caller, beyond 0, 1 and 2, that the program gets under the same numbers
+  std::vector<PassedFd> pass_fds;  // beyond 0, 1 and 2
   SelfTest self_test = SelfTest::kOff;
 };
 

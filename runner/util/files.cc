@@ -1,7 +1,10 @@
 #include "runner/util/files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
@@ -48,6 +51,14 @@ absl::Status WriteSmallFile(const std::string& path, std::string_view text) {
     n = ::write(fd.get(), text.data(), text.size());
   } while (n < 0 && errno == EINTR);
   if (n < 0) return SystemError(absl::StrCat("write '", std::string(text), "' to ", path));
+  return absl::OkStatus();
+}
+
+absl::Status MakeParents(const std::string& path) {
+  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (::mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) return SystemError(absl::StrCat("make the directory ", part));
+  }
   return absl::OkStatus();
 }
 

@@ -12,15 +12,18 @@ class Docker(Engine):
         self.runtime = runtime
         self.ours = runtime == "runsc"
         self.env = {"PATH": PATH, "HOME": str(self.scratch), "DOCKER_HOST": f"unix://{self.scratch}/docker.sock", "TERM": "xterm", "LANG": "C.UTF-8"}
-        # What is copied in and out while a container runs is seen by both sides where neither keeps the root's files to itself.
-        runtimes = {"runsc": {"path": str(self.runsc)}, "runsc-shared": {"path": str(self.runsc), "runtimeArgs": ["--overlay2=none", "--file-access=shared"]}}
-        settings = {"runtimes": runtimes, "default-runtime": runtime, "data-root": f"{self.scratch}/data", "exec-root": f"{self.scratch}/exec",
-                    "pidfile": f"{self.scratch}/docker.pid", "hosts": [f"unix://{self.scratch}/docker.sock"], "iptables": False, "bridge": "none",
-                    "storage-driver": "vfs", "cgroup-parent": f"/{self.cgroup}", "live-restore": False}
-        (self.scratch / "daemon.json").write_text(json.dumps(settings))
+        (self.scratch / "daemon.json").write_text(json.dumps(self.settings()))
         self.start(["/usr/sbin/dockerd", "--config-file", self.scratch / "daemon.json"], "dockerd.log", {**os.environ, "PATH": PATH})
         wait_for("dockerd", lambda: self("version").status == 0, 60)
         self.load(small_root(self.scratch / "small"), "small")
+
+    def settings(self):
+        """daemon.json."""
+        # What is copied in and out while a container runs is seen by both sides where neither keeps the root's files to itself.
+        runtimes = {"runsc": {"path": str(self.runsc)}, "runsc-shared": {"path": str(self.runsc), "runtimeArgs": ["--overlay2=none", "--file-access=shared"]}}
+        return {"runtimes": runtimes, "default-runtime": self.runtime, "data-root": f"{self.scratch}/data", "exec-root": f"{self.scratch}/exec",
+                "pidfile": f"{self.scratch}/docker.pid", "hosts": [f"unix://{self.scratch}/docker.sock"], "iptables": False, "bridge": "none",
+                "storage-driver": "vfs", "cgroup-parent": f"/{self.cgroup}", "live-restore": False}
 
     def __call__(self, *words, **more):
         return run(["docker", *words], env=self.env, **more)
