@@ -217,9 +217,9 @@ Result<Word> SysStatx(Task& task, Fd dirfd, UserPath path, uint32_t flags, uint3
   UserStatx x{};
   x.mask = (kBasic) | (a.btime ? kBtime : 0) | ((mask & kMntIdUnique) != 0 ? kMntIdUnique : kMntId);
   x.blksize = a.block_size;
-  constexpr uint64_t kMountRoot = 0x2000;
+  constexpr uint64_t kMountRoot = 0x2000, kAutomount = 0x1000, kDax = 0x200000;  // those that Linux knows of every file
   x.attributes = a.attributes | (found.dentry == found.mount->root() ? kMountRoot : 0);
-  x.attributes_mask = a.attributes | kMountRoot;
+  x.attributes_mask = a.attributes | kMountRoot | kAutomount | kDax;
   x.nlink = static_cast<uint32_t>(a.nlink);
   x.uid = a.uid;
   x.gid = a.gid;

@@ -150,6 +150,10 @@ Result<Word> SysGetrusage(kernel::Task& task, int32_t who, UserOut<abi::Rusage> 
     case abi::kRusageThread: totals = task.Usage(); break;
     default: return Errno::kEINVAL;
   }
+  // The most that this program, or one before it in the process, has had in memory.
+  if (who != abi::kRusageChildren) {
+    totals.peak_resident_bytes = std::max({totals.peak_resident_bytes, task.group().Usage().peak_resident_bytes, task.mm().stats().peak_resident_bytes});
+  }
   TRY(task.CopyOut(out, kernel::ToRusage(totals)));
   return Word{0};
 }

@@ -303,6 +303,9 @@ TEST_P(File, StatxTellsMore) {
   const struct stat st = Stat("f");
   EXPECT_EQ(x.stx_ino, st.st_ino);
   EXPECT_EQ(makedev(x.stx_dev_major, x.stx_dev_minor), st.st_dev);
+  constexpr uint64_t kOfEveryFile = STATX_ATTR_AUTOMOUNT | STATX_ATTR_MOUNT_ROOT | STATX_ATTR_DAX;
+  EXPECT_EQ(x.stx_attributes_mask & kOfEveryFile, kOfEveryFile);
+  EXPECT_EQ(x.stx_attributes & kOfEveryFile, 0u);
   EXPECT_FAILS(statx(AT_FDCWD, "f", AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC, STATX_ALL, &x), EINVAL);
   EXPECT_FAILS(statx(AT_FDCWD, "f", 0, 0x80000000u, &x), EINVAL);
   EXPECT_FAILS(statx(AT_FDCWD, "f", 0x40000000, STATX_ALL, &x), EINVAL);

@@ -413,6 +413,25 @@ TEST(Usage, SleepingCostsNoProcessorTime) {
   EXPECT_GT(after.ru_nvcsw, before.ru_nvcsw);
 }
 
+TEST(Usage, ThePeakOfMemoryIsKept) {
+  EXPECT_EQ(ExitOf(Fork([] {
+    constexpr size_t kBytes = 32 << 20;
+    void* const p = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return 1;
+    memset(p, 1, kBytes);
+    const auto peak = [](int who) {
+      rusage usage{};
+      getrusage(who, &usage);
+      return static_cast<size_t>(usage.ru_maxrss) * 1024;
+    };
+    const size_t before = peak(RUSAGE_SELF);
+    if (before < kBytes || peak(RUSAGE_THREAD) < kBytes) return 2;
+    munmap(p, kBytes);
+    if (peak(RUSAGE_SELF) < before) return 3;
+    return peak(RUSAGE_CHILDREN) == 0 ? 0 : 4;  // there were none
+  })), 0);
+}
+
 TEST(Usage, WaitingInPollAndReadCostsNone) {
   int fds[2];
   ASSERT_EQ(pipe(fds), 0);
