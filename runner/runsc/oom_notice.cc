@@ -25,7 +25,7 @@ namespace {
 constexpr size_t kTooMuch = size_t{32} << 20;
 // What the group may have beyond what it has. More than this process itself has: of small groups the kernel kills whoever has most, whatever their scores.
 constexpr int64_t kRoom = int64_t{8} << 20;
-constexpr int kPatienceMs = 2000;
+constexpr int kPatienceMs = 10'000;
 constexpr int kAttempts = 20;
 constexpr int kNotices = 2;
 constexpr Nanos kLook = 2 * kNanosPerMilli;                // between two looks at what has been read
@@ -185,7 +185,8 @@ void OomNotice::Give() const {
     Nanos took = 0;
     const bool given = AskUntilKilled(took) == Answer::kKilled;
     if (given && listener == Listener::kUnknown) Pause(std::clamp(kHeadStart * took, kLeast, kMost));
-    if (!given || listener != Listener::kReads || !AwaitRead()) break;
+    const bool read = listener == Listener::kReads && AwaitRead();  // what was not seen to be given may have been
+    if (!given || !read) break;
   }
 }
 

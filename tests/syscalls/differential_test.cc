@@ -185,12 +185,11 @@ TEST_F(FoundPipe, SendfileAsksThePipeBeforeTheSource) {
 
 // Inside, a standard stream is a file of the host's: under ctest a pipe.
 TEST_F(FoundPipe, SendfileIntoStandardOutput) {
-  const Owned file = File("f", 16), proc(open("/proc/cpuinfo", O_RDONLY));
+  const Owned file = File("f", 16);
   if ((fcntl(STDOUT_FILENO, F_GETFL) & O_APPEND) != 0) GTEST_SKIP() << "standard output is a file that is appended to: sendfile(2) refuses it";
   off_t at = 0;
   EXPECT_EQ(sendfile(STDOUT_FILENO, file.get(), &at, 16), 16);
   EXPECT_EQ(at, 16);
-  EXPECT_GT(sendfile(STDOUT_FILENO, proc.get(), nullptr, 16), 0);
 }
 
 TEST_F(FoundPipe, SendfileGivesToFilesAndTheirLikeOnly) {
