@@ -172,6 +172,23 @@ TEST_F(FoundSocket, WhatIsSentCountsWithItsBuffer) {
   EXPECT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 19872);
 }
 
+TEST_F(FoundSocket, WhoCameBeforeTheShutdownIsLetIn) {
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    socklen_t length = 0;
+    const sockaddr_un at = Local("s", &length);
+    const Owned listener(socket(AF_UNIX, type | SOCK_NONBLOCK, 0)), client(socket(AF_UNIX, type, 0));
+    ASSERT_WORKS(bind(listener.get(), reinterpret_cast<const sockaddr*>(&at), length));
+    ASSERT_WORKS(listen(listener.get(), 1));
+    ASSERT_WORKS(connect(client.get(), reinterpret_cast<const sockaddr*>(&at), length));
+    ASSERT_WORKS(shutdown(listener.get(), SHUT_RD));
+    EXPECT_TRUE(Owned(accept(listener.get(), nullptr, nullptr)).ok());
+    EXPECT_FAILS(accept(listener.get(), nullptr, nullptr), EAGAIN);
+    ASSERT_WORKS(fcntl(listener.get(), F_SETFL, 0));
+    EXPECT_FAILS(accept(listener.get(), nullptr, nullptr), EINVAL);  // only who waits is told
+    unlink("s");
+  }
+}
+
 TEST_F(FoundSocket, WholeBuffersBeforeWhatMayNotBeTouched) {
   static char* const area = static_cast<char*>(mmap(nullptr, 17 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   memset(area, 'y', 16 * 4096);
