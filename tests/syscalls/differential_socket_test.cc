@@ -400,6 +400,12 @@ TEST_F(FoundSocket, APortThatNobodyAskedForIsGivenBack) {
     EXPECT_FAILS(bind_again(*one), EINVAL);
     EXPECT_FAILS(connect(one->get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), EISCONN);
   }
+  // One that reads no more ends its connection when bytes come.
+  Connection deaf = Connected();
+  ASSERT_WORKS(shutdown(deaf.client.get(), SHUT_RDWR));
+  ASSERT_EQ(send(deaf.accepted.get(), "x", 1, 0), 1);
+  usleep(10000);
+  EXPECT_WORKS(bind_again(deaf.client));
   const Owned shut(socket(AF_INET, SOCK_STREAM, 0)), refused(socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_WORKS(listen(shut.get(), 1));
   ASSERT_WORKS(shutdown(shut.get(), SHUT_RD));
