@@ -282,6 +282,8 @@ TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
   EXPECT_FAILS(wake_op(0), ENOSYS);
   ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
   EXPECT_FAILS(wake_op(0), EFAULT);
+  EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_REQUEUE, -1, 1, nullptr, 0), EINVAL);  // counts come first
+  EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_CMP_REQUEUE, 1, -1, nullptr, 0), EINVAL);
   munmap(pages, 8192);
 }
 
