@@ -206,6 +206,12 @@ TEST_F(FoundMemory, ThePlaceIsLookedAtBeforeTheFile) {
   EXPECT_EQ(errno, EEXIST);
   EXPECT_EQ(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, writable.get(), 0), MAP_FAILED);
   EXPECT_EQ(errno, EACCES);
+  const timespec times[2] = {{1000, 0}, {2000, 0}};
+  ASSERT_WORKS(futimens(file.get(), times));
+  EXPECT_EQ(mmap(taken, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file.get(), 0), MAP_FAILED);
+  struct stat st {};
+  ASSERT_WORKS(fstat(file.get(), &st));
+  EXPECT_EQ(st.st_atime, 1000);  // nothing was accessed
   munmap(taken, 4096);
 }
 
