@@ -364,6 +364,31 @@ TEST_F(FoundKind, SignalsAndTimersAreOnlyReadable) {
   sigprocmask(SIG_SETMASK, &old, nullptr);
 }
 
+TEST_F(FoundKind, WhatCannotBeReadOrWrittenIsToldToAnyVector) {
+  sigset_t none;
+  sigemptyset(&none);
+  mq_attr attributes{};
+  attributes.mq_maxmsg = 2;
+  attributes.mq_msgsize = 8;
+  const std::string name = "/rampart-found-" + std::to_string(getpid());
+  const Owned epoll(epoll_create1(0)), pidfd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))), timer(timerfd_create(CLOCK_MONOTONIC, 0)),
+      signals(signalfd(-1, &none, 0)), queue(mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, &attributes)), event(eventfd(0, EFD_NONBLOCK)),
+      names(open("/proc/self/ns/pid", O_RDONLY));
+  mq_unlink(name.c_str());
+  for (const Owned* one : {&epoll, &pidfd, &names}) EXPECT_FAILS(readv(one->get(), nullptr, 0), EINVAL);
+  for (const Owned* one : {&timer, &signals, &queue, &event}) EXPECT_WORKS(readv(one->get(), nullptr, 0));
+  for (const Owned* one : {&epoll, &pidfd, &timer, &signals, &queue}) EXPECT_FAILS(writev(one->get(), nullptr, 0), EINVAL);
+  EXPECT_WORKS(writev(event.get(), nullptr, 0));
+  EXPECT_FAILS(syscall(SYS_readv, epoll.get(), 8, 1), EINVAL);
+  EXPECT_FAILS(syscall(SYS_readv, timer.get(), 8, 1), EFAULT);
+  uint64_t value = 0;
+  const iovec piece{&value, sizeof(value)};
+  constexpr int kNoFlag = 1 << 20;
+  EXPECT_FAILS(preadv2(epoll.get(), &piece, 1, -1, kNoFlag), EINVAL);
+  EXPECT_FAILS(preadv2(event.get(), &piece, 1, -1, kNoFlag), EOPNOTSUPP);
+  EXPECT_FAILS(pwritev2(timer.get(), &piece, 1, -1, kNoFlag), EINVAL);
+}
+
 TEST_F(FoundKind, APidfdOfNobodyHangsUp) {
   const pid_t child = fork();
   if (child == 0) _exit(0);
