@@ -288,6 +288,11 @@ TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
   EXPECT_FAILS(wake_op(0), ENOSYS);
   ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
   EXPECT_FAILS(wake_op(0), EFAULT);
+  ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_WRITE));
+  EXPECT_WORKS(syscall(SYS_futex, pages + 4096, FUTEX_WAKE, 1, nullptr, nullptr, 0));
+  void* const program = mmap(nullptr, 4096, PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  EXPECT_FAILS(syscall(SYS_futex, program, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
+  munmap(program, 4096);
   EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_REQUEUE, -1, 1, nullptr, 0), EINVAL);  // counts come first
   EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_CMP_REQUEUE, 1, -1, nullptr, 0), EINVAL);
   munmap(pages, 8192);
