@@ -241,7 +241,7 @@ Result<FutexKey> MemoryManager::GetFutexKey(UserAddr address, bool process_priva
   {
     absl::ReaderMutexLock lock(&impl_->mu);
     const auto v = impl_->FindVma(address);
-    if (v == impl_->vmas.end() || !platform::Any(v->second.prot)) return Errno::kEFAULT;
+    if (v == impl_->vmas.end() || !platform::Any(v->second.prot & Prot::kReadWrite)) return Errno::kEFAULT;  // what can be executed alone is not read
     // What is private, of no file and not to be written never changes: nobody can wait for it.
     if (!v->second.file && !platform::Allows(v->second.prot, Prot::kWrite)) return Errno::kEFAULT;
     // An address is a multiple of four: the lowest bit keeps private memory apart that is waited on as if it were shared, as Linux does.

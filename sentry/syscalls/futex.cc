@@ -143,6 +143,8 @@ Result<Word> SysFutex(kernel::Task& task, uint64_t address, int32_t operation, u
     constexpr uint32_t kThread = 0x3fffffff;  // FUTEX_TID_MASK
     if ((TRY(task.CopyIn(UserIn<uint32_t>(address))) & kThread) != static_cast<uint32_t>(task.own_tid())) return Errno::kEPERM;
   }
+  const bool requeues = op == kRequeue || op == kCmpRequeue || op == kCmpRequeuePi;
+  if (requeues && (static_cast<int32_t>(value) < 0 || static_cast<int32_t>(timeout) < 0)) return Errno::kEINVAL;
   const FutexWord word = TRY(Resolve(task, address, is_private));
   switch (op) {
     case kWait:

@@ -37,6 +37,8 @@ bool IsOccupied(kernel::Task& task, UserAddr start, uint64_t length) {
 Result<void> ConfigureFile(kernel::Task& task, mm::MMapArgs& args, Fd fd) {
   const Ref<vfs::FileDescription> file = TRY(OpenedFile(task, fd));
   if (args.length == 0) return Errno::kEINVAL;
+  // Linux looks at the place before it looks at the file, to which a mapping that fails is no access.
+  if (args.fixed_noreplace && PageAligned(args.address) && IsOccupied(task, args.address, args.length)) return Errno::kEEXIST;
   if (!file->readable()) return Errno::kEACCES;
   if (args.shared && !file->writable()) {
     if (platform::Allows(args.prot, Prot::kWrite)) return Errno::kEACCES;
@@ -72,11 +74,7 @@ Result<Word> SysMmap(kernel::Task& task, UserAddr address, uint64_t length, int 
     if ((flags & abi::kMapHugeTlb) != 0) return Errno::kENOMEM;  // the pool of huge pages is empty
   } else {
     args.offset = offset;
-    Result<void> configured = ConfigureFile(task, args, fd);
-    // Linux looks at the place before it looks at the file.
-    const bool about_file = !configured.ok() && configured.error() != Errno::kEBADF && args.length != 0;
-    if (about_file && args.fixed_noreplace && PageAligned(address) && IsOccupied(task, address, length)) return Errno::kEEXIST;
-    TRY(std::move(configured));
+    TRY(ConfigureFile(task, args, fd));
     if ((flags & abi::kMapHugeTlb) != 0) return Errno::kEINVAL;  // no file here is of a huge-page file system
   }
   return task.mm().MMap(task, std::move(args));

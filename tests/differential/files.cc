@@ -90,6 +90,7 @@ void Read(World& w, Rng& r) {
   const int fd = w.Fd(r, r.OneIn(3) ? kBytes : kFile);
   if ((w.KindOf(fd) & (kInotify | kSignals | kMessages)) != 0) return;
   const Buffer buffer = w.Target(r, w.Length(r));
+  if (w.IsOf(fd, buffer.at, buffer.length)) return;
   const ssize_t n = read(fd, buffer.at, buffer.length);
   w.Say(n, "read(%d, %s, %zu)", fd, buffer.name.c_str(), buffer.length);
   w.NoteBytes(buffer.at, n);
@@ -99,6 +100,8 @@ void Write(World& w, Rng& r) {
   const int fd = w.Fd(r, r.OneIn(3) ? kBytes : kFile);
   const size_t most = (w.KindOf(fd) & kSocket) != 0 ? 2000 : 1 << 16;  // how much fits into a socket is each kernel's own
   const Buffer buffer = w.Source(r, std::min(w.Length(r), most));
+  if (w.IsOf(fd, buffer.at, buffer.length)) return;
+  if ((w.KindOf(fd) & kSocket) != 0 && w.IsCut(buffer.at, buffer.length)) return;
   w.Say(write(fd, buffer.at, buffer.length), "write(%d, %s, %zu)", fd, buffer.name.c_str(), buffer.length);
 }
 
@@ -106,6 +109,7 @@ void Pread(World& w, Rng& r) {
   const int fd = w.Fd(r, kFile);
   const Buffer buffer = w.Target(r, w.Length(r));
   const long offset = Offset(r);
+  if (w.IsOf(fd, buffer.at, buffer.length)) return;
   const ssize_t n = pread(fd, buffer.at, buffer.length, offset);
   w.Say(n, "pread(%d, %s, %zu, %ld)", fd, buffer.name.c_str(), buffer.length, offset);
   w.NoteBytes(buffer.at, n);
@@ -115,6 +119,7 @@ void Pwrite(World& w, Rng& r) {
   const int fd = w.Fd(r, kFile);
   const Buffer buffer = w.Source(r, w.Length(r));
   const long offset = Offset(r);
+  if (w.IsOf(fd, buffer.at, buffer.length)) return;
   w.Say(pwrite(fd, buffer.at, buffer.length, offset), "pwrite(%d, %s, %zu, %ld)", fd, buffer.name.c_str(), buffer.length, offset);
 }
 
@@ -133,6 +138,10 @@ std::vector<iovec> Pieces(World& w, Rng& r, const Buffer& whole, bool for_write)
   return pieces;
 }
 
+bool AnyIsOf(const World& w, int fd, const std::vector<iovec>& pieces) {
+  return std::any_of(pieces.begin(), pieces.end(), [&](const iovec& piece) { return w.IsOf(fd, piece.iov_base, piece.iov_len); });
+}
+
 std::string Shown(const World& w, const std::vector<iovec>& pieces) {
   std::string text;
   for (const iovec& piece : pieces) text += " " + w.AreaName(piece.iov_base) + ":" + std::to_string(piece.iov_len);
@@ -149,6 +158,7 @@ void Readv(World& w, Rng& r) {
   if ((w.KindOf(fd) & (kInotify | kSignals | kMessages)) != 0) return;
   const Buffer whole = w.Target(r, w.Length(r));
   const std::vector<iovec> pieces = Pieces(w, r, whole, false);
+  if (AnyIsOf(w, fd, pieces)) return;
   const int count = static_cast<int>(pieces.size());
   ssize_t n = 0;
   if (r.OneIn(2)) {
@@ -165,7 +175,9 @@ void Readv(World& w, Rng& r) {
 
 void Writev(World& w, Rng& r) {
   const int fd = w.Fd(r, kFile | kPipe | kSocket);
-  const std::vector<iovec> pieces = Pieces(w, r, w.Source(r, w.Length(r)), true);
+  const Buffer whole = w.Source(r, w.Length(r));
+  const std::vector<iovec> pieces = Pieces(w, r, whole, true);
+  if (AnyIsOf(w, fd, pieces) || ((w.KindOf(fd) & kSocket) != 0 && w.IsCut(whole.at, whole.length))) return;
   const int count = static_cast<int>(pieces.size());
   if (r.OneIn(2)) {
     w.Say(writev(fd, pieces.data(), count), "writev(%d,%s)", fd, Shown(w, pieces).c_str());

@@ -59,7 +59,10 @@ void KillChild(World& w, Rng& r) {
   w.Say(result, "kill(%s, %d)", w.PidName(child).c_str(), signal);
   if (result != 0 || !alive) return;
   if (signal == SIGSTOP && !stopped) w.WaitForChange(child, WSTOPPED | WEXITED);
-  if (signal == SIGCONT) w.WaitForChange(child, WCONTINUED | WEXITED);
+  if (signal == SIGCONT) {
+    w.WaitForChange(child, WCONTINUED | WEXITED);
+    usleep(3000);  // waitid(2) sees it at once, SIGCHLD comes when the child runs
+  }
   if (signal == SIGKILL || signal == SIGTERM) w.WaitForChange(child, WEXITED);
 }
 

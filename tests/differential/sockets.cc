@@ -191,6 +191,7 @@ void Send(World& w, Rng& r) {
   const Buffer buffer = w.Source(r, std::min<size_t>(w.Length(r), 2000), true);
   const int flags = MSG_DONTWAIT | (r.OneIn(2) ? MSG_NOSIGNAL : 0) | (r.OneIn(12) && IsInet(fd) ? MSG_OOB : 0) |
                     (r.OneIn(8) ? MSG_EOR : 0) | (r.OneIn(30) ? MSG_MORE : 0);
+  if (IsInet(fd) && w.IsCut(buffer.at, buffer.length)) return;
   const ssize_t n = send(fd, buffer.at, buffer.length, flags);
   w.Say(n, "send(%d, %s, %zu, %#x)", fd, buffer.name.c_str(), buffer.length, static_cast<unsigned>(flags));
   LetItArrive(fd);
@@ -215,6 +216,7 @@ int ReceiveFlags(Rng& r, int fd) {
 
 void Receive(World& w, Rng& r) {
   const int fd = w.Fd(r, kSocket);
+  LetItArrive(fd);  // what write(2) and its like have sent
   const Buffer buffer = w.Target(r, w.Length(r));
   const int flags = ReceiveFlags(r, fd);
   sockaddr_storage address{};
@@ -250,6 +252,7 @@ void SendMessage(World& w, Rng& r) {
       if ((w.KindOf(passed) & kSocket) != 0) return;
     }
   }
+  if (IsInet(fd) && w.IsCut(buffer.at, buffer.length)) return;
   const ssize_t n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   w.Say(n, "sendmsg(%d, %s, %zu,%s)", fd, buffer.name.c_str(), buffer.length, shown.c_str());
   LetItArrive(fd);
@@ -258,6 +261,7 @@ void SendMessage(World& w, Rng& r) {
 void ReceiveMessage(World& w, Rng& r) {
   w.MakeRoom(r);
   const int fd = w.Fd(r, kSocket);
+  LetItArrive(fd);
   const Buffer buffer = w.Target(r, w.Length(r));
   iovec piece{buffer.at, buffer.length};
   alignas(cmsghdr) char control[256] = {};

@@ -243,6 +243,9 @@ Path World::PathOf(Rng& r) {
 std::string World::Shown(std::string text) const {
   for (size_t at = text.find(top_); at != std::string::npos; at = text.find(top_)) text.replace(at, top_.size(), "TOP");
   if (text.starts_with("/SYSV")) text = "SYSV";
+  if (text.starts_with("/proc/") && text.size() > 6 && isdigit(static_cast<unsigned char>(text[6])) != 0) {
+    text.replace(6, std::min(text.find('/', 6), text.size()) - 6, "PID");
+  }
   const size_t bracket = text.find(":[");
   if (bracket != std::string::npos) text.resize(bracket);
   const size_t queue = text.find("/differential.");
@@ -292,6 +295,32 @@ std::string World::AreaName(const void* at) const {
   if (offset < 0 || offset >= static_cast<long>((kAreaPages + 16) * kPage)) return at == nullptr ? "null" : "elsewhere";
   const auto unsigned_offset = static_cast<size_t>(offset);
   return "@" + std::to_string(unsigned_offset / kPage) + (unsigned_offset % kPage == 0 ? "" : "+" + std::to_string(unsigned_offset % kPage));
+}
+
+bool World::IsOf(int fd, const void* at, size_t length) const {
+  const auto start = reinterpret_cast<uintptr_t>(at);
+  if ((KindOf(fd) & (kFile | kOther)) == 0 || start < kAreaAt || start >= kAreaAt + (kAreaPages + 16) * kPage) return false;
+  char link[4096] = {}, name[64];
+  snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+  FILE* maps = readlink(name, link, sizeof(link) - 1) > 0 ? fopen("/proc/self/maps", "re") : nullptr;
+  if (maps == nullptr) return false;
+  bool found = false;
+  char text[5000];
+  while (fgets(text, sizeof(text), maps) != nullptr) {
+    unsigned long from = 0, to = 0;
+    if (sscanf(text, "%lx-%lx", &from, &to) == 2 && from < start + length && start < to && strstr(text, link) != nullptr) found = true;
+  }
+  fclose(maps);
+  return found;
+}
+
+bool World::IsCut(const void* at, size_t length) {
+  const auto* const bytes = static_cast<const volatile uint8_t*>(at);
+  if (length == 0 || !Guarded([&] { (void)*bytes; })) return false;
+  for (size_t page = kPage - reinterpret_cast<uintptr_t>(at) % kPage; page < length; page += kPage) {
+    if (!Guarded([&] { (void)bytes[page]; })) return true;
+  }
+  return false;
 }
 
 std::string World::PidName(int pid) const {

@@ -81,6 +81,10 @@ class World {
   size_t Length(Rng& r);
   uint8_t* Area(size_t page) const { return area_ + page * kPage; }
   std::string AreaName(const void* at) const;
+  // Whether this memory is pages of the file behind `fd` itself: what is then read or written changes while it is copied, in each kernel's own order.
+  bool IsOf(int fd, const void* at, size_t length) const;
+  // Whether it can be read at first and not to its end. How much of it TCP takes goes by where the kernel's current page fragment ends.
+  bool IsCut(const void* at, size_t length);
   // False if `f` touched what may not be touched; `fault` then tells how.
   template <typename F>
   bool Guarded(F f);

@@ -172,6 +172,23 @@ TEST_F(FoundSocket, WhatIsSentCountsWithItsBuffer) {
   EXPECT_EQ(send(ends.a.get(), bytes.data(), bytes.size(), 0), 19872);
 }
 
+TEST_F(FoundSocket, WhoCameBeforeTheShutdownIsLetIn) {
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    socklen_t length = 0;
+    const sockaddr_un at = Local("s", &length);
+    const Owned listener(socket(AF_UNIX, type | SOCK_NONBLOCK, 0)), client(socket(AF_UNIX, type, 0));
+    ASSERT_WORKS(bind(listener.get(), reinterpret_cast<const sockaddr*>(&at), length));
+    ASSERT_WORKS(listen(listener.get(), 1));
+    ASSERT_WORKS(connect(client.get(), reinterpret_cast<const sockaddr*>(&at), length));
+    ASSERT_WORKS(shutdown(listener.get(), SHUT_RD));
+    EXPECT_TRUE(Owned(accept(listener.get(), nullptr, nullptr)).ok());
+    EXPECT_FAILS(accept(listener.get(), nullptr, nullptr), EAGAIN);
+    ASSERT_WORKS(fcntl(listener.get(), F_SETFL, 0));
+    EXPECT_FAILS(accept(listener.get(), nullptr, nullptr), EINVAL);  // only who waits is told
+    unlink("s");
+  }
+}
+
 TEST_F(FoundSocket, WholeBuffersBeforeWhatMayNotBeTouched) {
   static char* const area = static_cast<char*>(mmap(nullptr, 17 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   memset(area, 'y', 16 * 4096);
@@ -383,6 +400,12 @@ TEST_F(FoundSocket, APortThatNobodyAskedForIsGivenBack) {
     EXPECT_FAILS(bind_again(*one), EINVAL);
     EXPECT_FAILS(connect(one->get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), EISCONN);
   }
+  // One that reads no more ends its connection when bytes come.
+  Connection deaf = Connected();
+  ASSERT_WORKS(shutdown(deaf.client.get(), SHUT_RDWR));
+  ASSERT_EQ(send(deaf.accepted.get(), "x", 1, 0), 1);
+  usleep(10000);
+  EXPECT_WORKS(bind_again(deaf.client));
   const Owned shut(socket(AF_INET, SOCK_STREAM, 0)), refused(socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_WORKS(listen(shut.get(), 1));
   ASSERT_WORKS(shutdown(shut.get(), SHUT_RD));

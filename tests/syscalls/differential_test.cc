@@ -215,6 +215,12 @@ TEST_F(FoundMemory, ThePlaceIsLookedAtBeforeTheFile) {
   EXPECT_EQ(errno, EEXIST);
   EXPECT_EQ(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, writable.get(), 0), MAP_FAILED);
   EXPECT_EQ(errno, EACCES);
+  const timespec times[2] = {{1000, 0}, {2000, 0}};
+  ASSERT_WORKS(futimens(file.get(), times));
+  EXPECT_EQ(mmap(taken, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file.get(), 0), MAP_FAILED);
+  struct stat st {};
+  ASSERT_WORKS(fstat(file.get(), &st));
+  EXPECT_EQ(st.st_atime, 1000);  // nothing was accessed
   munmap(taken, 4096);
 }
 
@@ -291,6 +297,13 @@ TEST_F(FoundMemory, ASharedFutexIsFoundBeforeTheOperationIsRead) {
   EXPECT_FAILS(wake_op(0), ENOSYS);
   ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_READ));
   EXPECT_FAILS(wake_op(0), EFAULT);
+  ASSERT_WORKS(mprotect(pages + 4096, 4096, PROT_WRITE));
+  EXPECT_WORKS(syscall(SYS_futex, pages + 4096, FUTEX_WAKE, 1, nullptr, nullptr, 0));
+  void* const program = mmap(nullptr, 4096, PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  EXPECT_FAILS(syscall(SYS_futex, program, FUTEX_WAKE, 1, nullptr, nullptr, 0), EFAULT);
+  munmap(program, 4096);
+  EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_REQUEUE, -1, 1, nullptr, 0), EINVAL);  // counts come first
+  EXPECT_FAILS(syscall(SYS_futex, nullptr, FUTEX_CMP_REQUEUE, 1, -1, nullptr, 0), EINVAL);
   munmap(pages, 8192);
 }
 
@@ -363,6 +376,31 @@ TEST_F(FoundKind, SignalsAndTimersAreOnlyReadable) {
   EXPECT_EQ(got.ssi_pid, static_cast<unsigned>(getpid()));
   EXPECT_EQ(got.ssi_int, 0);
   sigprocmask(SIG_SETMASK, &old, nullptr);
+}
+
+TEST_F(FoundKind, WhatCannotBeReadOrWrittenIsToldToAnyVector) {
+  sigset_t none;
+  sigemptyset(&none);
+  mq_attr attributes{};
+  attributes.mq_maxmsg = 2;
+  attributes.mq_msgsize = 8;
+  const std::string name = "/rampart-found-" + std::to_string(getpid());
+  const Owned epoll(epoll_create1(0)), pidfd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))), timer(timerfd_create(CLOCK_MONOTONIC, 0)),
+      signals(signalfd(-1, &none, 0)), queue(mq_open(name.c_str(), O_RDWR | O_CREAT, 0600, &attributes)), event(eventfd(0, EFD_NONBLOCK)),
+      names(open("/proc/self/ns/pid", O_RDONLY));
+  mq_unlink(name.c_str());
+  for (const Owned* one : {&epoll, &pidfd, &names}) EXPECT_FAILS(readv(one->get(), nullptr, 0), EINVAL);
+  for (const Owned* one : {&timer, &signals, &queue, &event}) EXPECT_WORKS(readv(one->get(), nullptr, 0));
+  for (const Owned* one : {&epoll, &pidfd, &timer, &signals, &queue}) EXPECT_FAILS(writev(one->get(), nullptr, 0), EINVAL);
+  EXPECT_WORKS(writev(event.get(), nullptr, 0));
+  EXPECT_FAILS(syscall(SYS_readv, epoll.get(), 8, 1), EINVAL);
+  EXPECT_FAILS(syscall(SYS_readv, timer.get(), 8, 1), EFAULT);
+  uint64_t value = 0;
+  const iovec piece{&value, sizeof(value)};
+  constexpr int kNoFlag = 1 << 20;
+  EXPECT_FAILS(preadv2(epoll.get(), &piece, 1, -1, kNoFlag), EINVAL);
+  EXPECT_FAILS(preadv2(event.get(), &piece, 1, -1, kNoFlag), EOPNOTSUPP);
+  EXPECT_FAILS(pwritev2(timer.get(), &piece, 1, -1, kNoFlag), EINVAL);
 }
 
 TEST_F(FoundKind, APidfdOfNobodyHangsUp) {

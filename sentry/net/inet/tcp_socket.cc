@@ -69,7 +69,7 @@ class TcpSocket final : public InetSocket {
   }
   // Nothing flows any more in either direction.
   static bool Ended(const StreamQueue::State& rx, const StreamQueue::State& tx) {
-    return rx.reset || ((rx.writer_done || tx.reader_gone) && (tx.writer_done || tx.broken));
+    return rx.reset || rx.broken || ((rx.writer_done || tx.reader_gone) && (tx.writer_done || tx.broken));
   }
   size_t CapacityFor(bool sending) const;
   void StartHandshake(const InetAddress& to, const InetAddress& local) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

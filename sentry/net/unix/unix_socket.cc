@@ -169,8 +169,9 @@ Result<Ref<Socket>> UnixSocket::Accept(const Caller& caller, uint32_t flags) {
   std::vector<Ref<Side>> waiting;
   {
     absl::MutexLock lock(&node_->mu);
-    if (!node_->listening || node_->shut) return Errno::kEINVAL;
-    if (node_->backlog.empty()) return Errno::kEAGAIN;
+    if (!node_->listening) return Errno::kEINVAL;
+    // Who came before the shutdown is let in; only who waits is told of it (Linux: __skb_wait_for_more_packets).
+    if (node_->backlog.empty()) return node_->shut && !nonblocking() ? Errno::kEINVAL : Errno::kEAGAIN;
     taken = std::move(node_->backlog.front());
     node_->backlog.pop_front();
     waiting.swap(node_->waiting);
