@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "abi/process.h"
+#include "sentry/auth/identity.h"
 #include "sentry/mm/io.h"
 
 namespace rampart::kernel {
@@ -59,30 +60,12 @@ Result<Ref<loader::ExecutableFile>> VfsOpener::OpenExecutable(std::string_view p
   return Ref<loader::ExecutableFile>(MakeRef<VfsExecutable>(file, caller_));
 }
 
-// Linux: bprm_fill_uid, cap_bprm_creds_from_file (no file capabilities).
-ExecIdentity CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid) {
-  auth::CredentialValues v = old;
-  if (!nosuid && !old.no_new_privs) {
-    if ((attr.permissions & abi::kIsUid) != 0) v.euid = attr.uid;
-    constexpr uint32_t kGroupExecute = 010;
-    if ((attr.permissions & (abi::kIsGid | kGroupExecute)) == (abi::kIsGid | kGroupExecute)) v.egid = attr.gid;
-  }
-  v.suid = v.fsuid = v.euid;
-  v.sgid = v.fsgid = v.egid;
-  const bool rootless = (old.securebits & abi::kSecbitNoroot) != 0;
-  abi::CapabilitySet file_permitted = 0, file_inheritable = 0;
-  bool file_effective = false;
-  if (!rootless) {
-    if (v.euid == 0 || v.ruid == 0) file_permitted = file_inheritable = abi::kAllCapabilities;
-    file_effective = v.euid == 0;
-  }
-  const bool setid = v.euid != old.ruid || v.egid != old.rgid;
-  if (setid) v.ambient = 0;
-  v.permitted = (old.inheritable & file_inheritable) | (file_permitted & old.bounding) | v.ambient;
-  v.effective = file_effective ? v.permitted : v.ambient;
-  v.keep_caps = false;
-  const bool secure = setid || (v.ruid != 0 && (file_effective || (v.permitted & ~v.ambient) != 0));
-  return {MakeRef<const auth::Credentials>(std::move(v)), secure};
+// Linux: bprm_fill_uid; of files no capabilities are known.
+Result<ExecIdentity> CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid, bool unsafe) {
+  constexpr uint32_t kSetIdBits = abi::kIsUid | abi::kIsGid;
+  const auth::ExecFile file{.uid = attr.uid, .gid = attr.gid, .mode = nosuid ? attr.permissions & ~kSetIdBits : attr.permissions, .capabilities = std::nullopt};
+  auth::ExecIdentity identity = TRY(auth::OnExec(old, file, unsafe));
+  return ExecIdentity{MakeRef<const auth::Credentials>(std::move(identity.values)), identity.secure};
 }
 
 }  // namespace rampart::kernel

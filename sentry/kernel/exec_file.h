@@ -61,11 +61,12 @@ class VfsOpener final : public loader::ExecutableOpener {
   vfs::FsContext& fs_;
 };
 
-// The identity after executing `file`: set-id bits, capabilities(7)'s rules for execve. `secure`: AT_SECURE.
+// The identity after executing `file`: set-id bits (`nosuid`: not its mount's), capabilities(7)'s rules for execve. `unsafe`: see auth::OnExec.
+// `secure`: AT_SECURE.
 struct ExecIdentity {
   Ref<const auth::Credentials> creds;
   bool secure = false;
 };
-ExecIdentity CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid);
+Result<ExecIdentity> CredentialsAfterExec(const auth::Credentials& old, const vfs::Attr& attr, bool nosuid, bool unsafe);
 
 }  // namespace rampart::kernel

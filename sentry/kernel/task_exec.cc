@@ -55,7 +55,7 @@ Result<ExecImage> Task::LoadImage(ExecRequest request) {
   const auto credentials = [&](loader::ExecutableFile& executable) -> Result<loader::ExecCredentials> {
     const auto& file = static_cast<VfsExecutable&>(executable).file();
     const vfs::Attr attr = TRY(vfs::GetAttr(*this, file->path()));
-    identity = CredentialsAfterExec(*creds_, attr, file->path().mount->flags().no_suid || Tracing::TracerIsUnprivileged(*this));
+    identity = TRY(CredentialsAfterExec(*creds_, attr, file->path().mount->flags().no_suid, Tracing::TracerIsUnprivileged(*this)));
     const auth::Credentials& c = *identity.creds;
     return loader::ExecCredentials{.uid = c.ruid, .euid = c.euid, .gid = c.rgid, .egid = c.egid, .secure = identity.secure};
   };

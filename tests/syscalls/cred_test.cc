@@ -280,6 +280,38 @@ TEST_F(Capabilities, BoundingSetLimitsExec) {
             0);
 }
 
+// Root has all again after execve(2), but not what no_new_privs has it do without.
+TEST_F(Capabilities, NoNewPrivsGivesNothingBack) {
+  for (const bool no_new_privs : {false, true}) {
+    EXPECT_EQ(RunChild([&] {
+                Caps caps = Get();
+                caps.permitted &= ~Bit(CAP_CHOWN);
+                caps.effective &= ~Bit(CAP_CHOWN);
+                if (Set(caps) != 0) return 1;
+                if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 2;
+                execl("/bin/sh", "sh", "-c", "set -- $(grep CapPrm /proc/self/status); [ $((0x$2 & 1)) = $0 ]", no_new_privs ? "0" : "1", nullptr);
+                return 3;
+              }),
+              0)
+        << no_new_privs;
+  }
+}
+
+// Who acts for another goes back to who he is: his ids differ, which execve(2) takes for a set-id program.
+TEST_F(AsRoot, NoNewPrivsTakesAnothersIdentityAwayAtExec) {
+  for (const bool no_new_privs : {false, true}) {
+    EXPECT_EQ(RunChild([&] {
+                if (setresuid(0, 1000, 1000) != 0) return 1;
+                if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 2;
+                execl("/bin/sh", "sh", "-pc", "set -- $(grep Uid /proc/self/status); [ \"$2 $3 $4 $5\" = \"$0\" ]", no_new_privs ? "0 0 0 0" : "0 1000 1000 1000",
+                      nullptr);
+                return 3;
+              }),
+              0)
+        << no_new_privs;
+  }
+}
+
 TEST_F(Capabilities, AmbientSurvivesExec) {
   EXPECT_EQ(RunChild([] {
               Caps caps = Get();
