@@ -456,6 +456,9 @@ TEST_F(FoundSocket, HowMuchADatagramHoldsIsKnownByWhereItGoes) {
     const size_t most = family == AF_INET ? 65507 : 65527;
     EXPECT_FAILS(send(from.get(), bytes.data(), most + 1, 0), EMSGSIZE);
     EXPECT_EQ(send(from.get(), bytes.data(), most, 0), static_cast<ssize_t>(most));
+    ASSERT_WORKS(shutdown(from.get(), SHUT_WR));
+    EXPECT_FAILS(send(from.get(), bytes.data(), most + 1, MSG_NOSIGNAL), EMSGSIZE);
+    EXPECT_FAILS(send(from.get(), bytes.data(), most, MSG_NOSIGNAL), EPIPE);
   }
 }
 
