@@ -167,22 +167,21 @@ void AppendControl(std::vector<std::byte>& out, int32_t level, int32_t type, std
   std::copy(data.begin(), data.end(), out.begin() + static_cast<std::ptrdiff_t>(at + sizeof(head)));
 }
 
+// Cut to `room`, as Linux does (put_cmsg): MSG_CTRUNC.
+void PutControl(std::vector<std::byte>& out, int32_t level, int32_t type, std::span<const std::byte> data, uint64_t room, uint32_t& shown) {
+  const uint64_t left = room - std::min<uint64_t>(room, out.size());
+  const size_t fit = left < sizeof(abi::Cmsghdr) ? 0 : std::min<size_t>(left - sizeof(abi::Cmsghdr), data.size());
+  if (left < sizeof(abi::Cmsghdr) || fit < data.size()) shown |= abi::kMsgCtrunc;
+  if (left >= sizeof(abi::Cmsghdr)) AppendControl(out, level, type, data.first(fit));
+}
+
 // The control messages of what was received, into at most `room` bytes. Descriptors that do not fit are dropped: MSG_CTRUNC.
 std::vector<std::byte> MakeControl(kernel::Task& task, net::Socket& socket, net::RecvResult& got, uint64_t room, uint32_t flags, uint32_t& shown) {
   std::vector<std::byte> out;
   if (socket.pass_credentials.load()) {
-    const std::span<const std::byte> bytes = std::as_bytes(std::span(&got.ancillary.credentials, 1));
-    const size_t fit = room < sizeof(abi::Cmsghdr) ? 0 : std::min<size_t>(room - sizeof(abi::Cmsghdr), bytes.size());
-    if (fit < bytes.size()) shown |= abi::kMsgCtrunc;
-    if (room >= sizeof(abi::Cmsghdr)) AppendControl(out, abi::kSolSocket, abi::kScmCredentials, bytes.first(fit));  // cut, as Linux does
+    PutControl(out, abi::kSolSocket, abi::kScmCredentials, std::as_bytes(std::span(&got.ancillary.credentials, 1)), room, shown);
   }
-  for (const net::Control& c : got.controls) {
-    if (room < out.size() + sizeof(abi::Cmsghdr) + c.bytes.size()) {
-      shown |= abi::kMsgCtrunc;
-      break;
-    }
-    AppendControl(out, c.level, c.type, std::as_bytes(std::span(c.bytes)));
-  }
+  for (const net::Control& c : got.controls) PutControl(out, c.level, c.type, std::as_bytes(std::span(c.bytes)), room, shown);
   const net::Files& files = got.ancillary.files;
   if (files.empty()) return out;
   const uint64_t start = out.size() + sizeof(abi::Cmsghdr);

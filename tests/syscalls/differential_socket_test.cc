@@ -301,6 +301,31 @@ TEST_F(FoundSocket, CredentialsAreCutToTheRoomForThem) {
   EXPECT_EQ(pid, getpid());
 }
 
+TEST_F(FoundSocket, ControlMessagesAreCutToTheRoomForThem) {
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(at);
+  const Owned to(socket(AF_INET, SOCK_DGRAM, 0)), from(socket(AF_INET, SOCK_DGRAM, 0));
+  const int on = 1;
+  ASSERT_WORKS(setsockopt(to.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)));
+  ASSERT_WORKS(bind(to.get(), reinterpret_cast<sockaddr*>(&at), length));
+  ASSERT_WORKS(getsockname(to.get(), reinterpret_cast<sockaddr*>(&at), &length));
+  ASSERT_EQ(sendto(from.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&at), length), 1);
+  char byte = 0;
+  iovec piece{&byte, 1};
+  alignas(cmsghdr) char control[64] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = 24;
+  ASSERT_EQ(recvmsg(to.get(), &message, 0), 1);
+  EXPECT_EQ(message.msg_flags, MSG_CTRUNC);
+  EXPECT_EQ(message.msg_controllen, 24u);
+  EXPECT_EQ(CMSG_FIRSTHDR(&message)->cmsg_len, 24u);
+}
+
 TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
   Ends ends = Pair(SOCK_DGRAM);
   ends.b.Close();
@@ -456,6 +481,9 @@ TEST_F(FoundSocket, HowMuchADatagramHoldsIsKnownByWhereItGoes) {
     const size_t most = family == AF_INET ? 65507 : 65527;
     EXPECT_FAILS(send(from.get(), bytes.data(), most + 1, 0), EMSGSIZE);
     EXPECT_EQ(send(from.get(), bytes.data(), most, 0), static_cast<ssize_t>(most));
+    ASSERT_WORKS(shutdown(from.get(), SHUT_WR));
+    EXPECT_FAILS(send(from.get(), bytes.data(), most + 1, MSG_NOSIGNAL), EMSGSIZE);
+    EXPECT_FAILS(send(from.get(), bytes.data(), most, MSG_NOSIGNAL), EPIPE);
   }
 }
 

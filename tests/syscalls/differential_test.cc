@@ -378,6 +378,18 @@ TEST_F(FoundKind, SignalsAndTimersAreOnlyReadable) {
   sigprocmask(SIG_SETMASK, &old, nullptr);
 }
 
+TEST_F(FoundKind, AReadThatFaultsIsAnAccess) {
+  const Owned memory(memfd_create("m", 0));
+  ASSERT_EQ(write(memory.get(), "x", 1), 1);
+  const timespec times[2] = {{1000, 0}, {2000, 0}};
+  ASSERT_WORKS(futimens(memory.get(), times));
+  ASSERT_EQ(lseek(memory.get(), 0, SEEK_SET), 0);
+  EXPECT_FAILS(read(memory.get(), BeforeTheEnd(), 1), EFAULT);
+  struct stat st {};
+  ASSERT_WORKS(fstat(memory.get(), &st));
+  EXPECT_GT(st.st_atime, 1000);
+}
+
 TEST_F(FoundKind, WhatCannotBeReadOrWrittenIsToldToAnyVector) {
   sigset_t none;
   sigemptyset(&none);

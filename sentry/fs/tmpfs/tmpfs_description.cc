@@ -11,7 +11,7 @@ class TmpfsDescription final : public vfs::FileDescription {
 
   Result<size_t> PRead(Caller&, mm::IoDst& dst, uint64_t offset, uint32_t) override {
     Result<size_t> n = file_->ReadAt(dst, offset);
-    if (n.ok()) file_->TouchAccess(*this);
+    file_->TouchAccess(*this);  // also when nothing could be given
     return n;
   }
   Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t rwf, uint64_t* end) override {

@@ -197,6 +197,7 @@ Result<void> UdpSocket::SetCork(int name, std::string_view value) {
 Result<UdpSocket::Outgoing> UdpSocket::Address(const SendRequest& request) {
   Outgoing out;
   out.to = TRY(Destination(request));
+  if (request.src.remaining() > MaximumTo(out.to)) return Errno::kEMSGSIZE;
   if (const Errno error = side().TakeError(); error != Errno{}) return error;
   if (send_shut_.load()) return Errno::kEPIPE;
   const InetAddress& to = out.to;
@@ -221,7 +222,6 @@ Result<size_t> UdpSocket::Send(const SendRequest& request) {
   }
   std::optional<Outgoing> out;
   if (!adds) out = TRY(Address(request));
-  if (out && size > MaximumTo(out->to)) return Errno::kEMSGSIZE;
   std::string bytes = TRY(GatherPacket(request.src));
   {
     absl::MutexLock lock(&cork_mu_);
