@@ -246,9 +246,10 @@ Result<ExecIdentity> OnExec(const CredentialValues& old, const ExecFile& file, b
     if (v.euid == 0 || v.ruid == 0) v.permitted = old.bounding | old.inheritable;
     if (v.euid == 0) effective = true;
   }
-  const bool set_id = v.euid != old.ruid || v.egid != old.rgid;
+  const bool in_group = v.egid == old.fsgid || std::binary_search(old.groups.begin(), old.groups.end(), v.egid);
+  const bool changed = v.euid != old.euid || !in_group;  // as from Linux 6.16 on; before, whoever acted for another lost that
   const bool gained = !Subset(v.permitted, old.permitted);
-  if ((set_id || gained) && (unsafe || old.no_new_privs)) {
+  if ((changed || gained) && (unsafe || old.no_new_privs)) {
     if (!Has(old, Capability::kSetuid) || old.no_new_privs) {
       v.euid = v.ruid;
       v.egid = v.rgid;
@@ -257,7 +258,8 @@ Result<ExecIdentity> OnExec(const CredentialValues& old, const ExecFile& file, b
   }
   v.suid = v.fsuid = v.euid;
   v.sgid = v.fsgid = v.egid;
-  if (file_capabilities || set_id) v.ambient = 0;
+  const bool set_id = v.euid != old.ruid || v.egid != old.rgid;
+  if (file_capabilities || changed) v.ambient = 0;
   v.permitted |= v.ambient;
   v.effective = effective ? v.permitted : v.ambient;
   v.keep_caps = false;
