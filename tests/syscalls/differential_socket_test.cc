@@ -17,6 +17,31 @@ using test::Owned;
 
 using FoundSocket = found::Found;
 
+// A byte and a descriptor, to be sent, or room for them.
+struct WithDescriptor {
+  explicit WithDescriptor(int fd) {
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  }
+  WithDescriptor(const WithDescriptor&) = delete;
+  WithDescriptor& operator=(const WithDescriptor&) = delete;
+  int descriptor() const {
+    int fd = -1;
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+    return fd;
+  }
+  iovec piece{const_cast<char*>("x"), 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+};
+
 TEST_F(FoundSocket, DatagramsLookAtTheBytesBeforeThePeer) {
   const Owned one(socket(AF_UNIX, SOCK_DGRAM, 0));
   EXPECT_FAILS(send(one.get(), Nowhere(), 10, 0), EFAULT);
@@ -34,22 +59,10 @@ TEST_F(FoundSocket, BrokenStreamsAreToldBeforeTheBytesAreLookedAt) {
 
 TEST_F(FoundSocket, UnconnectedSeqpacketIsToldBeforeItsDescriptorsAreLookedAt) {
   const Owned one(socket(AF_UNIX, SOCK_SEQPACKET, 0));
-  iovec piece{const_cast<char*>("x"), 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int none = 1000;
-  memcpy(CMSG_DATA(header), &none, sizeof(none));
-  EXPECT_FAILS(sendmsg(one.get(), &message, 0), ENOTCONN);
+  WithDescriptor with(1000);  // there is none
+  EXPECT_FAILS(sendmsg(one.get(), &with.message, 0), ENOTCONN);
   const Owned stream(socket(AF_UNIX, SOCK_STREAM, 0));
-  EXPECT_FAILS(sendmsg(stream.get(), &message, 0), EBADF);
+  EXPECT_FAILS(sendmsg(stream.get(), &with.message, 0), EBADF);
 }
 
 TEST_F(FoundSocket, BindingTwice) {
@@ -338,39 +351,24 @@ TEST_F(FoundSocket, PairsKnowEachOtherAfterTheEnd) {
 
 TEST_F(FoundSocket, DescriptorsComeBeforeTheirBytes) {
   Ends ends = Pair(SOCK_STREAM);
-  iovec piece{const_cast<char*>("x"), 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int passed = 0;
-  memcpy(CMSG_DATA(header), &passed, sizeof(passed));
-  ASSERT_EQ(sendmsg(ends.a.get(), &message, 0), 1);
+  const auto send_one = [&] {
+    WithDescriptor with(0);
+    return sendmsg(ends.a.get(), &with.message, 0);
+  };
+  ASSERT_EQ(send_one(), 1);
   const auto receive = [&](size_t length, int flags) {
     char byte = 0;
-    piece = {&byte, length};
-    message.msg_controllen = sizeof(control);
-    EXPECT_EQ(recvmsg(ends.b.get(), &message, flags), static_cast<ssize_t>(length));
-    if (message.msg_controllen == 0) return false;
-    int got = -1;
-    memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(got));
-    return Owned(got).ok();
+    WithDescriptor with(-1);
+    with.piece = {&byte, length};
+    EXPECT_EQ(recvmsg(ends.b.get(), &with.message, flags), static_cast<ssize_t>(length));
+    return with.message.msg_controllen != 0 && Owned(with.descriptor()).ok();
   };
   EXPECT_TRUE(receive(0, MSG_PEEK));
   EXPECT_TRUE(receive(0, 0));
   EXPECT_FALSE(receive(0, 0));
   EXPECT_FALSE(receive(1, 0));
   ASSERT_EQ(send(ends.a.get(), "abc", 3, 0), 3);
-  message.msg_controllen = sizeof(control);
-  memcpy(CMSG_DATA(header), &passed, sizeof(passed));
-  piece = {const_cast<char*>("x"), 1};
-  ASSERT_EQ(sendmsg(ends.a.get(), &message, 0), 1);
+  ASSERT_EQ(send_one(), 1);
   EXPECT_TRUE(receive(0, MSG_PEEK));  // looks beyond
   EXPECT_TRUE(receive(1, MSG_PEEK));
   EXPECT_FALSE(receive(0, 0));

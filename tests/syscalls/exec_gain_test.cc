@@ -3,35 +3,21 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <functional>
+
+#include "apart.h"
+#include "expect.h"
 
 namespace {
+
+using test::Apart;
 
 constexpr int kSetMdwe = 65, kGetMdwe = 66, kMceKill = 33, kMceKillGet = 34;
 constexpr unsigned long kRefuse = 1, kNoInherit = 2;
 constexpr size_t kPage = 4096;
 
-#define EXPECT_ERROR(call, error)                      \
-  do {                                                 \
-    errno = 0;                                         \
-    EXPECT_EQ(static_cast<long>(call), -1L) << #call;  \
-    EXPECT_EQ(errno, error) << #call;                  \
-  } while (0)
-
-void Apart(const std::function<void()>& body) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    body();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = -1;
-  ASSERT_EQ(waitpid(pid, &status, 0), pid);
-  EXPECT_EQ(status, 0);
-}
 char* Map(int prot) {
   void* const p = mmap(nullptr, kPage, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
@@ -47,11 +33,11 @@ TEST(ExecGain, IsRefused) {
     EXPECT_EQ(errno, EACCES);
     char* const code = Map(PROT_READ | PROT_EXEC);
     ASSERT_NE(code, nullptr);
-    EXPECT_ERROR(mprotect(code, kPage, PROT_READ | PROT_WRITE | PROT_EXEC), EACCES);
+    EXPECT_FAILS(mprotect(code, kPage, PROT_READ | PROT_WRITE | PROT_EXEC), EACCES);
     EXPECT_EQ(mprotect(code, kPage, PROT_READ), 0);  // once lost it does not come back
-    EXPECT_ERROR(mprotect(code, kPage, PROT_READ | PROT_EXEC), EACCES);
+    EXPECT_FAILS(mprotect(code, kPage, PROT_READ | PROT_EXEC), EACCES);
     char* const data = Map(PROT_READ | PROT_WRITE);
-    EXPECT_ERROR(mprotect(data, kPage, PROT_READ | PROT_EXEC), EACCES);
+    EXPECT_FAILS(mprotect(data, kPage, PROT_READ | PROT_EXEC), EACCES);
     EXPECT_EQ(mprotect(data, kPage, PROT_READ), 0);
     old[0] = 1;  // what was there stays as it is
     EXPECT_EQ(mprotect(old, kPage, PROT_READ | PROT_EXEC), 0);
@@ -61,8 +47,8 @@ TEST(ExecGain, IsRefused) {
 TEST(ExecGain, StaysAndIsInherited) {
   Apart([] {
     ASSERT_EQ(prctl(kSetMdwe, kRefuse, 0, 0, 0), 0);
-    EXPECT_ERROR(prctl(kSetMdwe, 0, 0, 0, 0), EPERM);
-    EXPECT_ERROR(prctl(kSetMdwe, kRefuse | kNoInherit, 0, 0, 0), EPERM);
+    EXPECT_FAILS(prctl(kSetMdwe, 0, 0, 0, 0), EPERM);
+    EXPECT_FAILS(prctl(kSetMdwe, kRefuse | kNoInherit, 0, 0, 0), EPERM);
     EXPECT_EQ(prctl(kSetMdwe, kRefuse, 0, 0, 0), 0);
     Apart([] { EXPECT_EQ(prctl(kGetMdwe, 0, 0, 0, 0), 1); });
   });
@@ -75,10 +61,10 @@ TEST(ExecGain, StaysAndIsInherited) {
 
 TEST(ExecGain, ArgumentsAreChecked) {
   Apart([] {
-    EXPECT_ERROR(prctl(kSetMdwe, kNoInherit, 0, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kSetMdwe, 4, 0, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kSetMdwe, kRefuse, 1, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kGetMdwe, 1, 0, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kSetMdwe, kNoInherit, 0, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kSetMdwe, 4, 0, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kSetMdwe, kRefuse, 1, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kGetMdwe, 1, 0, 0, 0), EINVAL);
     EXPECT_EQ(prctl(kSetMdwe, 0, 0, 0, 0), 0);
   });
 }
@@ -91,10 +77,10 @@ TEST(MachineChecks, ThePolicyIsKept) {
     Apart([] { EXPECT_EQ(prctl(kMceKillGet, 0, 0, 0, 0), 1); });
     EXPECT_EQ(prctl(kMceKill, 0, 0, 0, 0), 0);
     EXPECT_EQ(prctl(kMceKillGet, 0, 0, 0, 0), 2);
-    EXPECT_ERROR(prctl(kMceKill, 1, 3, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kMceKill, 2, 0, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kMceKill, 0, 1, 0, 0), EINVAL);
-    EXPECT_ERROR(prctl(kMceKillGet, 1, 0, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kMceKill, 1, 3, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kMceKill, 2, 0, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kMceKill, 0, 1, 0, 0), EINVAL);
+    EXPECT_FAILS(prctl(kMceKillGet, 1, 0, 0, 0), EINVAL);
   });
 }
 
@@ -103,7 +89,7 @@ TEST(TimeStampCounter, IsReadable) {
   int state = 0;
   EXPECT_EQ(prctl(PR_GET_TSC, &state, 0, 0, 0), 0);
   EXPECT_EQ(state, PR_TSC_ENABLE);
-  EXPECT_ERROR(prctl(PR_SET_TSC, 77, 0, 0, 0), EINVAL);
+  EXPECT_FAILS(prctl(PR_SET_TSC, 77, 0, 0, 0), EINVAL);
 }
 
 }  // namespace

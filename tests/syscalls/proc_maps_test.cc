@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,10 +12,13 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <string>
 
+#include "apart.h"
+
 namespace {
+
+using test::Apart;
 
 struct Query {
   uint64_t size, flags, address, start, end, vma_flags, page_size, offset, inode;
@@ -172,16 +174,6 @@ char* MapAt(char* at, size_t pages) {
   void* const p = mmap(at, pages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
 }
-void InChild(const std::function<void()>& body) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    body();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = -1;
-  ASSERT_EQ(waitpid(pid, &status, 0), pid);
-  EXPECT_EQ(status, 0);
-}
 
 // Room with nothing beside it.
 class AreasAfterFork : public testing::Test {
@@ -198,10 +190,10 @@ class AreasAfterFork : public testing::Test {
 
 TEST_F(AreasAfterFork, WhatHasPagesStaysApartFromWhatIsNew) {
   at_[0] = 1;
-  InChild([this] {
+  Apart([this] {
     ASSERT_NE(MapAt(at_ + 3 * kPage, 3), nullptr);
     EXPECT_EQ(AreasOf(at_, 6), "0-3 3-6");
-    InChild([this] { EXPECT_EQ(AreasOf(at_, 6), "0-3 3-6"); });
+    Apart([this] { EXPECT_EQ(AreasOf(at_, 6), "0-3 3-6"); });
   });
   // The parent's are still its own.
   ASSERT_NE(MapAt(at_ + 3 * kPage, 3), nullptr);
@@ -210,7 +202,7 @@ TEST_F(AreasAfterFork, WhatHasPagesStaysApartFromWhatIsNew) {
 
 TEST_F(AreasAfterFork, PartsOfOneComeTogetherAgain) {
   at_[0] = 1;
-  InChild([this] {
+  Apart([this] {
     ASSERT_EQ(mprotect(at_ + kPage, kPage, PROT_READ), 0);
     EXPECT_EQ(AreasOf(at_, 3), "0-1 1-2 2-3");
     ASSERT_EQ(mprotect(at_ + kPage, kPage, PROT_READ | PROT_WRITE), 0);
@@ -221,7 +213,7 @@ TEST_F(AreasAfterFork, PartsOfOneComeTogetherAgain) {
 TEST_F(AreasAfterFork, ButNotThoseThatWereApartBefore) {
   memset(at_, 1, 3 * kPage);
   ASSERT_EQ(mprotect(at_ + 2 * kPage, kPage, PROT_READ), 0);
-  InChild([this] {
+  Apart([this] {
     ASSERT_EQ(mprotect(at_ + 2 * kPage, kPage, PROT_READ | PROT_WRITE), 0);
     EXPECT_EQ(AreasOf(at_, 3), "0-2 2-3");
   });
@@ -233,7 +225,7 @@ TEST_F(AreasAfterFork, TheHeapHasTwoThen) {
   char* const end = static_cast<char*>(sbrk(0));
   ASSERT_NE(sbrk(2 * kPage), reinterpret_cast<void*>(-1));
   end[kPage] = 1;
-  InChild([] {
+  Apart([] {
     char* const own = static_cast<char*>(sbrk(0));
     char* const top = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(own) + kPage - 1) / kPage * kPage);
     ASSERT_NE(sbrk(2 * kPage), reinterpret_cast<void*>(-1));

@@ -19,14 +19,9 @@
 #include <string>
 #include <thread>
 
-namespace {
+#include "expect.h"
 
-#define EXPECT_ERROR(call, error)                                 \
-  do {                                                            \
-    errno = 0;                                                    \
-    EXPECT_EQ(static_cast<long>(call), -1L) << #call;             \
-    EXPECT_EQ(errno, error) << #call << ": " << strerror(errno);  \
-  } while (0)
+namespace {
 
 constexpr int kProcess = 1, kGroup = 2, kUser = 3, kRealTime = 1, kBestEffort = 2, kIdle = 3;
 constexpr int Prio(int io_class, int level) { return io_class << 13 | level; }
@@ -81,21 +76,21 @@ TEST(IoPriority, GroupsTellTheBestOfAll) {
 }
 
 TEST(IoPriority, Errors) {
-  EXPECT_ERROR(Get(0, 0), EINVAL);
-  EXPECT_ERROR(Get(4, 0), EINVAL);
-  EXPECT_ERROR(Get(kProcess, 999999), ESRCH);
-  EXPECT_ERROR(Get(kProcess, -1), ESRCH);
-  EXPECT_ERROR(Set(kProcess, 0, Prio(0, 1)), EINVAL);
-  EXPECT_ERROR(Set(kProcess, 0, Prio(4, 0)), EINVAL);
-  EXPECT_ERROR(Set(7, 0, Prio(kBestEffort, 0)), EINVAL);
+  EXPECT_FAILS(Get(0, 0), EINVAL);
+  EXPECT_FAILS(Get(4, 0), EINVAL);
+  EXPECT_FAILS(Get(kProcess, 999999), ESRCH);
+  EXPECT_FAILS(Get(kProcess, -1), ESRCH);
+  EXPECT_FAILS(Set(kProcess, 0, Prio(0, 1)), EINVAL);
+  EXPECT_FAILS(Set(kProcess, 0, Prio(4, 0)), EINVAL);
+  EXPECT_FAILS(Set(7, 0, Prio(kBestEffort, 0)), EINVAL);
   (void)kRealTime, (void)kUser;
 }
 
 TEST(Priority, NegativeProcessesAreNone) {
-  EXPECT_ERROR(getpriority(PRIO_PROCESS, -1), ESRCH);
-  EXPECT_ERROR(setpriority(PRIO_PROCESS, static_cast<id_t>(-1), 0), ESRCH);
+  EXPECT_FAILS(getpriority(PRIO_PROCESS, -1), ESRCH);
+  EXPECT_FAILS(setpriority(PRIO_PROCESS, static_cast<id_t>(-1), 0), ESRCH);
   rlimit limit;
-  EXPECT_ERROR(syscall(SYS_prlimit64, -1, RLIMIT_NOFILE, nullptr, &limit), ESRCH);
+  EXPECT_FAILS(syscall(SYS_prlimit64, -1, RLIMIT_NOFILE, nullptr, &limit), ESRCH);
 }
 
 TEST(OomScore, IsRememberedAndInherited) {
@@ -169,7 +164,7 @@ TEST(Kcmp, TellsWhatIsShared) {
   const int a = dup(0), b = open("/dev/null", O_RDONLY);
   EXPECT_EQ(syscall(SYS_kcmp, self, self, kFile, 0, a), 0);
   EXPECT_GT(syscall(SYS_kcmp, self, self, kFile, a, b), 0);
-  EXPECT_ERROR(syscall(SYS_kcmp, self, self, 99, 0, 0), EINVAL);
+  EXPECT_FAILS(syscall(SYS_kcmp, self, self, 99, 0, 0), EINVAL);
   close(a), close(b);
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);

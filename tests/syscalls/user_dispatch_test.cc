@@ -4,16 +4,18 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <functional>
+
+#include "apart.h"
 
 namespace {
+
+using test::StatusApart;
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 constexpr int PR_SET_SYSCALL_USER_DISPATCH = 59;
@@ -38,16 +40,6 @@ void OnSys(int, siginfo_t* info, void* context) {
 
 long Dispatch(unsigned long mode, unsigned long offset, unsigned long length, const volatile char* selector) {
   return syscall(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector);
-}
-int StatusOf(const std::function<void()>& body) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    body();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = -1;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  return status;
 }
 
 class UserDispatch : public testing::Test {
@@ -101,7 +93,7 @@ TEST_F(UserDispatch, TheRangeIsLeftAlone) {
 
 TEST_F(UserDispatch, ChildrenAreWithout) {
   ASSERT_EQ(Dispatch(kOn, 0, 0, &g_selector), 0);
-  EXPECT_EQ(StatusOf([] {
+  EXPECT_EQ(StatusApart([] {
     g_selector = kBlock;
     EXPECT_EQ(syscall(SYS_getppid) > 0, true);
     EXPECT_EQ(g_told, 0);
@@ -109,12 +101,12 @@ TEST_F(UserDispatch, ChildrenAreWithout) {
 }
 
 TEST_F(UserDispatch, ABadSelectorEndsTheProcess) {
-  EXPECT_EQ(StatusOf([] {
+  EXPECT_EQ(StatusApart([] {
     Dispatch(kOn, 0, 0, &g_selector);
     g_selector = 7;
     syscall(SYS_getpid);
   }) & 0x7f, SIGSYS);
-  EXPECT_EQ(StatusOf([] {
+  EXPECT_EQ(StatusApart([] {
     Dispatch(kOn, 0, 0, reinterpret_cast<const char*>(8));
     syscall(SYS_getpid);
   }) & 0x7f, SIGSEGV);
