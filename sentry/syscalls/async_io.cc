@@ -121,19 +121,12 @@ class Notifier {
   std::deque<Note> notes_ ABSL_GUARDED_BY(mu_);
 };
 
-// O_ASYNC on one description. Owns itself.
-class AsyncEntry final : public wait::WaitEntry, public LastCloseObserver {
+// Hangs on one description's queue until the description ends, or End. Owns itself.
+class QueueEntry : public wait::WaitEntry, public LastCloseObserver {
  public:
-  AsyncEntry(Notifier& notifier, FileDescription& file, Fd fd, Ref<const auth::Credentials> sender)
-      : notifier_(notifier), file_(file), fd_(fd), sender_(std::move(sender)) {}
-  void OnEvent(wait::EventMask events) override { notifier_.Post({file_.async_owner(), fd_, events, sender_, false}); }
   void OnLastClose(FileDescription&) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) { End(); }
-
-  void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
+  void Begin(wait::EventMask mask) ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
     file_.AddObserverLocked(*this);
-    wait::EventMask mask = abi::kPollPri;
-    if (file_.readable()) mask |= abi::kPollIn | abi::kPollRdNorm;
-    if (file_.writable()) mask |= abi::kPollOut | abi::kPollWrNorm;
     file_.EventRegister(*this, mask);
   }
   void End() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
@@ -142,37 +135,40 @@ class AsyncEntry final : public wait::WaitEntry, public LastCloseObserver {
     delete this;
   }
 
+ protected:
+  QueueEntry(Notifier& notifier, FileDescription& file, Ref<const auth::Credentials> sender) : notifier_(notifier), file_(file), sender_(std::move(sender)) {}
+  ~QueueEntry() override = default;
+  void Post(Fd fd, wait::EventMask events, bool urgent) { notifier_.Post({file_.async_owner(), fd, events, sender_, urgent}); }
+
  private:
   Notifier& notifier_;
   FileDescription& file_;  // outlives this
-  const Fd fd_;
   const Ref<const auth::Credentials> sender_;
 };
 
-// An owner of a socket's description: urgent data is told to him whether or not O_ASYNC is set. Owns itself.
-class UrgentEntry final : public wait::WaitEntry, public LastCloseObserver {
+// O_ASYNC.
+class AsyncEntry final : public QueueEntry {
  public:
-  UrgentEntry(Notifier& notifier, FileDescription& file, Ref<const auth::Credentials> sender)
-      : notifier_(notifier), file_(file), sender_(std::move(sender)) {}
-  void OnEvent(wait::EventMask events) override {
-    if ((events & abi::kPollPri) != 0) notifier_.Post({file_.async_owner(), Fd{}, events, sender_, true});
-  }
-  void OnLastClose(FileDescription&) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) { End(); }
-
-  void Begin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
-    file_.AddObserverLocked(*this);
-    file_.EventRegister(*this, abi::kPollPri);
-  }
-  void End() ABSL_EXCLUSIVE_LOCKS_REQUIRED(LastCloseMutex()) {
-    file_.RemoveObserverLocked(*this);
-    file_.EventUnregister(*this);
-    delete this;
+  AsyncEntry(Notifier& notifier, FileDescription& file, Fd fd, Ref<const auth::Credentials> sender) : QueueEntry(notifier, file, std::move(sender)), fd_(fd) {}
+  void OnEvent(wait::EventMask events) override { Post(fd_, events, false); }
+  static wait::EventMask MaskFor(const FileDescription& file) {
+    wait::EventMask mask = abi::kPollPri;
+    if (file.readable()) mask |= abi::kPollIn | abi::kPollRdNorm;
+    if (file.writable()) mask |= abi::kPollOut | abi::kPollWrNorm;
+    return mask;
   }
 
  private:
-  Notifier& notifier_;
-  FileDescription& file_;  // outlives this
-  const Ref<const auth::Credentials> sender_;
+  const Fd fd_;
+};
+
+// An owner of a socket's description: urgent data is told to him whether or not O_ASYNC is set.
+class UrgentEntry final : public QueueEntry {
+ public:
+  UrgentEntry(Notifier& notifier, FileDescription& file, Ref<const auth::Credentials> sender) : QueueEntry(notifier, file, std::move(sender)) {}
+  void OnEvent(wait::EventMask events) override {
+    if ((events & abi::kPollPri) != 0) Post(Fd{}, events, true);
+  }
 };
 
 // Whom a lease's break is told. Stays with the description, also after the lease.
@@ -297,7 +293,7 @@ void FollowOwner(Task& task, FileDescription& file) {
   Notifier& notifier = Notifier::Of(task.kernel());
   absl::MutexLock lock(&LastCloseObserver::LastCloseMutex());
   if (UrgentEntry* entry = FindObserver<UrgentEntry>(file)) entry->End();
-  if (file.async_owner().type != Owner::kNone) (new UrgentEntry(notifier, file, task.CredsRef()))->Begin();
+  if (file.async_owner().type != Owner::kNone) (new UrgentEntry(notifier, file, task.CredsRef()))->Begin(abi::kPollPri);
 }
 
 void FollowAsyncFlag(Task& task, FileDescription& file, Fd fd) {
@@ -307,7 +303,7 @@ void FollowAsyncFlag(Task& task, FileDescription& file, Fd fd) {
   AsyncEntry* entry = FindObserver<AsyncEntry>(file);
   const bool on = (file.flags() & abi::kOAsync) != 0;
   if (entry != nullptr) entry->End();  // begun anew, also to name another descriptor
-  if (on) (new AsyncEntry(notifier, file, fd, task.CredsRef()))->Begin();
+  if (on) (new AsyncEntry(notifier, file, fd, task.CredsRef()))->Begin(AsyncEntry::MaskFor(file));
 }
 
 Result<Word> SetLease(Task& task, FileDescription& file, Fd fd, uint64_t kind) {
