@@ -43,6 +43,7 @@ struct ExecOptions {
   bool no_new_privs = false;
   int64_t preserve_fds = 0;
   std::vector<std::string> pass_fds;
+  std::vector<PassedFd> passed;  // what these two come to
 };
 
 Flags ExecFlags(ExecOptions& options) {
@@ -141,7 +142,7 @@ absl::StatusOr<control::Request> RequestFor(const Invocation& invocation, const 
   FillProgram(program, exec);
   exec.set_terminal(process.terminal);
   for (int fd = 0; fd < 3; ++fd) exec.add_fds(fd);
-  for (const PassedFd& fd : TRY_STATUS(FdsToPass(options.preserve_fds, options.pass_fds))) exec.add_fds(fd.inside);
+  for (const PassedFd& fd : options.passed) exec.add_fds(fd.inside);
   return request;
 }
 
@@ -153,7 +154,7 @@ class Standing {
   // Returns the pid inside.
   absl::StatusOr<int> Begin(control::Request& request, const ExecOptions& options) {
     std::vector<int> fds = {0, 1, 2};
-    for (const PassedFd& fd : TRY_STATUS(FdsToPass(options.preserve_fds, options.pass_fds))) fds.push_back(fd.here);
+    for (const PassedFd& fd : options.passed) fds.push_back(fd.here);
     control::Response response;
     const absl::Status status = client_.Call(request, response, fds);
     if (!status.ok()) return Explain(status, request, response);
@@ -244,9 +245,7 @@ absl::Status BecomeStandIn(Invocation& invocation, const Found& found, const con
   // The streams are the process's now.
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= 2 && null.valid() && console < 0; ++fd) ::dup2(null.get(), fd);
-  if (const auto passed = FdsToPass(options.preserve_fds, options.pass_fds); passed.ok()) {
-    for (const PassedFd& fd : *passed) ::close(fd.here);
-  }
+  for (const PassedFd& fd : options.passed) ::close(fd.here);
   ::send(report, "R", 1, MSG_NOSIGNAL);
   char commit = 0;
   if (::recv(report, &commit, 1, 0) != 1) ::_exit(kExitFailure);  // whoever started us was killed: it never ran for anybody
@@ -292,6 +291,7 @@ CommandResult ExecCommand(Invocation& invocation) {
   ExecOptions options;
   const std::vector<std::string> words = TRY_STATUS(ParseWords(invocation, "exec", ExecFlags(options)));
   if (words.empty()) return UsageError("exec: a container and a command are expected (see runsc help exec)");
+  options.passed = TRY_STATUS(FdsToPass(options.preserve_fds, options.pass_fds));
   const Found found = TRY_STATUS(FindContainer(invocation, words[0], /*lock=*/false));
   TRY_STATUS(ConnectToRunning(found).status());
   const oci::Spec spec = TRY_STATUS(LoadSpec(found.directory));
