@@ -45,6 +45,7 @@ void ErrorQueue::Put(ReturnedDatagram datagram, size_t capacity) {
   if (used_ + SizeOf(datagram) >= capacity) return;
   used_ += SizeOf(datagram);
   queue_.push_back(std::move(datagram));
+  count_.store(queue_.size(), std::memory_order_release);
 }
 
 std::optional<ReturnedDatagram> ErrorQueue::Take(Errno& next) {
@@ -53,20 +54,17 @@ std::optional<ReturnedDatagram> ErrorQueue::Take(Errno& next) {
   if (queue_.empty()) return std::nullopt;
   ReturnedDatagram first = std::move(queue_.front());
   queue_.pop_front();
+  count_.store(queue_.size(), std::memory_order_release);
   used_ -= SizeOf(first);
   if (!queue_.empty()) next = queue_.front().error;
   return first;
-}
-
-bool ErrorQueue::empty() const {
-  absl::MutexLock lock(&mu_);
-  return queue_.empty();
 }
 
 void ErrorQueue::Purge() {
   absl::MutexLock lock(&mu_);
   queue_.clear();
   used_ = 0;
+  count_.store(0, std::memory_order_release);
 }
 
 }  // namespace rampart::net

@@ -3,6 +3,7 @@
 // Thread safety: any thread. Its lock is a leaf.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -38,13 +39,14 @@ class ErrorQueue {
   void Put(ReturnedDatagram datagram, size_t capacity);
   // The first; `next`: the error of the one after it, else 0. Null: there is none.
   std::optional<ReturnedDatagram> Take(Errno& next);
-  bool empty() const;
+  bool empty() const { return count_.load(std::memory_order_acquire) == 0; }
   void Purge();
 
  private:
-  mutable absl::Mutex mu_;
+  absl::Mutex mu_;
   std::deque<ReturnedDatagram> queue_ ABSL_GUARDED_BY(mu_);
   size_t used_ ABSL_GUARDED_BY(mu_) = 0;
+  std::atomic<size_t> count_{0};  // of queue_; written under mu_
 };
 
 }  // namespace rampart::net

@@ -150,8 +150,8 @@ Result<InetAddress> UdpSocket::Destination(const SendRequest& request) const {
 void UdpSocket::Deliver(Outgoing out) {
   const InetAddress &to = out.to, &from = out.from;
   const bool group = to.IsMulticast() || to.IsBroadcast();
-  const bool loops = Remembered(to.IsV4() ? abi::kIpprotoIp : abi::kIpprotoIpv6, to.IsV4() ? kIpMulticastLoop : kIpv6MulticastLoop, 1) != 0;
-  if (to.IsMulticast() && !loops) return;
+  const bool v4 = to.IsV4();
+  if (to.IsMulticast() && Remembered(v4 ? abi::kIpprotoIp : abi::kIpprotoIpv6, v4 ? kIpMulticastLoop : kIpv6MulticastLoop, 1) == 0) return;
   const bool watched = IpWatched();
   std::string shown;
   if (watched) shown = ShowDatagram(protocol(), out.packet, to, from);

@@ -89,6 +89,7 @@ Result<Ref<Socket>> Socket::Accept(const Caller&, uint32_t) { return Errno::kEOP
 void Socket::Remember(int level, int name, int32_t value) {
   absl::MutexLock lock(&remembered_mu_);
   remembered_[{level, name}] = value;
+  has_remembered_.store(true, std::memory_order_release);
 }
 
 void Socket::RememberAllOf(const Socket& from) {
@@ -99,9 +100,11 @@ void Socket::RememberAllOf(const Socket& from) {
   }
   absl::MutexLock lock(&remembered_mu_);
   remembered_ = std::move(all);
+  has_remembered_.store(!remembered_.empty(), std::memory_order_release);
 }
 
 int32_t Socket::Remembered(int level, int name, int32_t initial) const {
+  if (!has_remembered_.load(std::memory_order_acquire)) return initial;
   absl::MutexLock lock(&remembered_mu_);
   const auto it = remembered_.find({level, name});
   return it == remembered_.end() ? initial : it->second;

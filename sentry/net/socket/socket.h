@@ -107,6 +107,7 @@ class Socket : public vfs::FileDescription {
   const abi::Uid uid_;
   uint64_t list_key_ = 0;  // 0: not in the list; guarded by the list's lock
   const Ref<Side> side_;
+  std::atomic<bool> has_remembered_{false};  // most sockets are asked for their options with every message and have been given none
   mutable absl::Mutex remembered_mu_;
   std::map<std::pair<int, int>, int32_t> remembered_ ABSL_GUARDED_BY(remembered_mu_);
 };
