@@ -57,6 +57,7 @@ class MqDescription final : public vfs::FileDescription {
  public:
   MqDescription(vfs::Path path, uint32_t flags, Ref<MqInode> inode) : FileDescription(std::move(path), flags), inode_(std::move(inode)) {}
   MqInode& mq() const { return *inode_; }
+  bool has_write() const override { return false; }
   bool pollable() const override { return true; }
   Result<size_t> PRead(Caller& caller, mm::IoDst& dst, uint64_t offset, uint32_t flags) override;
   wait::EventMask Readiness(wait::EventMask mask) override { return inode_->queue().Readiness() & mask; }

@@ -83,6 +83,8 @@ class NamespaceDescription final : public vfs::FileDescription {
  public:
   NamespaceDescription(vfs::Path path, uint32_t flags, Ref<NamespaceInode> inode)
       : FileDescription(std::move(path), flags), inode_(std::move(inode)) {}
+  bool has_read() const override { return false; }
+  bool has_write() const override { return false; }
   Result<uint64_t> Ioctl(Caller& caller, mm::UserMemory& memory, uint32_t command, uint64_t argument) override {
     constexpr uint32_t kGetUserNs = 0xb701, kGetParent = 0xb702, kGetType = 0xb703, kGetOwner = 0xb704;
     const bool is_pid = inode_->kind() == NamespaceKind::kPid;

@@ -17,6 +17,8 @@ class Pidfd final : public vfs::FileDescription {
   const Ref<ThreadGroup>& group() const { return group_; }
 
   // pread(2) and its like come as far as to find that there is nothing to read.
+  bool has_read() const override { return false; }
+  bool has_write() const override { return false; }
   Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
   Result<void> Sync(bool) override { return Errno::kEINVAL; }
   bool pollable() const override { return true; }

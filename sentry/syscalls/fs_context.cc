@@ -31,6 +31,7 @@ class FsDescription final : public vfs::FileDescription {
   }
 
   bool seekable() const override { return false; }
+  bool has_write() const override { return false; }
   Result<size_t> Read(Caller&, mm::IoDst& dst, uint32_t) override {
     std::string line;
     {

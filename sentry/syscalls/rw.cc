@@ -4,13 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "sentry/fs/epoll/epoll.h"
 #include "sentry/fs/eventfd/eventfd.h"
-#include "sentry/fs/fanotify/fanotify.h"
-#include "sentry/ipc/mqueue_fs.h"
 #include "sentry/kernel/blocking.h"
-#include "sentry/kernel/namespace_file.h"
-#include "sentry/kernel/pidfd.h"
 #include "sentry/syscalls/async_io.h"
 #include "sentry/syscalls/fd.h"
 #include "sentry/syscalls/path_arg.h"
@@ -149,22 +144,6 @@ Result<Word> DoWrite(Task& task, vfs::FileDescription& file, Ranges ranges, std:
   return n;
 }
 
-// Linux: FMODE_CAN_READ, FMODE_CAN_WRITE. Descriptors of some kinds have no such operation, which is noticed before anything else about a vector.
-bool HasRead(const vfs::FileDescription& file) {
-  const vfs::Inode& inode = *file.path().dentry->inode();
-  if (inode.type() == vfs::FileType::kRegular) {
-    if (dynamic_cast<const kernel::Pidfd*>(&file) != nullptr || dynamic_cast<const kernel::NamespaceInode*>(&inode) != nullptr) return false;
-    return file.seekable() || std::string_view(inode.fs().type()) != "tmpfs";  // not memfd_secret's
-  }
-  return inode.type() != vfs::FileType{0} || dynamic_cast<const fs::Epoll*>(&file) == nullptr;
-}
-bool HasWrite(const vfs::FileDescription& file) {
-  if (dynamic_cast<const ipc::MqDescription*>(&file) != nullptr) return false;
-  if (file.path().dentry->inode()->type() == vfs::FileType::kRegular) return file.seekable() && HasRead(file);
-  if (file.path().dentry->inode()->type() != vfs::FileType{0}) return true;
-  return dynamic_cast<const fs::EventFd*>(&file) != nullptr || dynamic_cast<const fs::Fanotify*>(&file) != nullptr;
-}
-
 // Linux: kiocb_set_rw_flags, which comes after everything else that can be wrong.
 Result<void> CheckFlags(uint32_t rwf) {
   if ((rwf & ~kKnownRwf) != 0) return Errno::kEOPNOTSUPP;
@@ -180,7 +159,7 @@ Result<Word> ReadVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t coun
     at = static_cast<uint64_t>(*offset);
   }
   if (!file->readable()) return Errno::kEBADF;
-  if (!HasRead(*file)) return Errno::kEINVAL;
+  if (!file->has_read()) return Errno::kEINVAL;
   Ranges ranges = TRY(ReadIovec(task, vec, count));
   const bool nothing = ranges.empty();
   if (!nothing) TRY(CheckFlags(rwf));
@@ -213,7 +192,7 @@ Result<Word> WriteVector(Task& task, Fd fd, UserIn<abi::Iovec> vec, uint64_t cou
     at = static_cast<uint64_t>(*offset);
   }
   if (!file->writable()) return Errno::kEBADF;
-  if (!HasWrite(*file)) return Errno::kEINVAL;
+  if (!file->has_write()) return Errno::kEINVAL;
   Ranges ranges = TRY(ReadIovec(task, vec, count));
   if (ranges.empty()) return Word{0};
   TRY(CheckFlags(rwf));

@@ -73,6 +73,9 @@ class FileDescription : public virtual RefCounted, public mm::MappingIdentity {
   // --- bytes. Access mode is checked by the system-call layer (EBADF). `flags`: abi::kRwf….
   // Whether there is a position (lseek works); pipes and sockets have none and get Read/Write with no offset.
   virtual bool seekable() const { return true; }
+  // Whether its kind can be read or written at all (Linux: FMODE_CAN_READ, FMODE_CAN_WRITE): what readv(2) and its like look at before their vector.
+  virtual bool has_read() const { return true; }
+  virtual bool has_write() const { return true; }
   virtual Result<size_t> PRead(Caller& caller, mm::IoDst& dst, uint64_t offset, uint32_t flags);    // default EINVAL
   // O_APPEND is the implementation's: the write goes to the end, atomically; *end (may be null) is where it ended, for the position.
   virtual Result<size_t> PWrite(Caller& caller, mm::IoSrc& src, uint64_t offset, uint32_t flags, uint64_t* end);

@@ -48,6 +48,8 @@ class Epoll final : public vfs::FileDescription {
   void PutBack(std::span<const CollectedItem> items);
 
   bool seekable() const override { return false; }
+  bool has_read() const override { return false; }
+  bool has_write() const override { return false; }
   bool pollable() const override { return true; }
   Result<size_t> Read(Caller&, mm::IoDst&, uint32_t) override { return Errno::kEINVAL; }
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }

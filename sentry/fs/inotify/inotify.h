@@ -31,6 +31,7 @@ class Inotify final : public vfs::FileDescription {
   Result<void> RemoveWatch(int32_t wd);
 
   bool seekable() const override { return false; }
+  bool has_write() const override { return false; }
   bool pollable() const override { return true; }
   // Whole events only. EINVAL: the buffer is too small for the first.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;

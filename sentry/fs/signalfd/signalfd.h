@@ -25,6 +25,7 @@ class SignalFd final : public vfs::FileDescription {
   void SetSignals(abi::SigSet signals);
 
   bool seekable() const override { return false; }
+  bool has_write() const override { return false; }
   bool pollable() const override { return true; }
   // Whole records of 128 bytes. EINVAL: no room for one; EAGAIN.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;

@@ -32,6 +32,7 @@ class TimerFd final : public vfs::FileDescription {
   Setting Set(Setting setting, bool absolute);
 
   bool seekable() const override { return false; }
+  bool has_write() const override { return false; }
   bool pollable() const override { return true; }
   // The number of expiries since the last read. EINVAL: less than 8 bytes; EAGAIN: none.
   Result<size_t> Read(Caller& caller, mm::IoDst& dst, uint32_t flags) override;

@@ -58,6 +58,8 @@ class SecretDescription final : public vfs::FileDescription {
  public:
   SecretDescription(Ref<TmpfsFile> file, vfs::Path path) : FileDescription(std::move(path), abi::kORdWr), file_(std::move(file)) {}
   bool seekable() const override { return false; }
+  bool has_read() const override { return false; }
+  bool has_write() const override { return false; }
   Result<size_t> Read(Caller&, mm::IoDst&, uint32_t) override { return Errno::kEINVAL; }
   Result<size_t> Write(Caller&, mm::IoSrc&, uint32_t) override { return Errno::kEINVAL; }
   Result<uint64_t> Seek(Caller&, int64_t, int) override { return Errno::kESPIPE; }
